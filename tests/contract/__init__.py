@@ -1,1 +1,1 @@
-"""Each storage passes the suite of `storages/testing/`, and tests of its own."""
+"""Each storage passes the suite of `storages/testing/` and additional tests."""

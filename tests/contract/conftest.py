@@ -1,4 +1,4 @@
-"""A `local` storage, and folders beside it, for those tests that are about its disk."""
+"""A `local` storage and folders outside of it, for tests of its disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes that tests make to the disk of a `local` storage without using the storage."""
+"""Changes to the disk of a `local` storage that bypass the storage."""
 
 from __future__ import annotations
 

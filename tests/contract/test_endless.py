@@ -1,4 +1,4 @@
-"""Lists that do not end, of servers that are broken, or worse: they are neither read nor kept for ever."""
+"""Endless replies of broken or malicious servers are neither read nor kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`.saveany-storage`: how a `local` storage knows its disk."""
+"""`.saveany-storage`: how a `local` storage recognizes its disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3 through a configured proxy, and with a service that redirects."""
+"""S3 through a configured proxy, and with a service that sends redirects."""
 
 from __future__ import annotations
 

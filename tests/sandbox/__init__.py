@@ -1,1 +1,1 @@
-"""The sandbox: a Telegram data center on loopback, tried with unmodified Telethon clients."""
+"""The sandbox, a Telegram data center on loopback, tested with unmodified Telethon clients."""

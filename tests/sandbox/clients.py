@@ -1,4 +1,4 @@
-"""Clients for the tests: Telethon as it is, and a raw one for what Telethon would never send."""
+"""Clients for the tests: unmodified Telethon, and a raw one for messages that Telethon never sends."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Bots as people meet them: keyboards, commands, and whom a bot may write to."""
+"""Bots: keyboards, commands, and the users they may write to."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The sandbox's CDN is as strict as Telegram's, and trusts nobody."""
+"""The sandbox's CDN is as strict as Telegram's."""
 
 import hashlib
 import logging

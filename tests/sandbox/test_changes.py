@@ -1,4 +1,4 @@
-"""Editing, deleting and forwarding, with the service's rules; and what it makes of a text."""
+"""Editing, deleting and forwarding with the rules of Telegram, and entities in texts."""
 
 from collections.abc import AsyncIterator
 from typing import Any

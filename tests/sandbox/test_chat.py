@@ -1,4 +1,4 @@
-"""The chat on a terminal."""
+"""The chat of the demo on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong on purpose goes wrong, for whom it should and no one else."""
+"""Every injected fault affects exactly the selected requests."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Small groups, which are no channels: each member has messages and ids of its own."""
+"""Small groups, which are not channels: each member has separate messages and ids."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Every transport and every way to log in, by clients that know nothing of us."""
+"""Every transport and every form of login, with unmodified clients."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Another library works with the sandbox: Kurigram, a fork of Pyrogram, shares no code with Telethon.
+"""The sandbox works with Kurigram, a fork of Pyrogram, which shares no code with Telethon.
 
 It knows no addresses but Telegram's own, so its connections are led to the sandbox here.
 """

@@ -1,4 +1,4 @@
-"""Parts of the sandbox by themselves: contents, documents, frames, envelopes, pages."""
+"""Components of the sandbox: contents, documents, frames, envelopes, pages."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""A sandbox with a state folder is the same one after a restart; and the sandbox as a process of its own."""
+"""A sandbox with a state folder continues after a restart; the sandbox as a separate process."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What is in the sandbox, and that each sample link leads to exactly the files it names."""
+"""The samples of the sandbox: each link leads to exactly the files it names."""
 
 import hashlib
 import re

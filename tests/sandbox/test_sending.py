@@ -1,4 +1,4 @@
-"""What clients send: real Telethon's own upload code is the judge."""
+"""Uploads and messages of clients, made by Telethon's own upload code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the real service says no, the sandbox says no, with the same words."""
+"""The sandbox refuses what Telegram refuses, with the same errors."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What happens reaches those whom it concerns: pushed, or fetched afterwards; exactly once either way."""
+"""Updates reach the clients concerned exactly once, pushed or fetched later."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,1 +1,1 @@
-"""Tests of one module at a time."""
+"""Tests of single modules."""

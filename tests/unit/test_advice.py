@@ -1,4 +1,4 @@
-"""Commands in messages can be pasted as they are."""
+"""Commands in messages can be pasted unchanged."""
 
 from __future__ import annotations
 

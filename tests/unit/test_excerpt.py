@@ -1,4 +1,4 @@
-"""Long texts in little room."""
+"""Shortening of long texts."""
 
 from __future__ import annotations
 

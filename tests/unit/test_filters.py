@@ -1,4 +1,4 @@
-"""Which files a filter lets through."""
+"""Which files match a filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging: one line per event, everything through one door, and no secret gets out."""
+"""Logging: one line per event, from one place, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Titles of tasks, and what they are about."""
+"""Titles of tasks and their subjects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a task is given up because no worker knows its storage or task type."""
+"""When a task fails because no worker knows its storage or task type."""
 
 from __future__ import annotations
 

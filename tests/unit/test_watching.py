@@ -1,4 +1,4 @@
-"""Links to what was posted in a watched chat."""
+"""Links to the posts of a watched chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole SaveAny with its bot, and somebody who writes to it with an unmodified client.
+"""A complete SaveAny with its bot, and a user who writes to the bot with an unmodified client.
 
 To start one takes longer than most tests, so they share one, which is tidied up after each.
 """

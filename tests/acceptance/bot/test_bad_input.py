@@ -1,4 +1,4 @@
-"""Whatever people send, they get one short answer that helps, and nothing is lost."""
+"""Unusual or invalid messages get one short, helpful reply, and no file is lost."""
 
 from __future__ import annotations
 

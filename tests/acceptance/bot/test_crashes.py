@@ -1,4 +1,4 @@
-"""The bot or Redis ends at the worst moment, or Telegram makes the bot wait: nothing lost, nothing twice."""
+"""The bot or Redis stops at a bad moment, or Telegram demands a flood wait: nothing is lost or repeated."""
 
 from __future__ import annotations
 

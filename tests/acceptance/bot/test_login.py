@@ -1,4 +1,4 @@
-"""Accounts are logged in and out by talking to the bot, and no secret stays anywhere."""
+"""Accounts are logged in and out through the bot, and no secret is stored anywhere."""
 
 from __future__ import annotations
 

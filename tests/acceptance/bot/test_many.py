@@ -1,4 +1,4 @@
-"""A thousand files forwarded at once: each is saved once, and the chat and the bot stay calm."""
+"""A thousand files forwarded at once: each is saved once, with few messages and little memory."""
 
 from __future__ import annotations
 

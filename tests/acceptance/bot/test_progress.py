@@ -1,4 +1,4 @@
-"""How far a task is stands in one message of the chat, whatever Telegram does to its edits."""
+"""The progress of a task is shown in one message, also while Telegram limits edits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be done gets one reply, which helps."""
+"""An impossible request gets one helpful reply."""
 
 from __future__ import annotations
 

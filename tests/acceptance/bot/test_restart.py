@@ -1,4 +1,4 @@
-"""Nothing is forgotten when everything is started again."""
+"""Cards, tasks and unread messages survive a restart of all processes."""
 
 from __future__ import annotations
 

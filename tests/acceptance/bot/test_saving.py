@@ -1,4 +1,4 @@
-"""What people send to the bot is saved where they want it."""
+"""Files and links sent to the bot are saved where the user wants them."""
 
 from __future__ import annotations
 

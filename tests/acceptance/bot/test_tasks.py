@@ -1,4 +1,4 @@
-"""Tasks that the bot began: shown while they run, canceled, tried again, looked up."""
+"""Tasks started by the bot are shown while they run, canceled, retried and listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, captions, albums and groups as people have them, not as one would like them."""
+"""Unusual names, captions, albums, groups and preferences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/watch: what is posted in a chat is saved by itself, also what was posted while the bot was away."""
+"""/watch: posts of a chat are saved automatically, also those made while the bot was stopped."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The commands as people run them: processes, on terminals and in pipes."""
+"""The commands as users run them: as processes, on terminals and in pipes."""

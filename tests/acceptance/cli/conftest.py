@@ -1,4 +1,5 @@
-"""A SaveAny that runs, shared by the tests of a module. What a test has left running is canceled after it.
+"""A running SaveAny, shared by the tests of a module. Tasks that a test leaves running are canceled after
+it.
 
 Its slow sample takes more than two minutes, so that whatever a test does to it comes in time on a busy
 machine. Each test begins with a fresh limit: parts that a canceled task had asked for hold nobody up.

@@ -1,4 +1,4 @@
-"""A command on a terminal of its own."""
+"""A command that runs on its own terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the bars make of events that are not as usual."""
+"""Progress bars for unusual sequences of events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`saveany check`: each thing that can be wrong, its line and its exit code."""
+"""`saveany check`: every kind of problem, with its line and exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completion in the shells that people have."""
+"""Completion in bash, zsh and fish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`saveany demo`: one at a time in a folder and on a port."""
+"""`saveany demo`: only one per folder and port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy that refuses, and a worker and `saveany check` that have no other way out."""
+"""A worker and `saveany check` behind a proxy that refuses connections."""
 
 from __future__ import annotations
 

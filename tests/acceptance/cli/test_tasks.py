@@ -1,4 +1,4 @@
-"""`saveany add`, `ls`, `show`, `cancel` and `retry` against a SaveAny that runs."""
+"""`saveany add`, `ls`, `show`, `cancel` and `retry` with a running SaveAny."""
 
 from __future__ import annotations
 

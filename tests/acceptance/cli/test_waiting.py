@@ -1,4 +1,4 @@
-"""What goes away is told: by the API, the list, and the commands that follow tasks."""
+"""Outages are reported by the API, the list of tasks, and the commands that follow tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of docker-compose.yml, started as plain processes: no container engine runs here.
+"""The commands of docker-compose.yml, started as plain processes, because no container engine runs here.
 
 Each service runs as the image would run it: the Dockerfile's ENTRYPOINT, variables and working folder, the
 compose file's command and environment. Only addresses, ports and the place of /data differ.

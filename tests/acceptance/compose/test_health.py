@@ -1,4 +1,4 @@
-"""The health check says what is wrong; that it notices is tested with the compose file's own commands."""
+"""The health check names the problem. The commands of the compose file are tested elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be true of docker-compose.yml and the Dockerfile, as no container engine looks at them here."""
+"""Required properties of docker-compose.yml and the Dockerfile, checked without a container engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of the documentation, run against a demo as a reader would run them.
+"""The examples of the documentation, run with a demo as a reader would run them.
 
 The bash blocks of a page run in one shell, in the demo's working folder; each Python block runs alone.
 Nothing is changed but the port.

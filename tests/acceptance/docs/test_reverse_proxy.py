@@ -1,4 +1,4 @@
-"""The reverse proxies of the documentation as they stand there, but for addresses and certificates."""
+"""The reverse proxy configurations of the documentation, with other addresses and certificates."""
 
 from __future__ import annotations
 

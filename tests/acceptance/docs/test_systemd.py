@@ -1,4 +1,4 @@
-"""The systemd unit of the documentation: systemd accepts it, and what it starts behaves as it says."""
+"""The systemd unit of the documentation: systemd accepts it, and the service behaves as documented."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Rules, templates and defaults of users, seen from outside."""
+"""Rules, templates and defaults of users, tested over HTTP."""

@@ -1,4 +1,4 @@
-"""Tasks over HTTP of a user who has defaults, a name template and rules, into two storages."""
+"""Tasks of a user with defaults, a name template and rules, saved in two storages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API's first documentation (`002-saveany-http-api.txt`), followed to the letter.
+"""The API's first documentation (`002-saveany-http-api.txt`), followed exactly.
 
 Its commands and its program run unmodified against a plain `saveany demo`, but for the id of the task.
 """

@@ -1,4 +1,4 @@
-"""An album of a channel into a chat: it stays one album, with its captions, whoever dies on the way."""
+"""An album sent to a chat stays one album with its captions, also when a worker dies."""
 
 from __future__ import annotations
 

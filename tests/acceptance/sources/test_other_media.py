@@ -1,4 +1,4 @@
-"""Whatever form Telegram gives a file, and however large it says a photo is: a worker saves it, whole."""
+"""A worker saves every form of Telegram media completely, also when Telegram announces a wrong size."""
 
 from __future__ import annotations
 

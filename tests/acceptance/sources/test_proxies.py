@@ -1,4 +1,4 @@
-"""Downloads behind a proxy that refuses: tasks wait and say why, and are saved when it lets them through."""
+"""Downloads behind a proxy that refuses connections: tasks wait, show why, and are saved when it works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole tasks from every kind of source, into more than one kind of storage: posted, worked off, told."""
+"""Complete tasks of every kind of source, saved in several kinds of storages."""
 
 from __future__ import annotations
 

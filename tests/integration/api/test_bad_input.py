@@ -1,4 +1,4 @@
-"""Every wrong request gets its documented error: never a 500, never a task."""
+"""Every invalid request gets its documented error, never an internal error, and creates no task."""
 
 from __future__ import annotations
 

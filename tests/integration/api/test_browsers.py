@@ -1,4 +1,4 @@
-"""What browsers send on behalf of pages of other sites is refused, with and without a token."""
+"""Requests that browsers send for pages of other sites are refused, with and without a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changing the priority of a task, and removing what has ended."""
+"""Changing the priority of a task, and removing ended tasks."""
 
 from __future__ import annotations
 

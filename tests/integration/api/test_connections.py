@@ -1,4 +1,4 @@
-"""What a connection may cost, above all one without a token: raw sockets against the real server."""
+"""Limits of connections, especially unauthenticated ones: raw sockets with the real server."""
 
 from __future__ import annotations
 

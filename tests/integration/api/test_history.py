@@ -1,4 +1,4 @@
-"""The history: filters, and pages that hold everything once."""
+"""The history: filters, and pages that contain each task once."""
 
 from __future__ import annotations
 

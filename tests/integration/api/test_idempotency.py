@@ -1,4 +1,4 @@
-"""Idempotency-Key: one task however often it is asked for."""
+"""Idempotency-Key: repeated requests create one task."""
 
 from __future__ import annotations
 

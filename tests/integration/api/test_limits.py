@@ -1,4 +1,4 @@
-"""Limits over HTTP, and how workers keep to them."""
+"""Limits are changed over HTTP, and workers respect them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/metrics: what it says, that Prometheus can read it, and that every metric is documented."""
+"""/metrics: values, the format of Prometheus, and the documentation of every metric."""
 
 from __future__ import annotations
 

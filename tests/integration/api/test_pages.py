@@ -1,4 +1,4 @@
-"""The list of tasks in pages: complete and in order, whatever happens between two of them."""
+"""Pages of the list of tasks are complete and in order, also when tasks change in between."""
 
 from __future__ import annotations
 

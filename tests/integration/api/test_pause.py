@@ -1,4 +1,4 @@
-"""Pausing over HTTP, with a job at work in this process."""
+"""Pausing over HTTP, with a job that runs in this process."""
 
 from __future__ import annotations
 

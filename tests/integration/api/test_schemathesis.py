@@ -1,4 +1,4 @@
-"""The description against the server, by machine: every operation, every check, sequences of requests too."""
+"""Schemathesis compares the OpenAPI description with the server: every operation and every check."""
 
 from __future__ import annotations
 

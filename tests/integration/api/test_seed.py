@@ -1,4 +1,4 @@
-"""The requests and replies of the API's first documentation, to the letter."""
+"""The requests and replies of the API's first documentation, followed exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server around the application: its port, its end."""
+"""The server around the application: how it binds its port and how it stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service tells of itself."""
+"""Workers, storages, task types and readiness as the API reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API says of the files of a storage, and whether it works: a worker that has it answers."""
+"""Listing and testing a storage over the API; a worker with the storage replies."""
 
 from __future__ import annotations
 

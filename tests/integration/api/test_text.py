@@ -1,4 +1,4 @@
-"""Strings that are no text: half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+"""Strings with lone surrogates, which JSON can express and UTF-8 cannot."""
 
 from __future__ import annotations
 

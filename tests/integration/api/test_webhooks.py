@@ -1,4 +1,4 @@
-"""Webhooks listed and sent again, over HTTP."""
+"""Webhook deliveries are listed and repeated over HTTP."""
 
 from __future__ import annotations
 

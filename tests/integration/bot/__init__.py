@@ -1,1 +1,1 @@
-"""The bot on a real Valkey, and in the sandbox."""
+"""The bot with a real Valkey and the sandbox."""

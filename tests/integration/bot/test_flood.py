@@ -1,4 +1,4 @@
-"""Telegram makes the bot wait with its edits: nobody else waits."""
+"""A flood wait on the bot's edits delays nothing else."""
 
 from __future__ import annotations
 

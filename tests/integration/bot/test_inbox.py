@@ -1,4 +1,4 @@
-"""Letters on their way to handlers: each once, bursts together, albums whole, whatever happens to Redis."""
+"""The inbox delivers each update once, bundles bursts, keeps albums together, and survives Redis outages."""
 
 from __future__ import annotations
 

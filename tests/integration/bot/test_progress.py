@@ -1,4 +1,4 @@
-"""Live progress messages on a real store, with a voice that remembers what it was told."""
+"""Live progress messages with a real store and a recorder of edits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users are told of the chats they watch: once, together, and not too often."""
+"""Notifications about watched chats: sent once, grouped, and limited in rate."""
 
 from __future__ import annotations
 

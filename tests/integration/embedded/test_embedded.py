@@ -1,4 +1,4 @@
-"""The embedded server: real Valkey, real processes, killed for real."""
+"""The embedded server with a real Valkey and real processes, some of which are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources by themselves: what a worker lends them, and a web site to fetch from."""
+"""Sources without a worker: the tools a worker provides, and a web site to download from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of yt-dlp and gallery-dl share: a page with a video, stand-ins for the programs, cookies."""
+"""Helpers for tests of yt-dlp and gallery-dl: a page with a video, stand-ins for the programs, cookies."""
 
 from __future__ import annotations
 

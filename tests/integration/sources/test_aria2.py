@@ -1,4 +1,4 @@
-"""aria2, the real one: files, metalinks, torrents and magnets on loopback."""
+"""The real aria2: files, metalinks, torrents and magnets on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources behind a proxy that does not work: `Offline`, which is waited out, in the words for that proxy."""
+"""Sources behind a broken proxy raise `Offline`, with a text about that proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web servers that compress files without being asked to."""
+"""Web servers that compress files without a request for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of web servers, good and bad."""
+"""Files of working and broken web servers."""
 
 from __future__ import annotations
 

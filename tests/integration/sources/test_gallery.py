@@ -1,4 +1,4 @@
-"""gallery-dl, the real one, against pages of a web server on loopback."""
+"""The real gallery-dl with pages of a web server on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that anyone may name sends us to an address inside: nobody connects there, whoever follows."""
+"""Redirects of a public server to a private address are never followed, by any client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`[net] ca_file`: whatever speaks TLS accepts a server that a private authority has signed, and no other.
+"""`[net] ca_file`: every TLS client accepts a server certified by a configured private authority, and no
+other.
 
 Real programs and libraries, each against a server on loopback behind TLS.
 """

@@ -1,4 +1,4 @@
-"""Programs that sources start: what they learn, and when they end."""
+"""Programs started by sources: their environment, and how they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy that our child processes get, used by real programs."""
+"""The guarded proxy of child processes, used by real programs."""
 
 from __future__ import annotations
 

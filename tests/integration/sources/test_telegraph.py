@@ -1,4 +1,4 @@
-"""Articles of telegra.ph, good and bad."""
+"""Complete and broken articles of telegra.ph."""
 
 from __future__ import annotations
 

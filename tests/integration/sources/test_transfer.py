@@ -1,4 +1,4 @@
-"""What is taken from a storage, and what when it changes or goes away meanwhile."""
+"""Files read from a storage, also when they change or disappear meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""yt-dlp, the real one, against pages of a web server on loopback."""
+"""The real yt-dlp with pages of a web server on loopback."""
 
 from __future__ import annotations
 

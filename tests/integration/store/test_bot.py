@@ -1,4 +1,4 @@
-"""What the bot must not forget, in a real Valkey."""
+"""Records of the bot in a real Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged records: every kind of key the store has, spoilt in every way, harms nothing but itself."""
+"""Damaged records: every kind of key, damaged in every way, affects nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History pages, against a real Valkey."""
+"""Pages of the history, in a real Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a task in the store, against a real Valkey."""
+"""The states of a task in the store, with a real Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of tasks as a state machine: anything, in any order, against a real Valkey and a simple model."""
+"""Random sequences of operations on tasks, compared with a simple model, in a real Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhook deliveries as they are listed and sent again."""
+"""Webhook deliveries are listed and repeated."""
 
 from __future__ import annotations
 

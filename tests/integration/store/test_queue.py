@@ -1,4 +1,4 @@
-"""Pauses, limits and turns: which task a worker is given, and which it is not."""
+"""Pauses and limits: which tasks a worker may claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that answers, but refuses to work: an outage for all, and no secret in anything said of it."""
+"""A Redis that refuses commands is an outage for every caller, and no secret appears in an error or log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths that tasks reserve where a storage cannot refuse a taken name."""
+"""Paths that tasks reserve where a storage cannot refuse a used name."""
 
 from __future__ import annotations
 

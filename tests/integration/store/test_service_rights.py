@@ -1,4 +1,4 @@
-"""What a user may do with the tasks of other users: nothing, and not even learn that they exist."""
+"""A user can neither use nor detect the tasks of other users."""
 
 from __future__ import annotations
 

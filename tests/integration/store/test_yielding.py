@@ -1,4 +1,4 @@
-"""Users share the slots of busy workers: nobody waits for ever, no task starves, nothing is lost."""
+"""Users share the slots of busy workers: every user is served, and no task starves or is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor with real children: tiny Python programs that leave traces in a folder."""
+"""The supervisor with real child processes: small Python programs that write files as evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sandbox data center, and accounts that use it and a Valkey."""
+"""A sandbox data center, and accounts that use it together with a Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data center with several addresses, some of which are dead, is reached at one that is alive, and soon."""
+"""A data center with several addresses, some unreachable, is reached quickly at a working one."""
 
 from __future__ import annotations
 

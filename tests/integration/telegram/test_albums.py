@@ -1,4 +1,4 @@
-"""Albums into a chat: what was posted together is sent together, once, whoever dies or is canceled when."""
+"""Files posted together are sent to a chat together and once, also when workers die or tasks are canceled."""
 
 from __future__ import annotations
 

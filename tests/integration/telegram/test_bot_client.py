@@ -1,4 +1,4 @@
-"""The bot's side of a talk, with a person on the other side who uses an unmodified client."""
+"""The bot's Telegram client, with a user who writes to it with an unmodified client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that Telegram keeps on a CDN are read there and checked. If it fails, Telegram itself sends them."""
+"""Files on a CDN of Telegram are read there and verified. If the CDN fails, Telegram itself sends them."""
 
 from __future__ import annotations
 

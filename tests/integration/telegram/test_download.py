@@ -1,4 +1,4 @@
-"""The downloader against everything that goes wrong in normal use: the bytes are right, or the error is."""
+"""The downloader with all common faults: the bytes or the error are correct."""
 
 from __future__ import annotations
 

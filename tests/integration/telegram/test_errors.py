@@ -1,4 +1,4 @@
-"""Every error class of Telethon is mapped, and to the right thing."""
+"""Every error class of Telethon is mapped to the correct error of ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logins: made once, kept safely, never asked for by a running service."""
+"""Logins are made once, stored safely, and never requested by a running service."""
 
 from __future__ import annotations
 

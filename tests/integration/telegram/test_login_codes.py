@@ -1,4 +1,4 @@
-"""Login codes: where they are sent, and what becomes of accounts that get none."""
+"""Login codes: where Telegram sends them, and accounts that receive none."""
 
 from __future__ import annotations
 

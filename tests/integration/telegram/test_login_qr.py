@@ -1,4 +1,4 @@
-"""Logins by QR code, logging out, and processes that see both."""
+"""Logins by QR code, logging out, and processes that notice both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A link to many messages: every file among them, in order."""
+"""A link to many messages: all their files, in order."""
 
 from __future__ import annotations
 

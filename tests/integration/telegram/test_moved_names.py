@@ -1,4 +1,4 @@
-"""A username may lead to another chat than it did: nothing is read from the old one, or written to it."""
+"""A username can move to another chat: nothing is read from or sent to the old one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that misbehave at the connection: nothing hangs, nothing spins."""
+"""Servers with faulty connections cause neither hangs nor busy loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that a message carries in another way than as its own photo or document."""
+"""Files that are neither the photo nor the document of a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many parts are asked for at once."""
+"""The number of parts requested at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telegram through proxies: a bad one ends nothing, whichever connection it fails, and is waited for."""
+"""Telegram through proxies: a broken proxy is waited for, whichever connection it affects."""
 
 from __future__ import annotations
 

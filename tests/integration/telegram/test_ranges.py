@@ -1,4 +1,4 @@
-"""Ranges of a file: any offset, any length, the right bytes in order."""
+"""Ranges of a file: any offset and length, with the correct bytes in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An account that Telegram does not let do something never stands in the way of one that it does."""
+"""An account without access never blocks another one that has access."""
 
 from __future__ import annotations
 

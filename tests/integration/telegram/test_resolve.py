@@ -1,4 +1,4 @@
-"""Links become files, and files come byte by byte, for a bot and for a user."""
+"""Links are resolved to files and downloaded, by a bot and by a user."""
 
 from __future__ import annotations
 

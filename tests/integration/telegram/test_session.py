@@ -1,4 +1,4 @@
-"""What is kept of a login, and what is never shown of it."""
+"""What is stored of a login, and what is never shown of it."""
 
 from __future__ import annotations
 

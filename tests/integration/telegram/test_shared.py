@@ -1,4 +1,4 @@
-"""Several processes that use one account: each is an `Accounts` here, all on one Valkey and one sandbox."""
+"""Several processes that use one account: one `Accounts` each, with a common Valkey and sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said to the bot reaches it exactly once and in order, whatever happens to connections."""
+"""The bot receives every message exactly once and in order, whatever happens to connections."""
 
 from __future__ import annotations
 

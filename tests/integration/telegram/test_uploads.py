@@ -1,4 +1,4 @@
-"""A chat of Telegram as a storage: what is sent is there once, whole, and can be fetched again."""
+"""A Telegram chat as a storage: each file is sent once, completely, and can be downloaded again."""
 
 from __future__ import annotations
 

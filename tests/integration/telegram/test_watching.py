@@ -1,4 +1,4 @@
-"""Watched chats: everything that is posted becomes a task, once and in order, whatever happens meanwhile."""
+"""Watched chats: every post becomes a task, once and in order, despite failures."""
 
 from __future__ import annotations
 

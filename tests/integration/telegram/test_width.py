@@ -1,4 +1,4 @@
-"""How many connections and parts a download uses, and what makes it use fewer."""
+"""The number of connections and simultaneous requests of a download, and what reduces it."""
 
 from __future__ import annotations
 

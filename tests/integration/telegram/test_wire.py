@@ -1,4 +1,4 @@
-"""The downloader's own receive path: the bytes are those that were sent, or the connection ends."""
+"""The downloader's own receive path: it returns the bytes that were sent, or closes the connection."""
 
 from __future__ import annotations
 

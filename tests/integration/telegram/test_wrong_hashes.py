@@ -1,4 +1,4 @@
-"""An access hash that is remembered wrongly, as from a backup of Redis, is dropped and asked for anew."""
+"""A wrong stored access hash, as from a backup of Redis, is dropped and requested again."""
 
 from __future__ import annotations
 

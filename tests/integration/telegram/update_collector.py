@@ -1,4 +1,4 @@
-"""Somebody who listens to what a `BotClient` hears."""
+"""Collects the updates that a `BotClient` receives."""
 
 from __future__ import annotations
 

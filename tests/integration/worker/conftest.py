@@ -1,4 +1,4 @@
-"""Jobs in this process: a real Valkey, a real folder, and a source whose every step a test can hold."""
+"""Jobs in this process, with a real Valkey, a real folder, and a source that a test can stop at each step."""
 
 from __future__ import annotations
 

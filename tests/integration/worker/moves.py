@@ -1,4 +1,4 @@
-"""Transfers for the tests of moves: storages, and jobs between them."""
+"""Storages, and jobs that transfer files between them, for the tests of moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job is held at each boundary of the finish while something else happens to its task."""
+"""A job is held at each step of the finish while its task is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a task when its source, its storage or Redis misbehaves."""
+"""Tasks whose source, storage or Redis fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that die, and tasks that are canceled, while a file is moved: it is never lost."""
+"""No file is lost when a worker dies or a task is canceled during a move."""
 
 from __future__ import annotations
 

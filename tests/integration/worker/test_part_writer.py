@@ -1,4 +1,4 @@
-"""Parts arrive in any order; the hash is that of the file."""
+"""Parts that arrive in any order give the correct hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of one task that rules send into several storages, on a worker that may not have them all."""
+"""Files of one task that rules send to several storages, on a worker that may lack some of them."""
 
 from __future__ import annotations
 

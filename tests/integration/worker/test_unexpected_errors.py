@@ -1,4 +1,4 @@
-"""An unexpected error ends no process: it is logged, and the step is tried again."""
+"""An unexpected error ends no process: it is logged, and the step is repeated."""
 
 from __future__ import annotations
 

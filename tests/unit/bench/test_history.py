@@ -1,4 +1,4 @@
-"""The store that `make bench` fills for the history has the records that the store itself writes."""
+"""The store that `make bench` fills for the history has the same records as a real one."""
 
 from __future__ import annotations
 

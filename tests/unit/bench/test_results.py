@@ -1,4 +1,4 @@
-"""The results of `make bench`: the file that programs read, and the table that people read."""
+"""The results of `make bench`: the file for programs, and the table for readers."""
 
 from __future__ import annotations
 

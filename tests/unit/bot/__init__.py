@@ -1,1 +1,1 @@
-"""The bot: what it says and shows."""
+"""Texts and messages of the bot."""

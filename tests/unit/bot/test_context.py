@@ -1,4 +1,4 @@
-"""Buttons that stand for a choice, and patience with Telegram."""
+"""Button ids that stand for a choice, and calls repeated after flood waits."""
 
 from __future__ import annotations
 

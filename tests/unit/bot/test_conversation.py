@@ -1,4 +1,4 @@
-"""Questions and answers."""
+"""Questions of the bot and the user's replies."""
 
 from __future__ import annotations
 

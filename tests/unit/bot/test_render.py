@@ -1,4 +1,4 @@
-"""Tasks as messages."""
+"""Tasks rendered as messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame of the command line: the table of commands, errors and exit codes."""
+"""The command line in general: the table of commands, errors and exit codes."""
 
 from __future__ import annotations
 

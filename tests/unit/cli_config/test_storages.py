@@ -1,4 +1,4 @@
-"""`saveany storages add` and `remove`: the configuration's side of it."""
+"""`saveany storages add` and `remove`: their changes of the configuration."""
 
 from __future__ import annotations
 

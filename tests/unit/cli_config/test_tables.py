@@ -1,4 +1,4 @@
-"""Tables on a terminal: ids are cut, and still tell the tasks apart."""
+"""Tables on a terminal: ids are shortened and stay unique."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why followed tasks wait is asked for beside their events, and neither side hides what goes wrong."""
+"""The reasons of waiting tasks are polled beside their events, and errors of both are raised."""
 
 from __future__ import annotations
 

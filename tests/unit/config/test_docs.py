@@ -1,4 +1,4 @@
-"""The generated files are those committed, and the example is true."""
+"""The generated files are up to date, and the example is valid."""
 
 from __future__ import annotations
 

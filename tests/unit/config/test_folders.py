@@ -1,4 +1,4 @@
-"""No storage may have SaveAny's own files in its folder."""
+"""No storage may contain SaveAny's own files."""
 
 from __future__ import annotations
 

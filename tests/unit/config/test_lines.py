@@ -1,4 +1,4 @@
-"""The walk that finds lines agrees with tomllib, and with texts whose lines are known."""
+"""The finder of line numbers agrees with tomllib and with known examples."""
 
 from __future__ import annotations
 

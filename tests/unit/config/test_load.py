@@ -1,4 +1,4 @@
-"""Where the configuration comes from, and what is said about one that is wrong."""
+"""Where the configuration is found, and how its problems are reported."""
 
 from __future__ import annotations
 

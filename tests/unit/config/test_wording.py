@@ -1,4 +1,4 @@
-"""No text of a library reaches a user who has made a mistake in the configuration."""
+"""Errors about the configuration contain no library text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation as data: its pages, their links, and the examples that are marked to be run.
+"""The documentation as data: its pages, their links, and the examples marked to be run.
 
 <!-- test -->                 the code block that follows is run
 <!-- test: receiver -->       … by the test of that name

@@ -1,4 +1,4 @@
-"""The documentation says what the code does: names, tables, links."""
+"""The documentation matches the code: names, tables, links."""
 
 from __future__ import annotations
 

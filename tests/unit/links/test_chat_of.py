@@ -1,4 +1,4 @@
-"""Which chat somebody means."""
+"""How users may name a chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every form of a link to a Telegram message, and everything that only looks like one."""
+"""Every form of a link to a Telegram message, and texts that only resemble one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that remembers who came."""
+"""A real HTTP server on loopback that records its clients."""
 
 from __future__ import annotations
 

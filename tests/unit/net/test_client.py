@@ -1,4 +1,4 @@
-"""The clients against real servers on loopback."""
+"""The HTTP clients with real servers on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections through the operator's proxy: HTTP and SOCKS ones, good and bad."""
+"""Connections through the configured proxy: working and broken HTTP and SOCKS proxies."""
 
 from __future__ import annotations
 

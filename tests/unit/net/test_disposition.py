@@ -1,4 +1,4 @@
-"""Names from Content-Disposition: what servers write, and what nobody would."""
+"""Names from Content-Disposition headers, common and unusual ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the address guard lets through, by URL and by address."""
+"""Which URLs and addresses the address guard permits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proxies of every kind, good and bad: what they fail at is `ProxyFailed`, and nothing else."""
+"""Working and broken proxies of every kind: a failure is always `ProxyFailed`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names: safe whatever comes, and the ones people expect."""
+"""File names are always safe, and the ones users expect."""
 
 from __future__ import annotations
 

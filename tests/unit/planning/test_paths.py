@@ -1,4 +1,4 @@
-"""Folders as users write them: normal, hostile, and anything at all."""
+"""Folders given by users: common, unsafe and random ones."""
 
 from __future__ import annotations
 

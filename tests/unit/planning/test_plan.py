@@ -1,4 +1,4 @@
-"""Where the files of a task go: by the request, the user's template and the user's rules."""
+"""Where the files of a task are saved: the request, the user's template and the user's rules."""
 
 from __future__ import annotations
 

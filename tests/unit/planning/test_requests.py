@@ -1,4 +1,4 @@
-"""What a request leaves out comes from the preferences of its user, and rules decide on nothing else."""
+"""Missing fields of a request come from the preferences of its user; rules apply only to missing fields."""
 
 from __future__ import annotations
 

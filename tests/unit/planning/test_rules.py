@@ -1,4 +1,4 @@
-"""Rules: which one decides, what is refused, and that a line and its rule say the same."""
+"""Rules: which one applies, which are refused, and their form as a line of text."""
 
 from __future__ import annotations
 

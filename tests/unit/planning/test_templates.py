@@ -1,4 +1,4 @@
-"""Templates of users: what they yield, what is refused, and that none leaves its folder or fails."""
+"""Templates of users: their results, their errors, and that none leaves its folder or fails."""
 
 from __future__ import annotations
 

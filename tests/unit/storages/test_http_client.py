@@ -1,4 +1,4 @@
-"""Bodies of HTTP answers, small and big, whole and broken."""
+"""Bodies of HTTP replies: small and large, complete and broken."""
 
 from __future__ import annotations
 

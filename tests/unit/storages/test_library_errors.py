@@ -1,4 +1,4 @@
-"""Every error of a library beneath a storage has a meaning: none gets out, whatever a new version adds."""
+"""Every error of a library used by a storage is translated, also errors of future versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names are spelled so that they come back."""
+"""Encoded names are decoded to the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is seen of a video from its two ends."""
+"""What is known of a video from its two ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of keys: one entry per kind of key, and none that a script spells differently."""
+"""The list of keys: one entry per kind of key, with the spelling used by the scripts."""
 
 from __future__ import annotations
 

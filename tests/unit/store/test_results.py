@@ -1,4 +1,4 @@
-"""The enums of script results hold exactly the words that the headers of the scripts document."""
+"""The enums of script results have exactly the values documented in the headers of the scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback: notes each request, answers with the bytes it is told."""
+"""A receiver of webhooks on loopback that records requests and sends the given reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delivery loop with an outbox in memory and senders that do as they are told."""
+"""The delivery loop with an outbox in memory and scripted senders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body: seed 002 to the letter, and what comes after it."""
+"""The body of webhooks: exactly that of seed 002, with later additions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The retry schedule, to the second."""
+"""The retry schedule, in seconds."""
 
 from __future__ import annotations
 

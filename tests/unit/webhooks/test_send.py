@@ -1,4 +1,4 @@
-"""One attempt against real receivers on loopback."""
+"""One delivery attempt with real receivers on loopback."""
 
 from __future__ import annotations
 
