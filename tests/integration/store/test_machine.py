@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,42 +24,9 @@ from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.ids import new_id
 from saveany.models import Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec
 from saveany.store import Claim, Store, connect
+from tests.integration.store.task_model import ENDS, STORAGES, WORKERS, TaskModel
 
 T = TypeVar("T")
-
-STORAGES = ("s1", "s2")
-#: What each worker can run.
-WORKERS = {"w1": ["tgfiles/s1"], "w2": ["tgfiles/s1", "tgfiles/s2"]}
-ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELED)
-
-
-@dataclass
-class Model:
-    """What we believe of one task."""
-
-    spec: TaskSpec
-    status: Status = Status.QUEUED
-    epoch: int = 0
-    run: int = 1
-    cancel: bool = False
-    paused: bool = False
-    worker: str = ""
-    lapsed: bool = False
-    delayed: bool = False
-    progress: Progress = field(default_factory=Progress)
-    items: list[Item] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
-
-    def verdict(self, epoch: int) -> str:
-        """What a write at that epoch must be answered."""
-        if self.status is not Status.RUNNING or self.epoch != epoch:
-            return "fenced"
-        return "cancel" if self.cancel else "pause" if self.paused else "ok"
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is queued and only waits for a worker."""
-        return self.status is Status.QUEUED and not self.paused and not self.delayed
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -75,7 +41,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.db = connect(self.url)
         self.store = Store(self.db)
-        self.model: dict[str, Model] = {}
+        self.model: dict[str, TaskModel] = {}
         self.gone: set[str] = set()
         self.queue_paused = False
         self.do(self.db.do("FLUSHALL"))
@@ -99,9 +65,9 @@ class Lifecycle(RuleBasedStateMachine):
             return "pause"
         return "ok"
 
-    def of(self, claim: Claim) -> Model:
+    def of(self, claim: Claim) -> TaskModel:
         """The task of a claim; a removed one behaves like an ended one."""
-        lost = Model(claim.task.spec, status=Status.FAILED)
+        lost = TaskModel(claim.task.spec, status=Status.FAILED)
         return self.model.get(claim.task.id, lost)
 
     # What users do.
@@ -116,7 +82,7 @@ class Lifecycle(RuleBasedStateMachine):
         accepted = self.do(self.store.tasks.accept(spec, "title"))
         assert accepted is not None
         assert not accepted.replayed
-        self.model[spec.id] = Model(spec)
+        self.model[spec.id] = TaskModel(spec)
         return spec.id
 
     @rule(task=tasks)
@@ -341,7 +307,7 @@ class Lifecycle(RuleBasedStateMachine):
             del self.model[task]
             self.gone.add(task)
 
-    def end(self, model: Model, status: Status) -> None:
+    def end(self, model: TaskModel, status: Status) -> None:
         model.status, model.delayed, model.cancel, model.paused = status, False, False, False
         model.told.add(delivery(model.spec.id, model.run, status).id)
 

@@ -1,0 +1,88 @@
+"""A watcher of chats, and its operations, for the tests of watching."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from saveany.config import Config
+from saveany.models import Task
+from saveany.sandbox import Sandbox
+from saveany.sandbox.content import LiteralContent
+from saveany.sandbox.world import Chat, StoredFile, StoredMessage
+from saveany.service import TaskService
+from saveany.store import Store
+from saveany.store.watched_chats import WatchedChat
+from saveany.telegram.accounts import Accounts
+from saveany.watching import ChatWatcher
+
+OWNER = 42
+CHAT = 1600000001
+MARKED = -(10**12) - CHAT
+
+_numbers = itertools.count(1)
+
+
+class WatcherHarness:
+    """A watcher, with shorter forms of the operations of its tests."""
+
+    def __init__(self, sandbox: Sandbox, store: Store, config: Config, accounts: Accounts) -> None:
+        self.world = sandbox.world
+        self.counters = sandbox.counters
+        self.store = store
+        self.config = config
+        self.accounts = accounts
+        self.service = TaskService(config, store)
+        self.watcher = self.again()
+
+    def again(self) -> ChatWatcher:
+        """A watcher that knows only what is kept."""
+        self.watcher = ChatWatcher(self.accounts, self.store, self.service, self.config)
+        return self.watcher
+
+    def post(self, chat: Chat, text: str = "", *, name: str = "a.bin", size: int = 9, **fields: Any) -> int:
+        """A message with a file; its id."""
+        file = StoredFile(id=90_000 + next(_numbers), content=LiteralContent(b"x" * size), name=name)
+        return self.world.send(
+            chat, StoredMessage(id=0, text=text, file=self.world.add_file(file), **fields)
+        ).id
+
+    def say(self, chat: Chat) -> int:
+        """A message without a file."""
+        return self.world.send(chat, StoredMessage(id=0, text="words")).id
+
+    async def watch(self, id_: str = "w1", chat: str = str(MARKED), **changes: Any) -> WatchedChat:
+        now = await self.accounts.history.chat_state(chat)
+        fields = {
+            "user_id": OWNER,
+            "chat": now.id,
+            "title": now.title,
+            "username": now.username,
+            "account": now.account,
+            "seen": now.top,
+            "created_at": 1,
+        }
+        watch = WatchedChat(id=id_, **{**fields, **changes})
+        await self.store.watched_chats.add(watch)
+        return watch
+
+    async def stored_watch(self, id_: str = "w1") -> WatchedChat:
+        watch = await self.store.watched_chats.get(id_)
+        assert watch is not None
+        return watch
+
+    async def rounds(self, times: int = 2) -> None:
+        """Two: an album at the end of a chat is taken in the second one."""
+        for _ in range(times):
+            await self.watcher.check()
+
+    async def tasks(self) -> list[Task]:
+        return await self.store.tasks.live()
+
+    async def links(self) -> list[str]:
+        """What became tasks, in order, without what all links have in common."""
+        tasks = await self.tasks()
+        return [
+            " ".join(link.removeprefix(f"https://t.me/c/{CHAT}/") for link in task.spec.links)
+            for task in tasks
+        ]
