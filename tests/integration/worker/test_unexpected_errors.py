@@ -60,7 +60,7 @@ async def test_each_runs_a_step_for_all_even_if_it_fails_for_some_of_them() -> N
             raise UnexpectedError(str(number))
         done.append(number)
 
-    with pytest.raises(ExceptionGroup, match="Odd: 1"):
+    with pytest.raises(ExceptionGroup, match="UnexpectedError: 1"):
         await run_for_each(range(5), step)
     assert done == [0, 2, 4]
 
@@ -114,8 +114,8 @@ async def test_a_storage_with_a_bug_does_not_stop_the_cleanup_of_others(
         await harness.store.tasks.cancel(task_id, [])
         running.cancel()
         await asyncio.wait([running])
-    assert len(harness.files()) == 2  # a part, and the mark
-    with pytest.raises(ExceptionGroup, match="Odd"):
+    assert len(harness.files()) == 2  # a part, and the marker
+    with pytest.raises(ExceptionGroup, match="UnexpectedError"):
         await janitor.clean_storages()
     assert list(harness.files()) == [".saveany-storage"]
     assert await harness.store.workers.leftovers("local1") == []
@@ -203,7 +203,7 @@ async def test_check_continues_after_an_unexpected_error(
     found = {check.name: (check.status, check.detail) async for check in checks.services(config, db)}
     assert found["storage a"][0] == "ok"
     for name in ("telegram", "clock of redis"):
-        assert found[name] == ("failed", "this is a bug in SaveAny, please report it: Odd")
+        assert found[name] == ("failed", "this is a bug in SaveAny, please report it: UnexpectedError")
 
 
 async def test_a_program_that_cannot_be_started_does_not_stop_the_others(tmp_path: Path) -> None:
