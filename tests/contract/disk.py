@@ -38,7 +38,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, function: str, code: int) -> None:
 
 @contextmanager
 def mounted(folder: Path) -> Iterator[None]:
-    """A disk of 2 MiB. Mounting one takes root, which CI is."""
+    """A disk of 2 MiB. Mounting it requires root, which CI has."""
     folder.mkdir()
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=2m", "saveany-test", folder], capture_output=True, check=False

@@ -57,7 +57,7 @@ def without_end(status: bytes = b"200 OK", first: bytes = b'{"code":200,"status"
 
 
 def pages_for_ever(entry: str) -> Answer:
-    """Pages of S3, always another one."""
+    """Pages of S3, each followed by another one."""
     count = 0
 
     async def answer(writer: asyncio.StreamWriter) -> None:
@@ -101,7 +101,7 @@ async def test_the_number_of_pages_of_a_bucket_is_limited(
 
 
 async def test_repeated_pages_of_parts_are_refused() -> None:
-    """The same page again and again, each with a next one."""
+    """The same page is sent repeatedly and always announces another one."""
     body = b"<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>0</NextPartNumberMarker>"
     body += b"</ListPartsResult>"
 
@@ -197,7 +197,7 @@ async def lists_five_and_not_six(storage: Storage) -> None:
 
 
 class Deep(MemoryStorage):
-    """Every folder has a folder in it."""
+    """A storage in which every folder contains a folder."""
 
     async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
         return [Entry("d", f"{path}/d" if path else "d", 0, True, 0)]

@@ -31,7 +31,7 @@ def modern_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServe
 
 @pytest.fixture(scope="module")
 def basic_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
-    """It knows the commands of 1985, and TLS."""
+    """A server with the commands of 1985 and TLS."""
     with ftp.pyftpdlib(
         tmp_path_factory.mktemp("old"), "explicit", without=("MLSD", "MLST", "EPSV")
     ) as server:
@@ -46,8 +46,7 @@ def implicit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
 
 @pytest.fixture(autouse=True)
 def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server on a busy machine takes longer than users wait, who go on without what was not put away yet:
-    the tests look for it."""
+    """Users do not wait for remote clean-up; the tests check it, so they wait for slow servers."""
     monkeypatch.setattr("storages.ftp.storage._ABORT_SECONDS", 60)
 
 
@@ -62,7 +61,7 @@ Start = Callable[[], AbstractContextManager[FtpServer]]
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Callable[[Start], FtpServer]]:
-    """Starts a server when its first test wants it."""
+    """Starts each server when the first test needs it."""
     with ExitStack() as stack:
         yield cache(lambda start: stack.enter_context(start()))
 
@@ -109,7 +108,7 @@ class TestPlain(Suite):
         assert await load(worker(), "e/f.bin") == data
 
     async def test_broken_connection_is_reported(self, server: FtpServer, folder: str) -> None:
-        """The proxy stands before the commands; the server gives the data up with them."""
+        """The proxy breaks the control connection, and the server closes the data connection with it."""
         async with fault_proxy(server.port) as link:
             storage = FtpStorage(server.options(folder, port=link.port))
             await storage.mkdir("d")
@@ -146,7 +145,7 @@ class TestImplicitTls(Suite):
 
 
 class Daemon(Suite):
-    """A server that people run."""
+    """A common FTP server."""
 
     start: Start
 
@@ -193,7 +192,7 @@ TLS: dict[str, Start] = {
 
 @pytest.mark.parametrize("start", TLS.values(), ids=TLS)
 async def test_every_form_of_tls_works(start: Start, folder: str) -> None:
-    """Transfers one after the other and at once, a partial read, and a resumed upload."""
+    """Sequential and parallel transfers, a partial read, and a resumed upload."""
     with start() as server:
         storage = FtpStorage(server.options(folder))
         data = content(3 * MIB + 1)
@@ -255,7 +254,7 @@ async def test_a_server_without_sizes_is_supported(modern_server: FtpServer, fol
 
 @pytest.mark.parametrize("without", ["", "SIZE", "MDTM"])
 async def test_stat_without_extensions(tmp_path: Path, without: str) -> None:
-    """A file is found and its folder, whichever of the newer commands the server lacks."""
+    """A file and its folder are found, whichever of the newer commands the server lacks."""
     with ftp.pyftpdlib(tmp_path, without=("MLSD", "MLST", without)) as server:
         storage = FtpStorage(server.options("x"))
         await save(storage, "d/a.bin", b"12345")
@@ -308,7 +307,7 @@ async def test_failed_replacement_keeps_the_old_file(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("lack", [{"without": ("REST",)}, {"restarts": False}])
 async def test_a_server_that_cannot_resume_is_supported(tmp_path: Path, lack: Any) -> None:
-    """The first try after a break is for nothing, but the next one begins anew."""
+    """The first attempt after an interruption fails, and the next one starts over."""
     with ftp.pyftpdlib(tmp_path, **lack) as server:
         storage = FtpStorage(server.options("x"))
         data = content(3 * MIB)
@@ -344,7 +343,7 @@ async def test_names_in_another_encoding_are_listed_with_replacement_characters(
 async def test_a_server_that_confirms_a_file_late_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some bring a file elsewhere before they say that they have it."""
+    """Some servers move a file elsewhere before they confirm it."""
     monkeypatch.setattr("storages.ftp.client.SILENCE", 0.4)
     with ftp.pyftpdlib(tmp_path, slow=0.8) as server:
         storage = FtpStorage(server.options("x"))

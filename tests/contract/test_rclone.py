@@ -326,7 +326,7 @@ def test_common_spellings_of_flags_are_accepted(tmp_path: Path) -> None:
     ],
 )
 async def test_an_unreachable_server_of_a_remote_is_noticed(remote: str, tmp_path: Path) -> None:
-    """It is noticed without a request: also behind other remotes, as a vault is a crypt of a union of it."""
+    """No request is needed, also behind other remotes: here a crypt of a union."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     conf = tmp_path / "rclone.conf"

@@ -197,7 +197,7 @@ class TestRclone(S3Suite):
     async def test_an_unsupported_copy_into_an_upload_is_noticed(
         self, storage: Storage, everything: Callable[[], set[str]], size: int
     ) -> None:
-        """It takes the request for an empty part, which must be noticed."""
+        """The server treats the request as an empty part."""
         await save(storage, "a.bin", content(size))
         async with await storage.begin(key(item=1), "b.bin", size) as upload:
             with pytest.raises(StorageError, match="cannot copy"):
@@ -208,7 +208,7 @@ class TestRclone(S3Suite):
     async def test_failed_copy_leaves_nothing(
         self, storage: Storage, everything: Callable[[], set[str]]
     ) -> None:
-        """As above."""
+        """The server treats the request as an empty part."""
 
 
 @pytest.mark.parametrize(

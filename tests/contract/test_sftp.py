@@ -67,7 +67,7 @@ def services(tmp_path: Path) -> Services:
 
 
 def leaves(pid: int) -> list[int]:
-    """The processes below it that have none below them."""
+    """The processes below a process that have no children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [leaf for child in children for leaf in leaves(int(child)) or [int(child)]]
 
@@ -77,7 +77,7 @@ def _soon(timeout: Callable[[float | None], asyncio.Timeout], seconds: float | N
 
 
 def sftp_batch(server: SftpServer, line: str) -> None:
-    """Have OpenSSH's own client do something."""
+    """Run commands with OpenSSH's own client."""
     command = [
         program("sftp"),
         "-q",
@@ -141,7 +141,7 @@ class TestOpenSsh(Suite):
     async def test_failed_writes_are_not_in_the_checkpoint(
         self, server: SftpServer, folder: str, services: Services
     ) -> None:
-        """Writes are on their way at once: after a failure there may be gaps before the end of the file."""
+        """Several writes are in flight: after a failure the file may have gaps."""
         async with fault_proxy(server.port) as link:
             storage = SftpStorage(server.options(folder, port=link.port), services)
             async with await storage.begin(key(), "a.bin", 20 * MIB) as upload:
@@ -207,7 +207,7 @@ class TestOpenSsh(Suite):
     async def test_a_crashed_sftp_process_is_replaced(
         self, server: SftpServer, folder: str, services: Services
     ) -> None:
-        """The connection stays open, because each program on the server is a process of its own."""
+        """The connection stays open, because the SFTP program is a separate process of the server."""
         storage = SftpStorage(server.options(folder), services)
         others = set(leaves(server.pid))
         await storage.probe()

@@ -211,7 +211,7 @@ class TestApache(DavSuite):
 
     @pytest.mark.parametrize("auth", ["auto", "digest"])
     async def test_put_is_never_challenged(self, server: DavServer, base: str, auth: str) -> None:
-        """A stream cannot be sent again, so an expired nonce is replaced before."""
+        """A stream cannot be sent twice, so an expired nonce is replaced in advance."""
         storage = WebdavStorage(server.options(base, auth=auth))
         async with await storage.begin(key(), "a.bin", 3 * MIB) as upload:
             login = storage._login._known["digest"]
@@ -412,7 +412,7 @@ async def test_quotas_are_understood(body: str, usage: Usage) -> None:
 async def test_an_endless_listing_is_aborted(
     repeated: bytes, most: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is neither read nor kept for ever."""
+    """It is neither read nor kept."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

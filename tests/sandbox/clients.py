@@ -24,10 +24,8 @@ from saveany.sandbox import Sandbox, samples
 async def telethon(
     sandbox: Sandbox, session: str | MemorySession = "", dc: int | None = None, **options: Any
 ) -> AsyncIterator[Any]:
-    """A connected client, at one of the data centers; with a session it is logged in.
-
-    A session that an earlier client had, as an object, also knows up to where that one was told.
-    """
+    """A connected client, at one of the data centers; with a session it is logged in. The session object of
+    an earlier client also knows the position of its updates."""
     rsa.add_key(sandbox.public_key, old=False)
     TelegramClient._config = None  # Telethon keeps the data centers' addresses for the whole process
     memory = StringSession(session) if isinstance(session, str) and session else session or MemorySession()
@@ -64,7 +62,7 @@ def named(data: bytes, name: str) -> BytesIO:
 
 
 def location(message: Any, **changes: Any) -> Any:
-    """Where a message's document lies, as getFile wants it."""
+    """The location of a message's document, as getFile expects it."""
     document = message.media.document
     fields = {"id": document.id, "access_hash": document.access_hash, "thumb_size": ""}
     return tl.InputDocumentFileLocation(**{**fields, "file_reference": document.file_reference, **changes})
@@ -77,10 +75,8 @@ async def part(client: Any, message: Any, offset: int = 0, limit: int = 4096) ->
 
 
 class Person:
-    """Somebody with a client who writes, forwards and presses; `received` is what came and changed, in order.
-
-    Telethon tells nobody of what the same client has sent, so `received` has only what others say.
-    """
+    """A user with a client; `received` are new and edited messages, in order. Telethon reports no messages
+    sent by the same client, so `received` has only those of others."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -96,11 +92,11 @@ class Person:
         return await self.client.send_file(to, what, force_document=True, **options)
 
     async def forward(self, to: Any, messages: Any) -> Any:
-        """Messages of one chat, an album at once; returns those in the new place."""
+        """Forward messages of one chat, also an album; returns the new messages."""
         return await self.client.forward_messages(to, messages)
 
     async def press(self, message: Any, label: str) -> Any:
-        """The button whose text has `label` in it; returns what the bot answers."""
+        """Press the button whose text contains `label`; returns the bot's reply."""
         found = [
             button for row in await message.get_buttons() or () for button in row if label in button.text
         ]
@@ -111,7 +107,7 @@ class Person:
         return await self.client(request)
 
     async def receives(self, fits: Callable[[Any], bool], seconds: float = 10) -> Any:
-        """The newest message, or newest form of one, for which this is true; waits for it."""
+        """Wait for a message that meets the condition; returns the newest, or its newest edit."""
         async with asyncio.timeout(seconds), self._new:
             while not (found := [message for message in self.received if fits(message)]):
                 await self._new.wait()
@@ -125,14 +121,14 @@ class Person:
 
 @asynccontextmanager
 async def person(sandbox: Sandbox, account: int = samples.PERSON.id, **options: Any) -> AsyncIterator[Person]:
-    """Somebody who is connected, and told what happens."""
+    """A connected user who receives updates."""
     options = {"receive_updates": True, "sequential_updates": True, **options}
     async with telethon(sandbox, sandbox.session(account), **options) as client:
         yield Person(client)
 
 
 class Raw:
-    """A connection over Intermediate, sealed by Telethon's own code, on which a test says what it likes."""
+    """A connection over Intermediate, encrypted by Telethon's own code, that can send anything."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         key = StringSession(sandbox.user_session).auth_key
@@ -164,12 +160,12 @@ class Raw:
         return ids
 
     async def packet(self) -> bytes:
-        """The next packet as it comes."""
+        """The next packet, still encrypted."""
         length = struct.unpack("<I", await self.reader.readexactly(4))[0]
         return await self.reader.readexactly(length)
 
     async def receive(self) -> Any:
-        """The next message, opened; those of a container one by one."""
+        """The next message, decrypted; messages of a container are returned one by one."""
         while not self._opened:
             message = self.state.decrypt_message_data(await self.packet())
             inside = isinstance(message.obj, MessageContainer)

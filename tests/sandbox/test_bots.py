@@ -25,7 +25,7 @@ async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
 
 @pytest.fixture
 async def robot(sandbox: Sandbox) -> AsyncIterator[Any]:
-    """The bot's client: to any text it answers with a keyboard, to a press with what is on the button."""
+    """The bot's client: it replies to a text with a keyboard, and to a press with the label of the button."""
     async with bot(sandbox, receive_updates=True, sequential_updates=True) as client:
 
         async def offer(event: Any) -> None:
@@ -220,7 +220,7 @@ async def test_commands_are_published_per_scope_and_language(
 
 
 async def known(anna: Person, robot: Any) -> int:
-    """The bot has met her."""
+    """Let the bot receive a message of the user."""
     await anna.send(BOT, "hello")
     await anna.receives(contains("choose"))
     return samples.PERSON.id

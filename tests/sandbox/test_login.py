@@ -155,7 +155,7 @@ async def test_a_password_proof_is_valid_once(sandbox: Sandbox) -> None:
 
 @asynccontextmanager
 async def scanning(sandbox: Sandbox, qr: Any) -> AsyncIterator[asyncio.Task[Any]]:
-    """The QR code is shown, and the user's other client scans it."""
+    """Show the QR code, which the user's other client scans."""
     waiting = asyncio.create_task(qr.wait())
     async with user(sandbox) as phone:
         token = base64.urlsafe_b64decode(qr.url.partition("=")[2] + "==")

@@ -26,7 +26,7 @@ from tests.sandbox.clients import user as telethon_user
 
 @pytest.fixture
 def trusted(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox's key is the only one that the library knows."""
+    """Makes the sandbox's key the only one known to the library."""
     public = load_pem_public_key(sandbox.public_key.encode())
     assert isinstance(public, RSAPublicKey)
     numbers = public.public_numbers()

@@ -27,7 +27,7 @@ GET_STATE = bytes(fn.updates.GetStateRequest())
 
 
 class Urandom:
-    """`os` with random numbers of our choice for one length."""
+    """`os` with given random numbers for one length."""
 
     def __init__(self, length: int, number: int) -> None:
         self._length = length

@@ -35,7 +35,7 @@ async def media(client: Any, link: str) -> list[Any]:
 
 
 async def served(client: Any, message: Any) -> Facts:
-    """What a client gets; the hash of a big file is taken from its constant, other tests see to it."""
+    """The bytes that a client downloads; hashes of large files are constants, checked by other tests."""
     name, size = message.file.name, message.file.size
     if size > SMALL:
         return name, size, samples.SHA256[message.document.id]

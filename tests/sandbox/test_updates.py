@@ -25,7 +25,7 @@ async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
 
 @pytest.fixture
 async def robot(sandbox: Sandbox) -> AsyncIterator[Person]:
-    """The bot, listening."""
+    """The bot, which receives updates."""
     async with bot(sandbox, receive_updates=True, sequential_updates=True) as client:
         yield Person(client)
 

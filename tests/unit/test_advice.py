@@ -57,7 +57,7 @@ def test_the_default_configuration_is_not_mentioned() -> None:
 
 
 def test_containers_print_the_command_of_their_image() -> None:
-    """The image's entry point is `saveany`, so what is pasted must not repeat it."""
+    """The image's entry point is `saveany`, so the pasted text must not repeat it."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for name in ("api", "worker", "bot"):
         assert services[name]["environment"][advice.VARIABLE] == "docker compose run --rm -it worker"
@@ -70,7 +70,7 @@ SPELLED = re.compile(r"[`:;] ?(?:docker compose run [^`\"]*worker )?saveany ([a-
 
 
 def messages() -> list[tuple[str, int, str]]:
-    """Lines of code, not of comments or docstrings, that spell a command out."""
+    """Lines of code, without comments and docstrings, that contain a command."""
     found = []
     for folder in ("saveany", "workers", "storages"):
         for file in (ROOT / folder).rglob("*.py"):

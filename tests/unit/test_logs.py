@@ -31,7 +31,7 @@ def _restored_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def leak_everywhere(secret: str) -> None:
-    """Log the secret in every way there is."""
+    """Log the secret in every possible way."""
     log = logs.get_logger("test")
     log.info(f"in the event {secret}", value=secret, nested={"list": [secret]}, **{"odd key": secret})
     log.info("in a repr", value=Exception(secret))

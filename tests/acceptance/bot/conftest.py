@@ -32,14 +32,14 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever shares something shares an event loop, too."""
+    """Tests that share a stack share an event loop, too."""
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 def users_and_storages(folder: Path) -> dict[str, Any]:
-    """What is configured beside that which every stack has."""
+    """Tables of the configuration that the tests of the bot add to those of every stack."""
     return {
         "users": [{"id": samples.PERSON.id}, {"id": OTHER}],
         "storages": [
@@ -61,7 +61,7 @@ async def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(shared_stack: Stack) -> AsyncIterator[Stack]:
-    """One in which nothing has been done yet, but messages and history are there."""
+    """The shared stack without tasks and preferences; messages and history of earlier tests remain."""
     yield shared_stack
     await _reset(shared_stack)
 
@@ -74,7 +74,7 @@ async def anna(stack: Stack) -> AsyncIterator[Person]:
 
 @pytest.fixture
 def history(stack: Stack) -> Callable[[], Awaitable[list[Any]]]:
-    """Asks which tasks have ended since the test began."""
+    """Returns the tasks that have ended since the test began."""
     began = datetime.now(UTC).isoformat()
 
     async def ask() -> list[Any]:
@@ -86,32 +86,32 @@ def history(stack: Stack) -> Callable[[], Awaitable[list[Any]]]:
 
 
 def contains(part: str) -> Callable[[Any], bool]:
-    """Whether there is this in a message."""
+    """Whether a message contains a text."""
     return lambda message: part in (message.text or "")
 
 
 def has_button(label: str) -> Callable[[Any], bool]:
-    """Whether a message has a button of that label."""
+    """Whether a message has a button with that label."""
     return lambda message: any(label in button.text for row in message.buttons or () for button in row)
 
 
 @asynccontextmanager
 async def database(stack: Stack) -> AsyncIterator[Db]:
-    """Its Redis; where that was stopped it may just be on its way."""
+    """A connection to the Redis of the stack, which may just be starting."""
     db = connect(stack.redis_url)
     yield db
     await db.close()
 
 
 async def kill_bot(stack: Stack) -> None:
-    """SIGKILL the bot. The next one need not wait until the lock of this one has run out."""
+    """SIGKILL the bot and delete its lock, for which the next bot would have to wait."""
     await stack.kill(stack.bots[0])
     async with database(stack) as db:
         await db.do("DEL", "sa:bot:lock")
 
 
 async def _reset(stack: Stack) -> None:
-    """Let everything end that a test has begun, and forget what it has set."""
+    """Wait for the end of all tasks of the test, and delete the preferences it has set."""
     stack.sandbox.faults.clear()
     for task in (await stack.client.get("/api/v1/tasks")).json()["tasks"]:
         await stack.client.delete(f"/api/v1/tasks/{task['task_id']}")

@@ -21,7 +21,7 @@ SENDING = f"method=messages.sendMessage,account={samples.BOT.id}"
 
 
 def waiting(stack: Stack, least: int) -> Callable[[], Awaitable[bool]]:
-    """Whether so many letters are not handled yet."""
+    """Whether that many updates are waiting in the inbox."""
 
     async def look() -> bool:
         async with database(stack) as db:
@@ -41,7 +41,7 @@ async def be_silent(anna: Person) -> None:
 
 
 def fill(stack: Stack, chat_id: int, count: int) -> str:
-    """A channel with so many small files; returns its name."""
+    """Post that many small files to a channel; returns its username."""
     name = f"files_{chat_id}"
     chat = Chat(id=chat_id, title=name, username=name, members={samples.PERSON.id})
     stack.sandbox.world.add_chat(chat)
@@ -53,12 +53,12 @@ def fill(stack: Stack, chat_id: int, count: int) -> str:
 
 
 def said(anna: Person) -> dict[int, str]:
-    """What stands in the messages of the bot now."""
+    """The texts of the bot's current messages."""
     return {message.id: message.text for message in anna.received if message.is_private}
 
 
 def all_told(anna: Person, count: int) -> Callable[[Any], bool]:
-    """Whether the messages tell of so many saved files."""
+    """Whether the messages report that many saved files."""
 
     def told(_: Any) -> bool:
         texts = said(anna).values()

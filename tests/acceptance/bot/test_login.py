@@ -35,7 +35,7 @@ async def without_accounts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stack(without_accounts: Stack) -> AsyncIterator[Stack]:
-    """One in which nobody is logged in."""
+    """A stack in which no account is logged in."""
     without_accounts.sandbox.counters.clear()
     yield without_accounts
     without_accounts.sandbox.world.accounts[OTHER].password = ""
@@ -51,7 +51,7 @@ async def stack(without_accounts: Stack) -> AsyncIterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis_commands(stack: Stack) -> AsyncIterator[list[str]]:
-    """All that is said to Redis from now on."""
+    """All commands that Redis receives from now on."""
     commands: list[str] = []
     redis = Redis.from_url(stack.redis_url)
     async with redis.monitor() as monitor:
@@ -91,7 +91,7 @@ def logs(stack: Stack) -> str:
 
 
 def newest_log(stack: Stack, role: str) -> Path:
-    """The log of the process that has this role now."""
+    """The log of the process that has this role at present."""
     return max(stack.logs.glob(f"*-{role}.log"), key=lambda file: int(file.name.partition("-")[0]))
 
 

@@ -25,7 +25,7 @@ MOST_MEMORY = 40 * 2**20
 
 
 def fill(stack: Stack) -> None:
-    """A channel with so many small files; each name is there twice."""
+    """Post that many small files to a channel; each name is used twice."""
     world = stack.sandbox.world
     members = {samples.PERSON.id}
     chat = world.add_chat(Chat(id=CHAT, title="Lots", username="lots_of_files", members=members))
@@ -36,7 +36,7 @@ def fill(stack: Stack) -> None:
 
 
 class ChatObserver:
-    """What the bot does in a chat, and when."""
+    """Records the bot's actions in a chat, with their times."""
 
     def __init__(self, stack: Stack) -> None:
         self.said: list[float] = []
@@ -52,7 +52,7 @@ class ChatObserver:
 
 
 def memory(pid: int) -> int:
-    """Bytes of a process that are in RAM."""
+    """Resident memory of a process, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 

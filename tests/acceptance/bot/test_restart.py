@@ -10,7 +10,7 @@ DATA = b"all of it" * 1000
 
 
 async def restart(stack: Stack) -> None:
-    """Kill every process, Redis too, and start them again."""
+    """Kill every process, including Redis, and start them again."""
     assert stack.api
     await kill_bot(stack)
     for process in (*stack.workers, stack.api):

@@ -14,7 +14,7 @@ SLOW = "https://t.me/channel/128"  # 64 MiB at 1 MB/s
 
 
 def percent(message: Any) -> float:
-    """What the bar of a message says."""
+    """The percentage shown by the bar of a message."""
     found = [word for word in (message.text or "").replace(" %", "%").split() if word.endswith("%")]
     return float(found[0].rstrip("%")) if found else 0.0
 

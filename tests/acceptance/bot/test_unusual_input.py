@@ -21,13 +21,13 @@ DATA = b"all of it" * 100
 
 
 async def prefer(stack: Stack, prefs: Preferences) -> None:
-    """Set what would take a hundred commands."""
+    """Set preferences for which a user would need many commands."""
     async with database(stack) as db:
         await PreferencesStore(db).change(samples.PERSON.id, lambda old: prefs)
 
 
 def saved(folder: Path) -> list[str]:
-    """Names of all files, but for the storage's own."""
+    """Names of all saved files, without the storage's own."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(str(path) for path in found if not path.name.startswith("."))
 

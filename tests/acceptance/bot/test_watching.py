@@ -28,7 +28,7 @@ def chat(stack: Stack) -> Chat:
 
 
 def post(stack: Stack, chat: Chat, name: str = "", text: str = "", album: int | None = None) -> int:
-    """A message, with a file if that has a name."""
+    """Post a message, with a file if a name is given."""
     world = stack.sandbox.world
     content = LiteralContent(f"the bytes of {name}".encode())
     file = (
@@ -38,7 +38,7 @@ def post(stack: Stack, chat: Chat, name: str = "", text: str = "", album: int | 
 
 
 def saved(stack: Stack) -> list[str]:
-    """Names below local2, as far as they are there."""
+    """Names of the files saved in local2 so far."""
     folder = stack.folder / "more"
     return sorted(str(each.relative_to(folder)) for each in folder.glob("*/*.*") if each.is_file())
 

@@ -30,7 +30,7 @@ def slow_down(stack: Stack) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_queue(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No slot is taken, and nothing is listed, when the next test begins."""
+    """Waits after each test until no slot is used and no task is listed."""
     yield
     if "running" not in request.fixturenames:
         return

@@ -20,7 +20,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """`async with Terminal(argv) as terminal`: what it shows is in `shown`, `type` is the keyboard."""
+    """`async with Terminal(argv) as terminal`: `shown` is the screen, `type` the keyboard."""
 
     def __init__(self, argv: Sequence[str], columns: int = 150) -> None:
         self._argv = argv
@@ -53,16 +53,16 @@ class Terminal:
 
     @property
     def shown(self) -> str:
-        """Everything that was written to the screen so far, without colors and movements."""
+        """Everything written to the screen so far, without colors and cursor movements."""
         return _CONTROL.sub("", self._output.decode("utf-8", "replace"))
 
     @property
     def echoes(self) -> bool:
-        """Whether what is typed is seen."""
+        """Whether the terminal shows what is typed."""
         return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
     async def expect(self, text: str) -> None:
-        """Wait until `text` is shown, after what was expected before."""
+        """Wait until `text` is shown after the text expected before."""
 
         await until(lambda: text in self.shown[self._seen :] or self.process.returncode is not None)
         found = self.shown.find(text, self._seen)
@@ -74,13 +74,13 @@ class Terminal:
         os.write(self._master, text.encode())
 
     async def type_hidden(self, text: str) -> None:
-        """The same for what is not to be seen: what is typed between the question and that is thrown away."""
+        """Type a secret once the terminal no longer echoes; input typed before that is discarded."""
 
         await until(lambda: not self.echoes)
         self.type(text)
 
     async def end(self) -> int:
-        """Wait for the command's end; its exit code."""
+        """Wait until the command ends; returns its exit code."""
         return await asyncio.wait_for(self.process.wait(), 30)
 
     def _read(self) -> None:

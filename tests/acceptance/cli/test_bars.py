@@ -13,7 +13,7 @@ from saveany.cli.client import ServerEvent, printable
 
 
 class Screen:
-    """A terminal of 100 columns, and the bars on it."""
+    """A terminal of 100 columns with the bars."""
 
     def __init__(self) -> None:
         self.file = io.StringIO()
@@ -24,7 +24,7 @@ class Screen:
         self.bars.show(ServerEvent(kind, data))
 
     def below(self) -> str:
-        """What stands below the lines of ended tasks."""
+        """The text below the lines of ended tasks."""
         console = Console(file=io.StringIO(), width=100)
         console.print(*self.bars.progress.get_renderables())
         assert isinstance(console.file, io.StringIO)

@@ -26,7 +26,7 @@ from tests.fixtures.stack import Result, Stack
 
 @pytest.fixture
 async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    """A configuration and its Telegram; nothing runs."""
+    """A configuration and a sandbox, without running roles."""
     async with Stack(tmp_path, roles=False) as stack:
         yield stack
 

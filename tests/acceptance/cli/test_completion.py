@@ -15,7 +15,7 @@ from saveany.cli import COMMANDS
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """`saveany` on the PATH, an empty home, and the shell said rather than looked for."""
+    """`saveany` on the PATH, an empty home, and a shell that is named instead of detected."""
     command = tmp_path / "bin" / "saveany"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m saveany "$@"\n')
@@ -31,7 +31,7 @@ def run(env: dict[str, str], *words: str, **more: str) -> str:
 
 
 def press_tab(env: dict[str, str], *words: str) -> list[str]:
-    """What bash offers for the last of `words`, by the script that saveany prints."""
+    """The words that bash offers for the last of `words`, with the printed completion script."""
     array = " ".join(f"'{word}'" for word in words)
     script = (
         'eval "$(saveany --show-completion bash)"\n'
@@ -70,7 +70,7 @@ def test_bash_completion_is_installed(env: dict[str, str]) -> None:
     ],
 )
 def test_zsh_and_fish_complete(env: dict[str, str], shell: str, protocol: dict[str, str]) -> None:
-    """Their scripts speak the protocol that answers with the command."""
+    """Their scripts use the protocol that the command understands."""
     script = run(env, "saveany", "--show-completion", shell)
     assert all(f"{name}=" in script for name in protocol)
     assert "check" in run(env, "saveany", **protocol)

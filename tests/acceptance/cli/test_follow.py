@@ -25,7 +25,7 @@ MISSING = "https://t.me/channel/9999"
 
 
 async def event(process: Process, name: str) -> dict[str, Any]:
-    """The next event of that name that the command prints."""
+    """The next event with that name among the printed ones."""
     assert process.stdout is not None
     async with asyncio.timeout(90):  # parts that a canceled task had asked for may still be on the line
         async for line in process.stdout:
@@ -37,7 +37,7 @@ async def event(process: Process, name: str) -> dict[str, Any]:
 
 
 async def end(process: Process) -> int:
-    """Let a command end by itself."""
+    """Wait until a command ends without a signal."""
     await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode is not None
     return process.returncode

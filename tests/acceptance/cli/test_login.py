@@ -27,13 +27,13 @@ from tests.sandbox.clients import user
 
 @pytest.fixture
 async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
-    """A configuration with no accounts, and its Telegram; nothing runs."""
+    """A configuration without accounts and a sandbox, without running roles."""
     async with Stack(tmp_path, roles=False, tables={"telegram": {"token": "", "accounts": []}}) as stack:
         yield stack
 
 
 def saved_logins(stack: Stack) -> dict[str, int]:
-    """The logins that are kept, and the modes of their files."""
+    """The saved logins and the modes of their files."""
     files = (stack.data_dir / "sessions").glob("*.session")
     return {file.stem: stat.S_IMODE(file.stat().st_mode) for file in files}
 
@@ -168,7 +168,7 @@ async def test_wrong_input_is_prompted_for_again(stack: Stack, words: list[str],
 
 
 async def scan(stack: Stack, shown: str) -> None:
-    """What the user does with the app they are logged in with."""
+    """Scan the code with the app in which the user is logged in."""
     [token] = re.findall(r"tg://login\?token=([\w-]+)", shown)
     async with user(stack.sandbox) as app:
         await app(AcceptLoginTokenRequest(base64.urlsafe_b64decode(token + "==")))

@@ -30,7 +30,7 @@ async def test_check_rejects_an_mtproto_proxy(tmp_path: Path) -> None:
 
 
 async def test_workers_survive_an_outage_of_the_proxy_and_tasks_wait(tmp_path: Path) -> None:
-    """The proxy turns bad while a file comes, and another worker starts: the file is saved at last."""
+    """The proxy fails during a download while another worker starts; the file is saved in the end."""
     bad, good = BAD["socks5 reply 2"][0], Socks5(login="me:p@ss: wörd".encode())
     async with proxy(good) as way:
         url = way.url("me:p%40ss%3A%20w%C3%B6rd")

@@ -20,14 +20,14 @@ ID = re.compile(r"[0-9a-z]{20}")
 
 
 async def run(stack: Stack, *words: str, **env: str) -> str:
-    """What a command that succeeds prints."""
+    """The output of a command that succeeds."""
     result = await stack.saveany(*words, env=env)
     assert (result.code, result.err) == (0, "")
     return result.out
 
 
 async def fails(stack: Stack, *words: str, code: int = 1, **env: str) -> str:
-    """What a command that fails says; never a traceback."""
+    """The errors of a command that fails; never a traceback."""
     result = await stack.saveany(*words, env=env)
     assert result.code == code, result.out + result.err
     assert "Traceback" not in result.err
@@ -217,7 +217,7 @@ async def test_ls_lists_ended_tasks(running: Stack) -> None:
 
 
 async def test_show_as_json_has_every_file(running: Stack) -> None:
-    """More of them than one answer of the API has."""
+    """There are more files than one reply of the API contains."""
     store = Store(connect(running.redis_url))
     try:
         await terminate_worker(running)

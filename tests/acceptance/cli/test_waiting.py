@@ -31,25 +31,25 @@ REMOTE = ("box", "dav", "bucket", "site")
 
 @dataclass
 class Installation:
-    """A SaveAny whose storages are on servers behind doors that can be shut."""
+    """A SaveAny whose storages are on servers behind proxies that can be closed."""
 
     running: Stack
     doors: dict[str, FaultProxy]
 
     async def problem(self, name: str) -> str:
-        """What the list of storages says of one."""
+        """The problem of a storage in the list of storages."""
         found = (await self.running.client.get("/api/v1/storages")).json()["storages"]
         return next(str(each.get("error", "")) for each in found if each["name"] == name)
 
     async def waiting(self, task_id: str) -> str:
-        """Why a task waits, as the list says; the task itself says the same."""
+        """Why a task waits according to the list; the task itself has the same reason."""
         listed = (await self.running.client.get("/api/v1/tasks")).json()["tasks"]
         return next((str(each.get("waiting", "")) for each in listed if each["task_id"] == task_id), "")
 
 
 @asynccontextmanager
 async def servers(folder: Path) -> AsyncIterator[tuple[dict[str, FaultProxy], list[dict[str, Any]]]]:
-    """Servers of four protocols, each behind a door, and our storages there."""
+    """Servers of four protocols, each behind a proxy, with our storages."""
     for name in ("ssh", "s3", "ftp"):
         (folder / name).mkdir(parents=True)
     async with AsyncExitStack() as stack:
@@ -89,7 +89,7 @@ async def installation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 async def waiting_reason(process: Process) -> str:
-    """What the next `waiting` event of a command says."""
+    """The reason in the next `waiting` event of a command."""
     assert process.stdout is not None
     async with asyncio.timeout(60):
         async for line in process.stdout:
@@ -112,7 +112,7 @@ async def test_an_unreachable_server_is_named_and_its_tasks_continue_when_it_ret
     task_id = (await installation.running.add(PDF, storage_name=name))["task_id"]
 
     async def all_say_the_same() -> bool:
-        """In the end: the next look may have found another word for it."""
+        """Eventually: the next check may describe the problem in other words."""
         waiting_reason = (
             await installation.waiting(task_id),
             (await installation.running.task(task_id)).get("waiting", ""),
@@ -128,7 +128,8 @@ async def test_an_unreachable_server_is_named_and_its_tasks_continue_when_it_ret
 async def test_a_hanging_server_is_named_and_its_tasks_continue_when_it_recovers(
     installation: Installation, name: str
 ) -> None:
-    """It takes connections as before. Who waits for it is enough to find that out: here, a list of files."""
+    """The server still accepts connections. Any request that waits for it detects this: here, a list of
+    files."""
     installation.doors[name].hang()
     listing = asyncio.create_task(installation.running.client.get(f"/api/v1/storages/{name}/files"))
     try:

@@ -144,7 +144,7 @@ class Machine:
             return await process.wait()
 
     async def kill(self, *names: str) -> None:
-        """The power goes."""
+        """Kill processes, as a power failure does."""
         for process in [self.processes.pop(name) for name in names or [*self.processes]]:
             if process.returncode is None:
                 process.kill()

@@ -61,7 +61,7 @@ class Demo:
     receiver: Receiver
 
     def run(self, language: str, code: str) -> str:
-        """What the code prints, stderr included; it must end well."""
+        """The output of the code, including stderr; the code must succeed."""
         code = code.replace(PRINTED, self.facts["api"])
         argv = {"bash": ["bash", "-euo", "pipefail", "-c", code], "python": [sys.executable, "-c", code]}
         env = environment()

@@ -29,7 +29,7 @@ def unit() -> configparser.SectionProxy:
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    """But for the folder, which is not there: another stands for it."""
+    """Another folder replaces that of the unit, which does not exist here."""
     folder = tmp_path / "saveany"
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / ".venv/bin/saveany").symlink_to(Path(sys.executable).with_name("saveany"))

@@ -49,7 +49,7 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
 
 
 async def saved(stack: Stack, link: str, **fields: Any) -> list[str]:
-    """Where the files of a task went that names neither storage nor folder, unless `fields` do."""
+    """Destinations of the files of a task without storage and folder, unless `fields` have them."""
     body = {"url": link, "user_id": USER_ID, **fields}
     reply = await stack.client.post("/api/v1/tasks", json=body)
     assert reply.status_code == 201, reply.text

@@ -58,7 +58,7 @@ HEALTH, BODY, CREATED, ERROR, TASK, TASKS, CANCELED, WEBHOOK = objects(SEED)
 
 
 def as_printed(reply: dict[str, Any], shown: dict[str, Any], task_id: str) -> bool:
-    """Whether a reply has every key that is shown, with the value shown; ids and times are its own."""
+    """Whether a reply has every printed key with the printed value, except for ids and times."""
     own = {"task_id": task_id, "created_at": reply.get("created_at")}
     assert TIME.fullmatch(reply.get("created_at", "2024-01-19T04:30:00Z"))
     return {key: reply.get(key) for key in shown} == {key: own.get(key, shown[key]) for key in shown}
@@ -90,7 +90,7 @@ def ready() -> bool:
 
 
 def take_port_8080() -> None:
-    """Wait for the port of the examples a while: another test may be using it."""
+    """Wait for a while until the port of the examples is free: another test may be using it."""
     give_up = time.monotonic() + 60
     while True:
         with socket.socket() as sock:
@@ -206,7 +206,7 @@ async def test_the_printed_webhook_is_sent(tmp_path: Path) -> None:
 
 
 def save_in_a_demo(folder: Path, webhook_url: str) -> str:
-    """The id of the task of the examples, in a demo that tells `webhook_url` about it; when it has."""
+    """Run the task of the examples in a demo with that `webhook_url`; its id, after the webhook was sent."""
     options = ["--port", "0", "--json", "--data", str(folder / "data"), "--webhook-url", webhook_url]
     with demo(folder, *options):
         log = folder / "demo.log"

@@ -39,7 +39,7 @@ def sent(stack: Stack) -> list[StoredMessage]:
 
 
 async def album_is_there(stack: Stack, task_id: str) -> None:
-    """The task has done its work, once."""
+    """Whether the album was sent exactly once."""
     task = await stack.ended(task_id, 60)
     assert (task["status"], task["error"]) == ("completed", "")
     messages = sent(stack)
@@ -64,7 +64,7 @@ async def test_an_album_is_sent_as_an_album(stack: Stack) -> None:
 
 
 async def held(stack: Stack) -> str:
-    """A task whose last file does not come, while the others are with Telegram."""
+    """A task that has uploaded all files but the last one, which does not arrive."""
     stack.sandbox.faults.add("rate=1000,file=1012")
     task_id: str = (await stack.add(ALBUM, storage_name="chat"))["task_id"]
 

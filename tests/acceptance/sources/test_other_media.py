@@ -42,7 +42,7 @@ def photo(stack: Stack, content: bytes = _JPEG, declared: int | None = None) -> 
 
 
 def post(stack: Stack, **fields: Any) -> str:
-    """The link of a new message."""
+    """Post a message; returns its link."""
     world = stack.sandbox.world
     return f"https://t.me/inbox/{world.send(world.chats[CHAT], StoredMessage(id=0, **fields)).id}"
 
@@ -119,7 +119,7 @@ async def test_a_truncated_photo_is_not_saved(stack: Stack, declared: int) -> No
 
 
 async def test_a_document_must_have_its_announced_size(stack: Stack) -> None:
-    """It has no end that one could look for."""
+    """Unlike a photo, it has no end marker."""
     world = stack.sandbox.world
     file = world.add_file(StoredFile(id=world.new_id(), content=LiteralContent(_JPEG), name="a.jpg"))
     stack.sandbox.faults.add(f"short=9,file={file.id}")

@@ -230,7 +230,7 @@ FILM = b"film" * 5_000_000
 
 
 def a_film_each(web: Site, **fault: Any) -> dict[str, Page]:
-    """A file for each source; the pages, so that a test can put their faults right."""
+    """A file for each source; returns the pages, whose faults a test can remove."""
     pages = {type_: Page(FILM, **fault) for type_ in WEB}
     for type_, page in pages.items():
         web.pages[f"/{type_}.mp4"] = page

@@ -57,7 +57,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def server(app: FastAPI) -> AsyncIterator[ApiServer]:
-    """The API behind its real server; `url_of(server)` is where."""
+    """The API behind its real server, at `url_of(server)`."""
     async with serving(app) as server:
         yield server
 
@@ -97,21 +97,21 @@ def url_of(server: ApiServer) -> str:
 
 
 async def create(client: httpx.AsyncClient, **body: Any) -> str:
-    """Post a task; its id."""
+    """Post a task; returns its id."""
     reply = await client.post("/api/v1/tasks", json=SEED_BODY | body)
     assert reply.status_code == 201, reply.text
     return str(reply.json()["task_id"])
 
 
 async def claim(store: Store) -> Claim:
-    """What a worker does first."""
+    """Claim a task as a worker does."""
     claim = await store.claims.claim("w1", LANES)
     assert claim is not None
     return claim
 
 
 def check_error(reply: httpx.Response, status: int) -> dict[str, Any]:
-    """The shape every error has; returns the body."""
+    """Check the form that every error has; returns the body."""
     assert reply.status_code == status, reply.text
     assert reply.headers["content-type"] == "application/json"
     body: dict[str, Any] = reply.json()

@@ -233,7 +233,7 @@ async def test_many_invalid_query_parameters_are_limited_in_the_reply(client: ht
 
 
 class Name(str):
-    """A name that counts how often it is compared."""
+    """A name that counts its comparisons."""
 
     compared = 0
     __hash__ = str.__hash__

@@ -23,7 +23,7 @@ async def set_priority(client: httpx.AsyncClient, task_id: str, priority: int) -
 
 
 async def order(store: Store, count: int) -> list[str]:
-    """The ids in which workers get the tasks."""
+    """The ids in the order in which workers claim the tasks."""
     claims = [await store.claims.claim("w", LANES) for _ in range(count)]
     return [claim.task.id for claim in claims if claim]
 

@@ -43,7 +43,7 @@ class Peer:
             self.sent += len(piece)
 
     async def flood(self, pieces: Iterable[bytes], most: int = 8 << 20) -> None:
-        """Send until the server answers or hangs up; fails if it takes `most` bytes."""
+        """Send until the server replies or disconnects; fails if it accepts `most` bytes."""
         with suppress(ConnectionError):
             for piece in pieces:
                 await self.send(piece)
@@ -62,7 +62,7 @@ class Peer:
         return int(lines[0].split()[1]), body
 
     async def ended(self) -> None:
-        """Wait until the server has hung up."""
+        """Wait until the server has closed the connection."""
         async with asyncio.timeout(20):
             with suppress(ConnectionError):
                 while await self.reader.read(65536):

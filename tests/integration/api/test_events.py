@@ -59,7 +59,7 @@ class Stream:
         return None
 
     async def until(self, type_: str) -> list[ReceivedEvent]:
-        """Events up to the first of that type, which is the last of the list."""
+        """Events up to and including the first of that type."""
         found = [await self._some()]
         while found[-1].type != type_:
             found.append(await self._some())

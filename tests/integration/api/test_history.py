@@ -31,7 +31,7 @@ async def page(client: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
 
 
 async def ids(client: httpx.AsyncClient, **params: Any) -> list[str]:
-    """All pages."""
+    """The ids of all pages."""
     found: list[str] = []
     while True:
         body = await page(client, **params)

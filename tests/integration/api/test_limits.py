@@ -93,7 +93,7 @@ async def test_without_a_limit_nothing_waits() -> None:
 
 
 async def test_idle_time_earns_no_credit() -> None:
-    """However long nothing came, the next bytes take their time."""
+    """After a long pause the next bytes are still limited."""
     bucket = TokenBucket(100_000)
     bucket._updated_at -= 3600
     began = time.monotonic()
@@ -167,7 +167,7 @@ async def test_configured_limits_apply_until_they_are_changed(store: Store) -> N
 
 
 class LocalCopySource(TwoPartSource):
-    """A source whose program has downloaded all before, and kept to the limit."""
+    """A source whose program has downloaded the file before, within the limit."""
 
     @property
     def is_local(self) -> bool:

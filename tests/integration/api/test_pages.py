@@ -54,7 +54,7 @@ async def test_queued_paused_and_running_tasks_come_in_pages(
 
 
 async def test_a_page_costs_the_same_however_long_the_list(client: httpx.AsyncClient, store: Store) -> None:
-    """What is read is counted, not timed."""
+    """Commands are counted instead of timed."""
 
     async def reads() -> int:
         stats = await store.db.redis.info("commandstats")
@@ -97,7 +97,7 @@ async def test_a_task_that_ends_between_two_pages_shifts_no_other(client: httpx.
 async def test_tasks_of_the_same_millisecond_are_listed_once_and_in_order(
     client: httpx.AsyncClient, store: Store, places: list[tuple[str, int]], limit: int
 ) -> None:
-    """Each once and in order, however many began at the same time and wherever they wait."""
+    """This holds for tasks in any state."""
     await store.db.do("FLUSHALL")
     template = await create(client)
     record = await store.db.do("HGETALL", f"sa:task:{template}")

@@ -23,7 +23,7 @@ SIZE = 8 * PART
 
 
 class HeldSource:
-    """Holds a source at its fifth part, until `go`."""
+    """Waits at the fifth part until `go` is set."""
 
     def __init__(self, harness: JobHarness) -> None:
         self.arrived, self.go = asyncio.Event(), asyncio.Event()
@@ -40,7 +40,7 @@ class HeldSource:
 
 @asynccontextmanager
 async def running_job(job: Job, harness: JobHarness) -> AsyncIterator[asyncio.Task[None]]:
-    """The job runs, and hears of pauses as a worker does."""
+    """A running job that receives pauses as in a worker."""
 
     async def listen() -> None:
         async for message in harness.store.db.listen("control"):

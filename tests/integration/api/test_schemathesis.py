@@ -38,7 +38,7 @@ checks.use_after_free.enabled = false
 
 @pytest.fixture
 async def worker(store: Store) -> AsyncIterator[None]:
-    """A worker that lives, and says what lies in its storages, but takes no task."""
+    """A worker that sends heartbeats and lists its storages, but claims no task."""
     storages = {"local1": "", "local2": "", "local3": ""}
     info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages=storages, accounts={"bot": ""})
 

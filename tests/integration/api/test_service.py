@@ -182,7 +182,7 @@ async def test_an_unreachable_redis_is_reported(config: Config) -> None:
 
 
 async def test_an_unresponsive_redis_is_reported(config: Config) -> None:
-    """It takes connections, and answers to nothing: that is told, and not waited for."""
+    """Redis accepts connections but never replies; the request does not wait for it."""
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

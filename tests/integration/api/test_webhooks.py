@@ -15,7 +15,7 @@ URL = "/api/v1/webhooks/deliveries"
 
 
 async def ended(client: httpx.AsyncClient, store: Store, url: str = "https://example.com/hook") -> Delivery:
-    """A task that ended, with a webhook that tells of it."""
+    """An ended task with a webhook."""
     task_id = await create(client)
     told = Delivery(
         id=f"msg_{task_id}_1_completed_own",

@@ -26,7 +26,7 @@ Handled = list[tuple[str, Update | MessageGroup]]
 
 
 class UpdateFeed:
-    """What comes from Telegram: the test says it."""
+    """Updates that a test sends in place of Telegram."""
 
     def __init__(self) -> None:
         self.comes: asyncio.Queue[list[Update]] = asyncio.Queue()
@@ -42,7 +42,7 @@ class UpdateFeed:
             yield letters, Position(self.pts, 0, 0)
 
     def say(self, *letters: Update) -> None:
-        """In one batch."""
+        """Send updates in one batch."""
         self.comes.put_nowait(list(letters))
 
 
@@ -60,7 +60,7 @@ def callback_query(query: int) -> CallbackQuery:
 
 
 def sizes(handled: Handled) -> list[int]:
-    """Of bundles; 0 is a letter by itself."""
+    """Sizes of the bundles; 0 is a single update."""
     return [len(letter.messages) if isinstance(letter, MessageGroup) else 0 for _, letter in handled]
 
 
@@ -74,7 +74,7 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 async def listening(
     store: Store, line: UpdateFeed, handled: Handled, handle: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
-    """An inbox that runs; `handle` may fail before a letter counts as handled."""
+    """A running inbox; `handle` may fail before an update counts as handled."""
 
     async def note(key: str, letter: Update | MessageGroup) -> None:
         if handle:
@@ -97,7 +97,7 @@ async def listening(
 
 
 def were_handled(handled: Handled, count: int) -> Callable[[], Awaitable[bool]]:
-    """Whether so many letters were handled, each message of a bundle being one."""
+    """Whether that many updates were handled; each message of a bundle counts."""
 
     async def look() -> bool:
         return sum(size or 1 for size in sizes(handled)) == count
@@ -250,7 +250,7 @@ async def test_an_unreadable_update_or_position_does_not_block_others(store: Sto
 
 
 async def _kept_of(store: Store, message: ChatMessage) -> list[bytes]:
-    """How a letter is kept, as long as nobody has handled it."""
+    """The stored form of an unhandled update."""
     line, wait = UpdateFeed(), asyncio.Event()
 
     async def never() -> None:
@@ -271,7 +271,7 @@ async def _kept_of(store: Store, message: ChatMessage) -> list[bytes]:
 async def test_an_unexpected_error_ends_neither_the_inbox_nor_a_chat(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is wrong with what came, or with keeping it, the next letter is handled."""
+    """Whatever is wrong with an update or its storage, the next one is handled."""
 
     class Stumbles(UpdateFeed):
         async def updates(self, position: Position | None) -> AsyncGenerator[Batch, None]:

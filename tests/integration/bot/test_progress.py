@@ -49,7 +49,7 @@ class Edit:
 
 @dataclass
 class EditRecorder:
-    """Takes edits; `before` runs first, and may wait or raise."""
+    """Records edits; `before` runs first, and may wait or raise."""
 
     edits: list[Edit] = field(default_factory=list)
     before: Callable[[Edit], Awaitable[None]] | None = None
@@ -84,7 +84,7 @@ async def accept(store: Store) -> str:
 
 
 async def claim(store: Store) -> Claim:
-    """The oldest task, running, with one file."""
+    """Claim the oldest task and start its only file."""
     claimed = await store.claims.claim("w1", ["tgfiles/nas"])
     assert claimed is not None
     await claimed.plan("title", [Item(index=0, name="f", path="f", size=TOTAL)], Progress(), [])
@@ -107,7 +107,7 @@ async def shown_now(store: Store, task_id: str) -> str:
 
 @asynccontextmanager
 async def running(live: ProgressUpdater, store: Store) -> AsyncIterator[None]:
-    """It runs, and hears what happens."""
+    """Runs the live messages, subscribed to events."""
     task = asyncio.create_task(live.run())
     try:
         await until(lambda: is_subscribed(store))
@@ -401,7 +401,7 @@ async def test_a_thousand_tasks_need_few_requests_and_leave_no_records(store: St
 
 
 async def no_card_is_left() -> bool:
-    """The last one may live until its task has ended."""
+    """The last record may remain until its task has ended."""
     gc.collect()
     return not any(isinstance(each, _TrackedMessage) for each in gc.get_objects())
 

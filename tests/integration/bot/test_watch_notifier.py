@@ -25,7 +25,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class MessageRecorder:
-    """Remembers what it said; raises `error` instead, if there is one."""
+    """Records sent texts, or raises `error` if it is set."""
 
     said: list[tuple[int, str]] = field(default_factory=list)
     keyboards: list[Keyboard] = field(default_factory=list)
@@ -65,7 +65,7 @@ async def watched(store: Store, id_: str = "w1", **changes: object) -> WatchedCh
 
 
 async def queued_task(store: Store, watch_id: str = "w1") -> str:
-    """A task of a watch that waits in the queue."""
+    """A queued task of a watch."""
     spec = TaskSpec(id=new_id(), type="tgfiles", links=("https://t.me/c/1",), user_id=OWNER, storage="nas")
     assert await store.tasks.accept(spec, "[tgfiles](x->nas:/)")
     await store.watched_chats.add_task(spec.id, watch_id)
@@ -73,7 +73,7 @@ async def queued_task(store: Store, watch_id: str = "w1") -> str:
 
 
 async def complete_oldest_task(store: Store, error: str = "") -> str:
-    """The oldest task ends; the name of its file."""
+    """Complete the oldest task; returns the name of its file."""
     claim = await store.claims.claim("w", ["tgfiles/nas"])
     assert claim is not None
     name = f"film-{next(_numbers)}.mkv"

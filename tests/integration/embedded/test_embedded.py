@@ -84,7 +84,7 @@ def responds(url: str) -> bool:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """Not `tmp_path`: its long names would put every test on the way of long paths."""
+    """Not `tmp_path`: its long names would make every test use the code for long paths."""
     with tempfile.TemporaryDirectory(prefix="emb") as folder:
         yield Path(folder)
 
@@ -171,7 +171,7 @@ def test_the_next_owner_has_all_acknowledged_writes(data_dir: Path) -> None:
 
 
 def test_an_orphaned_server_is_stopped_by_the_next_owner(server: EmbeddedRedis, data_dir: Path) -> None:
-    """As it is on systems that cannot tie a child to its parent."""
+    """Some systems cannot tie a child process to its parent."""
     untied = "from saveany import embedded\nembedded.die_with_parent = lambda signum: None\n"
     owner = start_owner(data_dir, untied + HOLDER)
     url = url_of(owner)

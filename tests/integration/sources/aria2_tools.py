@@ -20,7 +20,7 @@ DATA = random.Random(1).randbytes(300_000)
 
 @pytest.fixture(autouse=True)
 def frequent_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll often: the rest of a test's time is aria2's."""
+    """Polls often, so that tests wait only for aria2."""
     for module in (aria2, aria2_rpc):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
 
@@ -31,7 +31,7 @@ def tools_with(tools: Tools, tmp_path: Path, **table: Any) -> Tools:
 
 
 def programs() -> set[int]:
-    """Ids of the child processes of this one that still run."""
+    """Ids of the running child processes of this process."""
     found: set[int] = set()
     for thread in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
@@ -40,7 +40,7 @@ def programs() -> set[int]:
 
 
 def metalink(*files: tuple[str, str, str]) -> Page:
-    """Of files by name, URL, and SHA-256 or ""."""
+    """A metalink of files given by name, URL, and SHA-256 or ""."""
     text = '<?xml version="1.0" encoding="UTF-8"?><metalink xmlns="urn:ietf:params:xml:ns:metalink">'
     for name, url, digest in files:
         known = f'<hash type="sha-256">{digest}</hash>' if digest else ""

@@ -23,7 +23,7 @@ from workers.sources.directlinks import DirectLinksSource
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Programs that run in a folder."""
+    """Programs whose working directory is in a folder."""
     found = []
     for each in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):
@@ -33,16 +33,16 @@ def leftovers(folder: Path) -> list[str]:
 
 
 async def all_gone(folder: Path, seconds: float = 10) -> None:
-    """Wait until no program runs in a folder: one that was killed may take a moment."""
+    """Wait until no program runs in a folder: a killed one may take a moment to end."""
     await until(lambda: not leftovers(folder), within=seconds, what=f"the end of every program in {folder}")
 
 
 async def unlimited(user: int, size: int) -> None:
-    """There is no limit of speed."""
+    """A speed limit that never waits."""
 
 
 class Gate:
-    """A limit that lets so many bytes pass until it is opened."""
+    """A speed limit that lets the given number of bytes pass until it is opened."""
 
     def __init__(self, least: int) -> None:
         self.taken = 0
@@ -59,7 +59,7 @@ class Gate:
 
 
 class Sink:
-    """What a source writes, byte by byte where it belongs."""
+    """Collects the bytes that a source writes, by offset."""
 
     def __init__(self) -> None:
         self.parts: dict[int, bytes] = {}
@@ -74,7 +74,7 @@ class Sink:
 
 
 class SourceHarness:
-    """A source at work."""
+    """A source, with shorter forms of the operations of its tests."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -124,7 +124,7 @@ def tools(tmp_path: Path, storages: dict[str, Storage]) -> Tools:
 
 @pytest.fixture
 async def harness(tools: Tools) -> AsyncIterator[SourceHarness]:
-    """The source of plain links."""
+    """The source of direct links."""
     source = DirectLinksSource(tools)
     yield SourceHarness(source)
     await source.close()

@@ -16,7 +16,7 @@ PAGE = b'<html><head><title>My: film/one</title></head><body><video src="a.mp4">
 
 
 def stand_in(folder: Path, says: str) -> str:
-    """A program that says what we want."""
+    """A program that runs the given shell script."""
     path = folder / "stand-in"
     path.write_text(f"#!/bin/sh\n{says}\n")
     path.chmod(0o700)
@@ -24,7 +24,7 @@ def stand_in(folder: Path, says: str) -> str:
 
 
 def with_cookies(tools: Tools, folder: Path, text: str) -> Tools:
-    """User 1 has cookies."""
+    """Tools with cookies for user 1."""
     file = folder / "cookies" / "1.txt"
     file.parent.mkdir()
     file.touch(mode=0o600)

@@ -90,7 +90,7 @@ async def test_a_speed_limit_slows_a_file(site: Site, tools: Tools, tmp_path: Pa
 async def test_changes_of_the_speed_limit_apply_to_torrents(
     tools: Tools, peers: Swarm, tmp_path: Path
 ) -> None:
-    """What peers send does not come through our proxy: aria2 is told the limit, and each change of it."""
+    """Data of peers does not pass our proxy: aria2 receives the limit and each change of it."""
     rates, shares = [1000.0], []
 
     def rate(user: int, among: Sequence[int]) -> float:
@@ -181,7 +181,7 @@ async def test_a_torrent_is_recognized_by_its_content_type(
 async def test_a_torrent_found_late_is_never_saved_incompletely(
     site: Site, downloads: SourceHarness, peers: Swarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is the .torrent itself taken for a file."""
+    """The .torrent itself is not taken for the file either."""
     torrent = peers.torrent(info("Films", TREE))
     site.pages["/films.torrent"] = Page(torrent, hold_after=len(torrent) - 5)
     monkeypatch.setattr(aria2, "_METADATA_SECONDS", 1.0)
@@ -232,7 +232,7 @@ async def test_refusals_of_another_task_are_not_shown(site: Site, downloads: Sou
 async def test_incomplete_files_of_a_killed_aria2_are_not_trusted(
     site: Site, tools: Tools, tmp_path: Path
 ) -> None:
-    """With several connections it has holes, and only aria2's own notes tell where."""
+    """With several connections the file has gaps, which only aria2's control file describes."""
     site.pages["/a.bin"] = Page(DATA)
     first = SourceHarness(Aria2Source(tools_with(tools, tmp_path)))
     (item,) = await first.items(site.url("/a.bin"))
@@ -261,7 +261,7 @@ async def test_a_crashed_aria2_is_restarted(site: Site, downloads: SourceHarness
 async def test_downloads_continue_after_a_restart(
     site: Site, tools: Tools, peers: Swarm, tmp_path: Path
 ) -> None:
-    """Another process asks another aria2 for the rest."""
+    """Another process downloads the rest with another aria2."""
     about = info("Film.bin", [("", DATA)])
     site.pages["/film.torrent"] = Page(peers.torrent(about))
     async with AsyncExitStack() as stack:
@@ -340,7 +340,7 @@ async def test_a_file_continues_where_it_stopped(site: Site, downloads: SourceHa
 
 
 async def test_without_ranges_the_download_starts_over(site: Site, downloads: SourceHarness) -> None:
-    """aria2 itself would ask for the rest for ever."""
+    """aria2 itself would request the rest endlessly."""
     site.pages["/a.bin"] = Page(DATA, ranges=False, cut_after=200_000, cuts=2)
     items = await downloads.items(site.url("/a.bin"))
     with pytest.raises(Retryable, match="aria2"):

@@ -50,7 +50,7 @@ async def test_a_running_aria2_can_be_used(site: Site, tools: Tools, tmp_path: P
 
 
 async def test_downloads_of_a_dead_worker_are_removed(site: Site, tools: Tools, tmp_path: Path) -> None:
-    """By whoever has the task next: an aria2 that is not ours goes on without us."""
+    """The next worker of the task removes them: an aria2 of the user continues without our worker."""
     port = free_port()
     site.pages |= {"/a.bin": Page(DATA, hold_after=1000), "/x.meta4": metalink(("a", site.url("/a.bin"), ""))}
     command = [program("aria2c"), "--no-conf", "--enable-rpc", f"--rpc-listen-port={port}"]

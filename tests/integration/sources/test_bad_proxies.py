@@ -34,7 +34,7 @@ SOURCES: dict[str, tuple[type[Any], str, str]] = {
 
 
 def harness_behind_proxy(url: str, name: str, tools: Tools, folder: Path) -> SourceHarness:
-    """A source with that proxy."""
+    """A harness of a source that uses that proxy."""
     kind, needs, _ = SOURCES[name]
     if needs:
         program(needs)
@@ -96,7 +96,7 @@ async def test_a_stalling_proxy_is_named(
 async def test_several_links_are_not_planned_while_the_proxy_fails(
     site: Site, tools: Tools, tmp_path: Path, name: str
 ) -> None:
-    """What is behind a link, a playlist or a torrent, would be taken for one file."""
+    """Otherwise a playlist or torrent would be planned as one file."""
     async with proxy(BAD["socks5 reply 2"][0]) as way:
         harness = harness_behind_proxy(way.url(), name, tools, tmp_path)
         try:

@@ -63,7 +63,7 @@ async def test_unrequested_deflate_is_decompressed(
 
 @pytest.mark.parametrize("more", range(1, 16))
 async def test_output_after_the_last_input_is_not_lost(site: Site, harness: SourceHarness, more: int) -> None:
-    """Without zlib's header and sum nothing is left to be read while the end still has to come out."""
+    """Without zlib's header and checksum all input is consumed before the end of the output."""
     data, packer = bytes((1 << 20) + more), zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = packer.compress(data) + packer.flush()
     site.pages["/a"] = Page(packed, headers={"Content-Encoding": "deflate"})

@@ -94,7 +94,7 @@ async def test_the_name_given_by_the_server_is_used(
 
 
 async def test_files_are_saved_whatever_their_content_type(site: Site, harness: SourceHarness) -> None:
-    """Many servers call files by a wrong type, and whoever gives a URL may want a page."""
+    """Many servers send wrong types, and some users do want an HTML page."""
     site.pages["/a.zip"] = Page(b"PK", headers={"Content-Type": "text/html"})
     item, data = await harness.get(site.url("/a.zip"))
     assert (item.name, data) == ("a.zip", b"PK")
@@ -124,7 +124,7 @@ async def test_a_changed_file_is_downloaded_again(site: Site, harness: SourceHar
 async def test_bytes_of_a_changed_file_are_never_mixed(
     site: Site, harness: SourceHarness, header: tuple[str, str]
 ) -> None:
-    """Some servers know ranges, but not If-Range."""
+    """Some servers support ranges, but not If-Range."""
     name, value = header
     site.pages["/a"] = Page(DATA, headers={name: value % 1}, if_range=False)
     (item,) = await harness.items(site.url("/a"))
@@ -259,7 +259,7 @@ async def test_short_ranges_are_continued(site: Site, harness: SourceHarness) ->
 
 
 async def test_without_ranges_each_attempt_starts_over(site: Site, harness: SourceHarness) -> None:
-    """Bytes of an earlier try are used only if the source is as it was."""
+    """Bytes of an earlier attempt are used only if the source is unchanged."""
     site.pages["/a"] = Page(DATA[:MIB], ranges=False, headers={"ETag": '"1"'})
     (item,) = await harness.items(site.url("/a"))
     first = await harness.prepared(item)
@@ -349,7 +349,7 @@ async def test_a_body_without_a_length_ends_with_the_connection(harness: SourceH
 
 
 async def test_the_number_of_buffered_pieces_is_limited(site: Site, harness: SourceHarness) -> None:
-    """A slow storage holds the connections back: nothing piles up here."""
+    """A slow storage slows the connections, so that no data accumulates."""
     site.pages["/a"] = Page(DATA)
     (item,) = await harness.items(site.url("/a"))
     item = await harness.prepared(item)

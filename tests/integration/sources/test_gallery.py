@@ -33,7 +33,7 @@ async def test_a_missing_program_is_reported(tools: Tools) -> None:
 
 
 async def test_pictures_of_a_page_are_downloaded(site: Site, pictures: SourceHarness) -> None:
-    """`recursive:` is the one of its extractors that takes a page of any server."""
+    """`recursive:` is the extractor that accepts pages of any server."""
     links = [site.url("/one.jpg"), site.url("/x/two.png"), site.url("/..%2F..%2Fthree.jpg")]
     html = "".join(f'<a href="{link}">x</a>' for link in links)
     site.pages["/post"] = Page(html.encode(), headers={"Content-Type": "text/html"})
@@ -99,7 +99,7 @@ async def test_links_that_gallery_dl_does_not_support(pictures: SourceHarness, l
 
 
 async def test_servers_get_the_headers_that_they_require(site: Site, tools: Tools, tmp_path: Path) -> None:
-    """The cookies of the user, which are kept nowhere else."""
+    """The cookies of the user are sent but not stored."""
     program("gallery-dl")
     site.pages["/one.jpg"] = Page(b"1")
     pictures = SourceHarness(GallerySource(with_cookies(tools, tmp_path, COOKIES)))
@@ -125,7 +125,7 @@ async def test_cookies_in_another_format_are_refused(tools: Tools, tmp_path: Pat
 async def test_output_of_gallery_dl_is_not_trusted(
     pictures: SourceHarness, tools: Tools, tmp_path: Path
 ) -> None:
-    """Whatever a site makes gallery-dl say."""
+    """A site can influence the output of gallery-dl."""
     lines = [
         [2, {"title": "../../x"}],
         [3, "http://127.0.0.1/a.jpg", {"filename": "../../etc/passwd", "extension": "", "title": "../.."}],

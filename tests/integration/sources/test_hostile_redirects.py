@@ -38,7 +38,7 @@ SOURCES: dict[str, tuple[type[Any], str, str]] = {
 
 @asynccontextmanager
 async def private_server() -> AsyncIterator[tuple[int, list[object]]]:
-    """A server at an address that the guard refuses: its port, and who came."""
+    """A server at an address that the guard refuses: its port and its recorded clients."""
     came: list[object] = []
     server = await asyncio.start_server(lambda _, writer: came.append(writer), "127.0.0.2", 0)
     async with server:

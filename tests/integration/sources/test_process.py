@@ -16,7 +16,7 @@ from workers.sources.base import Tools
 
 
 async def shell(script: str, tools: Tools) -> list[str]:
-    """The lines that a script says."""
+    """The output lines of a script."""
     said: list[str] = []
     command = ["/bin/sh", "-c", script]
     await process.run(command, folder=tools.scratch / "t", guard=tools.guard, proxy="", on_line=said.append)
@@ -35,7 +35,7 @@ async def test_programs_do_not_inherit_our_environment(tools: Tools, monkeypatch
 
 
 async def test_writing_files_counts_as_progress(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merging and recoding say nothing for a long time."""
+    """Merging and recoding print nothing for a long time."""
     monkeypatch.setattr(process, "SILENCE", 0.8)
     writes = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >> out; sleep 0.2; done; echo done"
     assert await shell(writes, tools) == ["done"]
@@ -50,7 +50,7 @@ async def test_child_processes_of_a_program_are_killed(tools: Tools) -> None:
 
 
 async def test_programs_of_a_killed_worker_are_killed(tools: Tools) -> None:
-    """The kernel kills the program with its worker, but not what the program has started."""
+    """The kernel kills the program with its worker, but not the processes that the program has started."""
     folder = tools.scratch / "t"
     folder.mkdir(parents=True)
     stray = await asyncio.create_subprocess_exec("/bin/sleep", "600", cwd=folder)

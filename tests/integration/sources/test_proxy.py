@@ -42,7 +42,7 @@ async def proxy(guard: AddressGuard) -> AsyncIterator[GuardedProxy]:
 
 
 async def run_program(*command: str | Path, env: dict[str, str] | None = None) -> tuple[int, bytes, bytes]:
-    """Exit code, output and complaints of a program; it ends with the test."""
+    """Exit code, stdout and stderr of a program; it is killed after the test."""
     process = await asyncio.create_subprocess_exec(
         program(str(command[0])),
         *map(str, command[1:]),
@@ -68,7 +68,7 @@ async def curl(proxy: GuardedProxy, *arguments: str | Path) -> tuple[int, bytes,
 
 
 async def raw_reply(port: int, request: bytes) -> bytes:
-    """All that comes back for these bytes."""
+    """The complete reply to the given bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
@@ -135,7 +135,7 @@ async def test_tls_is_tunneled_with_the_host_name(proxy: GuardedProxy, tmp_path:
 
 
 async def test_a_kept_connection_can_be_used_for_several_hosts(site: Site, proxy: GuardedProxy) -> None:
-    """A client that keeps connections to its proxy must not find the wrong host behind one."""
+    """A kept connection to the proxy must not reach the host of an earlier request."""
     async with serve() as other, httpx.AsyncClient(proxy=proxy.url, trust_env=False) as client:
         site.pages["/"], other.pages["/"] = Page(b"one"), Page(b"two")
         answers = [
@@ -323,7 +323,7 @@ async def test_a_100_continue_is_forwarded_before_the_reply(proxy: GuardedProxy)
 async def test_a_broken_server_connection_is_broken_for_the_client_too(
     proxy: GuardedProxy, tunnel: bool
 ) -> None:
-    """Without a length, only a reset tells a file that was cut from a whole one."""
+    """Without a length, only a reset distinguishes a truncated file from a complete one."""
 
     async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -120,7 +120,7 @@ async def test_a_truncated_article_is_retried(site: Site, harness: SourceHarness
 
 
 async def test_private_addresses_are_refused(site: Site, harness: SourceHarness) -> None:
-    """As a redirect of the article, in it, and as a redirect of a picture."""
+    """In a redirect of the article, in the article, and in a redirect of a picture."""
     inside = "http://169.254.169.254/latest/meta-data/x.png"
     site.pages["/moved"] = Page(status=302, headers={"Location": inside})
     with pytest.raises(Permanent, match=r"169\.254\.169\.254"):

@@ -27,7 +27,7 @@ DATA = bytes(range(256)) * 8192
 
 
 class TransferSourceHarness(conftest.SourceHarness):
-    """Takes everything from the storage `source_storage`."""
+    """Reads everything from the storage `shelf`."""
 
     async def items(self, *links: str, **params: Any) -> list[Item]:
         self.spec = TaskSpec(
@@ -108,7 +108,7 @@ async def test_a_filter_without_matches_is_an_error(
 async def test_unsafe_names_are_made_safe(
     source_storage: MemoryStorage, harness: TransferSourceHarness, name: str
 ) -> None:
-    """They are made safe for where they go, and found where they are."""
+    """Names are made safe for the target, and the files are found under the original names."""
     await save(source_storage, f"{name}/{name}", name.encode())
     (item,) = await harness.items("")
     folder, file = item.path.split("/")
@@ -161,7 +161,7 @@ async def test_a_changed_file_is_read_again(
 async def test_a_file_that_changes_while_it_is_read_is_an_error(
     source_storage: MemoryStorage, harness: TransferSourceHarness, after: bytearray
 ) -> None:
-    """Somebody may be writing it just now."""
+    """Another program may be writing it."""
     await save(source_storage, "a.bin")
     (item,) = await harness.items("a.bin")
     item, sink = await harness.prepared(item), conftest.Sink()
@@ -190,7 +190,7 @@ async def test_a_removed_file_is_an_error(
 async def test_an_outage_of_the_source_storage_is_retried(
     storages: dict[str, Storage], harness: TransferSourceHarness, tmp_path: Path
 ) -> None:
-    """It is tried again, and is no fault of the storage that is written to."""
+    """It is not treated as a failure of the target storage."""
     with webdav.rclone() as server:
         async with fault_proxy(server.port) as proxy:
             url = f"http://127.0.0.1:{proxy.port}"

@@ -32,7 +32,7 @@ def videos(tools: Tools) -> SourceHarness:
 
 
 def harness_of_script(tools: Tools, tmp_path: Path, says: str) -> SourceHarness:
-    """yt-dlp is a stand-in."""
+    """A harness whose yt-dlp is a shell script."""
     config = Config.model_validate({"ytdlp": {"program": stand_in(tmp_path, says)}})
     return SourceHarness(YtDlpSource(replace(tools, config=config)))
 
@@ -180,7 +180,7 @@ async def test_a_stream_with_missing_fragments_is_not_saved(site: Site, videos: 
 async def test_ffmpeg_makes_no_connections(
     scheme: str, words: str, site: Site, videos: SourceHarness
 ) -> None:
-    """Parts of a video are fetched by ffmpeg, which uses a proxy for some protocols only."""
+    """ffmpeg, which downloads parts of videos, ignores the proxy for some protocols."""
     program("ffmpeg")
     program("ffprobe")
     called: list[str] = []
@@ -196,7 +196,7 @@ async def test_ffmpeg_makes_no_connections(
 
 
 def closed_port() -> int:
-    """A port where nothing listens."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

@@ -14,7 +14,7 @@ ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELED)
 
 @dataclass
 class TaskModel:
-    """What we believe of one task."""
+    """The expected state of one task."""
 
     spec: TaskSpec
     status: Status = Status.QUEUED
@@ -30,12 +30,12 @@ class TaskModel:
     told: set[str] = field(default_factory=set)
 
     def verdict(self, epoch: int) -> str:
-        """What a write at that epoch must be answered."""
+        """The expected result of a write with that epoch."""
         if self.status is not Status.RUNNING or self.epoch != epoch:
             return "fenced"
         return "cancel" if self.cancel else "pause" if self.paused else "ok"
 
     @property
     def waits(self) -> bool:
-        """Whether it is queued and only waits for a worker."""
+        """Whether the task is queued and waits only for a worker."""
         return self.status is Status.QUEUED and not self.paused and not self.delayed

@@ -46,7 +46,7 @@ def watch(watch_id: str) -> WatchedChat:
 
 
 async def create_every_key(store: Store) -> dict[str, str]:
-    """Have every kind of key there is; the tasks by what became of them."""
+    """Create every kind of key; returns the tasks by their state."""
     names = ("queued", "paused", "late", "failed", "canceled")
     named = {name: spec(id=new_id(), user_id=USER, priority=50) for name in names}
     named["queued"] = spec(id=new_id(), user_id=USER, priority=-50)
@@ -82,7 +82,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
 
 
 async def _end(store: Store, named: Mapping[str, TaskSpec]) -> None:
-    """One fails, one is canceled while it runs, one waits."""
+    """Let one task fail, cancel one while it runs, and delay one."""
     for _ in ("late", "failed", "canceled"):
         claimed = await claim(store)
         task_id = claimed.task.id
@@ -116,7 +116,7 @@ async def _create_telegram_keys(telegram: TelegramStore) -> None:
 
 
 async def use_telegram(telegram: TelegramStore) -> None:
-    """Each method, for an account with damaged keys."""
+    """Call each method for an account with damaged keys."""
     assert await telegram.access_hash(1, -1001) in (7, None)
     await telegram.forget_access_hash(1, -1001, 7)
     assert await telegram.chat_of(1, "channel") in (-1001, None)
@@ -127,7 +127,7 @@ async def use_telegram(telegram: TelegramStore) -> None:
 
 
 async def damage(store: Store, key: bytes, how: bytes | None) -> None:
-    """Make something else of what is under a key; None: a value of another type."""
+    """Replace the value of a key; None: by a value of another type."""
     do, kind = store.db.do, (await store.db.do("TYPE", key)).decode()
     if how is None:
         await do("DEL", key)
@@ -149,7 +149,7 @@ async def damage(store: Store, key: bytes, how: bytes | None) -> None:
 
 
 async def use_the_store(store: Store) -> None:
-    """What workers, the API and the bot do again and again; nothing of it may raise."""
+    """Perform the regular operations of workers, the API and the bot; none may raise."""
     await store.claims.reconcile(check_leases=True)
     await store.claims.expire_leases("nobody")
     await store.claims.make_room("w1", [LANE], [])
@@ -185,7 +185,7 @@ async def use_the_store(store: Store) -> None:
 
 
 async def use_the_api(client: httpx.AsyncClient, tasks: Mapping[str, str]) -> None:
-    """Every page answers, whatever is in the store."""
+    """Request every page; each must reply."""
     for path in (
         "/api/v1/tasks",
         f"/api/v1/tasks?user_id={USER}",
@@ -254,7 +254,7 @@ async def test_a_damaged_key_affects_nothing_else(
 
 
 async def test_every_key_is_known(store: Store) -> None:
-    """A new kind of key belongs into `saveany/store/keys.py`, and so into these tests."""
+    """A new kind of key must be added to `saveany/store/keys.py`, and so to these tests."""
     await create_every_key(store)
     for key in await store.db.do("KEYS", "sa:*"):
         found = (await store.db.do("TYPE", key)).decode()
@@ -292,7 +292,7 @@ async def test_a_skipped_record_is_counted_and_logged_once(
 async def test_a_task_with_an_unreadable_specification_can_be_listed_and_canceled(
     how: str, client: httpx.AsyncClient, store: Store
 ) -> None:
-    """It is listed, handed out with the reason, and can be canceled."""
+    """It is also handed to a worker together with the reason."""
     task_ids = []
     for _ in range(2):
         wish = spec(user_id=USER)

@@ -117,7 +117,7 @@ async def in_state(store: Store, status: Status) -> tuple[str, Claim | None]:
 
 
 async def push(store: Store, task_id: str, claimed: Claim | None, target: Status) -> None:
-    """Try everything that could bring a task into `target`."""
+    """Try every operation that could bring a task into `target`."""
     task = await store.tasks.get(task_id)
     assert task is not None
     if target is Status.QUEUED:
@@ -368,7 +368,7 @@ async def test_events_report_every_state_in_order(store: Store) -> None:
 
 
 async def test_pruning_skips_tasks_with_leftovers(store: Store) -> None:
-    """However many of these there are, as of a storage that was removed: newer tasks are forgotten."""
+    """Newer tasks are deleted even if there are many of these, as after the removal of a storage."""
     for _ in range(BATCH):
         await accept(store)
         claimed = await claim(store)

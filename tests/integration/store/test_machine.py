@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """`tasks` are ids; `claims` are all claims there ever were, most of them stale."""
+    """`tasks` are ids; `claims` are all claims ever made, most of them outdated."""
 
     url = ""
     tasks = Bundle("tasks")
@@ -54,7 +54,7 @@ class Lifecycle(RuleBasedStateMachine):
         return self.runner.run(work)
 
     def attempt(self, work: Coroutine[Any, Any, None]) -> str:
-        """How a write of a claim was answered."""
+        """The result of a write of a claim."""
         try:
             self.do(work)
         except Fenced:
@@ -66,7 +66,7 @@ class Lifecycle(RuleBasedStateMachine):
         return "ok"
 
     def of(self, claim: Claim) -> TaskModel:
-        """The task of a claim; a removed one behaves like an ended one."""
+        """The model of a claim's task; a removed task behaves like an ended one."""
         lost = TaskModel(claim.task.spec, status=Status.FAILED)
         return self.model.get(claim.task.id, lost)
 

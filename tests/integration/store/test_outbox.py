@@ -11,7 +11,7 @@ from tests.integration.store.test_lifecycle import accept, claim, delivery
 
 
 async def deliveries(store: Store, count: int) -> list[str]:
-    """That many tasks that ended with a webhook; the ids of the webhooks, oldest first."""
+    """Create that many ended tasks with a webhook; returns the ids of the deliveries, oldest first."""
     ids = []
     for _ in range(count):
         task_id = await accept(store)
@@ -89,7 +89,7 @@ async def test_a_waiting_delivery_can_be_sent_immediately(store: Store) -> None:
 
 
 async def test_a_concurrent_change_is_not_lost(store: Store) -> None:
-    """It was settled after it was read: the count of its attempts must not go back."""
+    """The delivery was settled after it was read: its number of attempts must not decrease."""
     (delivery_id,) = await deliveries(store, 1)
     (first,) = await due(store)
     stale = await store.db.do("GET", f"sa:delivery:{delivery_id}")

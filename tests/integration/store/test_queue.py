@@ -176,7 +176,7 @@ async def test_the_number_of_running_tasks_per_user_is_limited(store: Store) -> 
 
 
 async def test_a_task_that_stops_running_frees_its_slot(store: Store) -> None:
-    """However it stops: given back, ended, taken back."""
+    """Whether it is released, ended or returned after its lease."""
     for _ in range(4):
         await accept(store)
 

@@ -42,7 +42,7 @@ async def admin(valkey_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    """Everything that is logged, debug lines included."""
+    """Everything that is logged, including debug lines."""
     root = logging.getLogger()
     level = root.level
     logs.setup("debug", "json")
@@ -98,7 +98,7 @@ async def test_the_api_replies_503_and_continues_afterwards(
 async def test_every_part_of_the_store_raises_store_unavailable(
     code: str, store: Store, admin: Redis
 ) -> None:
-    """Its text says what is wrong, and nothing of what was to be written."""
+    """The text names the problem and contains none of the data."""
     async with REFUSALS[code](admin):
         url = f"https://example.com/{CANARY}"
         delivery = Delivery(id=CANARY, task_id="t", event="task.failed", url=url, body=CANARY)
@@ -122,7 +122,7 @@ async def test_every_part_of_the_store_raises_store_unavailable(
 async def test_a_server_that_refuses_commands_at_the_start_is_waited_for(
     valkey_url: str, admin: Redis
 ) -> None:
-    """It is no mistake in the configuration: `open_store` goes on trying after `StoreUnavailable`."""
+    """It is not a configuration error: `open_store` tries again after `StoreUnavailable`."""
     for code in set(REFUSALS) - {"NOAUTH"}:
         await admin.flushall()
         db = connect(valkey_url)
@@ -170,7 +170,7 @@ async def test_no_error_of_a_pipeline_quotes_its_commands(store: Store) -> None:
 
 
 async def test_a_waiting_task_continues_when_redis_works_again(store: Store, admin: Redis) -> None:
-    """A claim's writes wait, so nothing that is running is lost."""
+    """Writes of a claim wait, so no running task is lost."""
     await accept(store)
     claim = await claimed(store)
     for refusal in REFUSALS.values():

@@ -84,7 +84,7 @@ async def test_a_user_who_is_below_the_limit_again_wakes_a_worker(store: Store) 
 
 
 async def test_the_number_of_pending_wake_ups_is_limited(store: Store) -> None:
-    """However many tasks wait while all workers are busy."""
+    """Even if many tasks wait while all workers are busy."""
     await store.db.do("RPUSH", f"sa:wake:{LANE}", *[1] * 1000)
     await accept(store)
     assert await store.db.do("LLEN", f"sa:wake:{LANE}") == 1000

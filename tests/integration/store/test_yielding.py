@@ -20,7 +20,7 @@ from tests.integration.store.test_queue import record
 
 
 async def advance_time(store: Store, ms: int) -> None:
-    """As if so much time had passed for all that waits or runs."""
+    """Move all times of waiting and running tasks into the past by that many milliseconds."""
     for key in await store.db.do("KEYS", "sa:task:*"):
         known = await store.db.do("HMGET", key, "created_at", "wake", "claimed_at")
         for name, value in zip(("created_at", "wake", "claimed_at"), known, strict=True):
@@ -36,7 +36,7 @@ async def request_yields(store: Store, tasks: list[Claim], worker: str = "w1", *
 
 
 async def running_tasks_of(store: Store, *users: int) -> list[Claim]:
-    """Each of the users has a running task more."""
+    """Start one more task for each of the users."""
     for user in users:
         await accept(store, user_id=user)
     return [await claim(store) for _ in users]
@@ -55,7 +55,7 @@ async def test_a_free_slot_goes_to_the_user_with_the_fewest_running(store: Store
 
 
 async def test_a_user_who_joins_the_queue_is_served_last(store: Store) -> None:
-    """Also behind one with a greater number who joined before anybody was served since."""
+    """Even after a user with a greater id who joined since the last claim."""
     await accept(store, user_id=2)
     await accept(store, user_id=1)
     assert await owners(store, 2) == [2, 1]
@@ -75,7 +75,7 @@ async def test_the_user_with_most_slots_yields_the_task_started_last(store: Stor
 
 
 async def test_a_yielding_slot_counts_as_free(store: Store) -> None:
-    """A worker that takes long to stop its tasks does not stop more of them than is fair."""
+    """A worker that stops its tasks slowly does not stop more of them than is fair."""
     running = await running_tasks_of(store, 1, 1, 1)
     for _ in range(2):
         await accept(store, user_id=2)
@@ -182,7 +182,7 @@ async def test_more_users_than_slots_are_served_in_turn(store: Store) -> None:
 
 
 async def test_no_task_yields_without_need(store: Store) -> None:
-    """For a task of the same user, one that runs elsewhere, one that may not run, or in a paused queue."""
+    """Not for a task of the same user, of another worker, over a limit, or in a paused queue."""
     running = await running_tasks_of(store, 1, 1, 1)
     await accept(store, user_id=1)
     await advance_time(store, SLICE_MS)
@@ -231,7 +231,7 @@ STEPS_OF_SLICE = SLICE_MS // STEP_MS
 
 @dataclass
 class SimulatedTask:
-    """A task: the step it is submitted in, and how many it takes. One that cannot go on begins again."""
+    """A task: the step of its submission and its number of steps. An interrupted one may start over."""
 
     user: int
     at: int
@@ -244,7 +244,7 @@ class SimulatedTask:
 
 @dataclass
 class SimulatedWorker:
-    """One worker with so many slots, whose time is what the test says."""
+    """A worker with the given number of slots, in simulated time."""
 
     store: Store
     slots: int
@@ -351,7 +351,7 @@ def test_every_user_is_served_and_every_task_ends(
 def test_new_users_are_served_at_once_and_starve_nobody(
     valkey_url: str, hogs: int, every: int, goes_on: bool, steps: int
 ) -> None:
-    """A user has as many long tasks as there are slots, while other users submit short ones without end."""
+    """One user has as many long tasks as there are slots; other users submit short ones continuously."""
 
     async def run(store: Store) -> None:
         workloads = [SimulatedTask(1, 0, steps, goes_on, 0) for _ in range(hogs)]
@@ -373,7 +373,7 @@ def test_new_users_are_served_at_once_and_starve_nobody(
 
 
 async def test_a_task_records_that_it_yielded(store: Store) -> None:
-    """Until its user begins it again."""
+    """Until the user retries it."""
     (first, _) = await running_tasks_of(store, 1, 1)
     await accept(store, user_id=2)
     await advance_time(store, PREEMPT_AFTER_MS)

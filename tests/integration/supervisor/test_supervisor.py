@@ -45,7 +45,7 @@ def child(name: str, folder: Path, program: str = GOOD) -> Program:
 
 
 def pids(trace: Path) -> list[int]:
-    """The pid of each start so far."""
+    """The process id of each start so far."""
     return [int(line) for line in trace.read_text().splitlines()] if trace.exists() else []
 
 
@@ -69,7 +69,7 @@ async def running(subject: Supervisor) -> AsyncIterator[asyncio.Task[int]]:
 
 @pytest.fixture
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The delays before restarts, noted instead of waited."""
+    """The delays before restarts, recorded instead of waited."""
     noted: list[float] = []
 
     async def note(self: Supervisor, seconds: float) -> None:
@@ -140,7 +140,7 @@ async def test_a_child_that_has_worked_never_stops_the_others(tmp_path: Path, de
 async def test_a_child_that_worked_in_an_earlier_run_never_stops_the_others(
     tmp_path: Path, delays: list[float]
 ) -> None:
-    """It was killed, and what it finds when it comes back looks like a wrong configuration."""
+    """It was killed, and the state it finds afterwards looks like a wrong configuration."""
     mark = str(tmp_path / "mark")
     first = WORKED + "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     code = f"import os\nif os.path.exists({mark!r}): raise SystemExit(2)\nopen({mark!r}, 'w')\n{first}"
@@ -257,7 +257,7 @@ async def test_canceling_run_kills_the_children(tmp_path: Path) -> None:
 
 
 class TestAsAProcess:
-    """The supervisor itself as a process that gets signals."""
+    """The supervisor itself as a process that receives signals."""
 
     MAIN = textwrap.dedent(
         """

@@ -36,20 +36,20 @@ def redis(db: Db) -> Redis:
 
 
 def store_of(redis: Redis) -> TelegramStore:
-    """The store that Telegram accounts share, in this Redis."""
+    """The store shared by Telegram accounts, in this Redis."""
     return TelegramStore(Db(redis))
 
 
 @pytest.fixture(scope="session")
 def rsa_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making an RSA key takes longer than most of the tests, so they share one."""
+    """One RSA key for all tests: generating one takes longer than most of them."""
     folder = tmp_path_factory.mktemp("vault")
     return KeyStore(folder).folder / "rsa.pem"
 
 
 @pytest.fixture
 async def sandbox(rsa_key: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """A data center in which nothing goes wrong until a test says so."""
+    """A data center without faults until a test adds some."""
     state = tmp_path_factory.mktemp("sandbox")
     shutil.copy(rsa_key, state)
     async with Sandbox(state) as running:
@@ -76,7 +76,7 @@ Start = Callable[..., Any]
 
 @pytest.fixture
 async def start(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[Start]:
-    """`await start(bot=True)`: accounts that are started now and closed after the test."""
+    """`await start(bot=True)` starts accounts, which are closed after the test."""
     running: list[Accounts] = []
 
     async def make(
@@ -97,7 +97,7 @@ async def start(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator
 
 
 class Sink:
-    """Collects a download and checks how it comes."""
+    """Collects a download and checks the order of its parts."""
 
     def __init__(self, size: int) -> None:
         self.data = bytearray(size)
@@ -127,13 +127,13 @@ def inbox(sandbox: Sandbox) -> Chat:
 
 @pytest.fixture
 async def accounts(start: Start, inbox: Chat) -> Accounts:
-    """Those two; for tests that need no others."""
+    """A bot and a user, for tests that need no other accounts."""
     started: Accounts = await start(bot=True, user=True)
     return started
 
 
 async def fetch(accounts: Accounts, media: Media) -> Sink:
-    """Download a file; every byte comes exactly once."""
+    """Download a file and check that every byte arrives exactly once."""
     sink = Sink(media.size)
     await accounts.download(media, sink.write)
     assert sorted(sink.offsets) == list(range(0, media.size, 1 << 20))

@@ -99,7 +99,7 @@ async def test_an_address_with_ipv6_is_used(sandbox: Sandbox, start: Start) -> N
 
 
 async def test_an_address_that_falls_silent_is_abandoned(sandbox: Sandbox, start: Start) -> None:
-    """One at which connections can be made, but no part comes."""
+    """It accepts connections but sends no part."""
     address, main = await sandbox.listen(2, media_only=True), sandbox.addresses[2]
     accounts = await start(bot=True, limits=replace(LIMITS, part_seconds=1.0))
     await download(accounts, parse("https://t.me/channel/123"))
@@ -127,7 +127,7 @@ async def test_a_dead_main_address_is_replaced_also_at_the_next_start(
 async def test_a_login_at_an_ipv6_address_keeps_the_address(
     sandbox: Sandbox, start: Start, tmp_path: Path
 ) -> None:
-    """Telethon would go to an address of its own, of the real Telegram."""
+    """Telethon would use its built-in address of the real Telegram."""
     host, port = await sandbox.listen(2, "::1")
     given = Login.from_string(sandbox.user_session)
     SessionFolder(tmp_path).save("me", Login(2, host, port, given.key, given.user_id))
@@ -140,7 +140,7 @@ async def test_a_login_at_an_ipv6_address_keeps_the_address(
 async def test_the_address_of_the_login_is_tried_again_after_all_were_dead(
     sandbox: Sandbox, start: Start
 ) -> None:
-    """Telegram does not list it, so it is known from the login only."""
+    """Telegram does not list it; it is known only from the login."""
     center = sandbox.centers[2]
     port = await center.start(0)
     accounts = await start(table(sandbox, user=True, dc_address=f"127.0.0.1:{port}"))

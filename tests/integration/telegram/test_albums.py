@@ -51,7 +51,7 @@ class PostedAlbums(FilesSource):
 
 
 class Gate:
-    """Holds the first that comes through until it is opened."""
+    """Stops the first caller until it is opened."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -65,7 +65,7 @@ class Gate:
     def on(
         self, patch: pytest.MonkeyPatch, owner: type, name: str, when: Callable[[Any], bool], at: str
     ) -> None:
-        """Hold who calls the method with such an argument: "before" or "after"."""
+        """Stop a call of the method with such an argument, "before" or "after" it."""
         real = getattr(owner, name)
 
         async def patched(this: Any, *args: Any, **more: Any) -> Any:
@@ -80,7 +80,7 @@ class Gate:
 
 
 class AlbumHarness(JobHarness):
-    """A bench whose tasks go into the chat."""
+    """A job harness whose tasks send files to the chat."""
 
     def __init__(self, store: Store, folder: Path, accounts: Accounts, inbox: Chat) -> None:
         super().__init__(store, folder)
@@ -89,7 +89,7 @@ class AlbumHarness(JobHarness):
         self.source = PostedAlbums(dict(FILES))
 
     async def worker(self, **options: Any) -> None:
-        """From now on jobs are those of another process."""
+        """Run later jobs as another process."""
         fields = {"name": "chat", "type": "telegram", "chat_id": "@inbox", "rate_limit": 0, **options}
         services = Services(scratch=self.scratch, message_sender=Uploader(self.accounts, LIMITS))
         self.others["chat"] = StorageHandle(
@@ -110,7 +110,7 @@ class AlbumHarness(JobHarness):
 
     @property
     def shown(self) -> tuple[list[tuple[str, str]], int]:
-        """Texts and names, and how many albums."""
+        """Texts and names of the messages, and the number of albums."""
         texts = []
         for message in self.sent:
             assert message.file
@@ -193,7 +193,7 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gat
 
 
 async def test_a_dead_or_frozen_worker_sends_nothing_twice(harness: AlbumHarness, gate: Gate) -> None:
-    """At every step: who takes over sends what was not sent; who wakes up then changes nothing."""
+    """At every step: the next worker sends what is missing, and a worker that wakes up changes nothing."""
     task_id = await harness.post()
     frozen = asyncio.create_task((await harness.job()).run())
     await within(gate.reached.wait())
@@ -227,7 +227,7 @@ async def test_sent_files_are_not_downloaded_again(
 
 
 async def test_a_cancel_at_any_step_removes_everything(harness: AlbumHarness, gate: Gate) -> None:
-    """Nothing stays, and a retry sends it all."""
+    """A retry then sends all files."""
     task_id = await harness.post()
     job = await harness.job()
     running = asyncio.create_task(job.run())
@@ -247,7 +247,7 @@ async def test_a_cancel_at_any_step_removes_everything(harness: AlbumHarness, ga
 
 @pytest.mark.parametrize("broken", FILES)
 async def test_an_album_is_sent_without_a_missing_file(harness: AlbumHarness, broken: str) -> None:
-    """The others go without it; a retry sends it by itself, with its caption."""
+    """A retry sends that file alone, with its caption."""
 
     async def step(name: str, offset: int) -> None:
         if name == broken:
@@ -270,7 +270,7 @@ async def test_an_album_is_sent_without_a_missing_file(harness: AlbumHarness, br
 async def test_a_file_missing_after_a_crash_is_sent_later(
     harness: AlbumHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two of three were sent when the worker died; all three are there now."""
+    """Two of three files were sent when the worker died; now all three are available."""
     gate = Gate()
     gate.on(monkeypatch, *BOUNDARIES["after-sent"])
 
@@ -307,7 +307,7 @@ async def test_parts_lost_by_telegram_are_uploaded_again(
 
 
 async def test_a_long_flood_wait_gives_the_slot_away(harness: AlbumHarness, sandbox: Sandbox) -> None:
-    """The task gives its slot to others meanwhile; nothing is fetched again when its time has come."""
+    """Other tasks use the slot meanwhile; nothing is downloaded again afterwards."""
     fault = sandbox.faults.add("flood_wait=300,method=messages.sendMultiMedia")
     task_id = await harness.post()
     await harness.run()
@@ -357,7 +357,7 @@ async def test_a_refused_album_is_sent_file_by_file(harness: AlbumHarness, sandb
 async def test_a_chat_that_refuses_every_file_is_reported_per_file(
     harness: AlbumHarness, sandbox: Sandbox
 ) -> None:
-    """What is wrong is said, once for each file, and nothing is said to be saved."""
+    """The problem is reported once for each file, and no file is reported as saved."""
     for method in ("sendMultiMedia", "sendMedia"):
         sandbox.faults.add(f"error=403:CHAT_WRITE_FORBIDDEN,method=messages.{method}")
     task_id = await harness.post()
@@ -419,7 +419,7 @@ async def test_other_storages_save_the_files_separately(harness: AlbumHarness) -
 
 
 async def test_files_already_sent_in_another_album_are_left_out(harness: AlbumHarness) -> None:
-    """Telegram refuses an album of which it has taken one before."""
+    """Telegram refuses an album that contains a file it has already accepted in another one."""
     storage = harness.others["chat"].storage
     members = []
     for index, (name, data) in enumerate(FILES.items()):

@@ -44,7 +44,7 @@ async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
 
 @pytest.fixture
 async def collector(bot_client: BotClient, anna: Person) -> AsyncIterator[UpdateCollector]:
-    """Listens; Anna has begun the talk."""
+    """Collects updates after Anna has started the bot."""
     async with UpdateCollector(bot_client) as collector:
         await anna.send(BOT, "/start")
         await collector.receives("/start")
@@ -88,7 +88,7 @@ async def test_a_message_has_the_expected_fields(
 
 
 async def _first(anna: Person) -> int:
-    """Number of the first message as she sees it."""
+    """Number of the first message in Anna's view."""
     (oldest,) = await anna.client.get_messages(BOT, limit=1, reverse=True)
     return int(oldest.id)
 
@@ -296,7 +296,7 @@ async def test_an_album_sent_to_the_bot_is_read_completely(
 async def test_an_album_is_complete_among_messages_of_other_chats(
     sandbox: Sandbox, bot_client: BotClient, anna: Person, collector: UpdateCollector, start: Start
 ) -> None:
-    """Everything that is said to a bot is numbered together."""
+    """All private messages to a bot share one sequence of numbers."""
     accounts = await start(bot=True)
     side = sandbox.world.private_chats.side(sandbox.world.accounts[ANNA], sandbox.world.accounts[ME])
     other = sandbox.world.private_chats.side(
@@ -346,7 +346,7 @@ async def test_only_the_bot_can_read_its_private_chats(
 async def test_a_link_to_a_private_chat_of_another_user_finds_nothing(
     sandbox: Sandbox, anna: Person, collector: UpdateCollector, start: Start
 ) -> None:
-    """Whoever counts through the numbers sees only what the named person has said."""
+    """A user who guesses numbers sees only messages of the named user."""
     await anna.send(BOT, named(b"data", "a.bin"), caption="look")
     (heard,) = await collector.receives("look")
     accounts = await start(bot=True)

@@ -101,7 +101,7 @@ async def test_an_expired_token_is_renewed(sandbox: Sandbox, cdn: Cdn, start: St
 async def test_if_the_cdn_fails_telegram_sends_the_file(
     sandbox: Sandbox, cdn: Cdn, start: Start, fault: str, count: int
 ) -> None:
-    """A passing failure is overcome; if it stays, Telegram itself sends the file."""
+    """Temporary failures are overcome; after lasting ones Telegram itself sends the file."""
     accounts = await start(bot=True)
     made = sandbox.faults.add(f"{fault},method=upload.getCdnFile,count={count}")
     await download(accounts, SMALL)

@@ -27,7 +27,7 @@ GET = "method=upload.getFile"
 
 @pytest.fixture
 def file(sandbox: Sandbox) -> StoredFile:
-    """A file in a public channel, at home."""
+    """A file in a public channel, at the account's own data center."""
     world = sandbox.world
     channel = world.add_chat(Chat(id=1600000000, title="files", username="files"))
     made = world.add_file(
@@ -39,7 +39,7 @@ def file(sandbox: Sandbox) -> StoredFile:
 
 @pytest.fixture
 async def accounts(start: Start) -> Accounts:
-    """A user: its session string saves the tests a key exchange."""
+    """A user account: its session string saves a key exchange."""
     started: Accounts = await start(user=True)
     return started
 
@@ -219,7 +219,7 @@ async def test_a_revoked_login_needs_a_new_login(sandbox: Sandbox, start: Start,
 
 
 async def test_several_downloads_may_find_the_login_revoked_at_once(sandbox: Sandbox, start: Start) -> None:
-    """Each of them hangs up at all data centers."""
+    """Each of them disconnects from all data centers."""
     accounts = await start(user=True)
     here, elsewhere = [(await accounts.resolve(parse(f"https://t.me/channel/{n}")))[0] for n in (126, 135)]
     for media in (here, elsewhere):
@@ -330,7 +330,8 @@ async def test_many_files_share_the_connections(sandbox: Sandbox, accounts: Acco
 async def test_a_download_continues_with_another_account(
     sandbox: Sandbox, start: Start, file: StoredFile
 ) -> None:
-    """The bot is thrown out in the middle; its reference expires, and the user reads the message again."""
+    """The bot loses access during the download; its reference expires, and the user account reads the message
+    again."""
     accounts = await start(bot=True, user=True)
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     assert media.account == "bot"
@@ -362,7 +363,7 @@ async def test_an_ordered_writer_does_not_deadlock_when_the_file_moves(
 async def test_a_small_file_does_not_wait_for_the_queue_of_a_large_one(
     sandbox: Sandbox, start: Start
 ) -> None:
-    """What was asked for already comes first, but not more."""
+    """It waits only for requests already sent."""
     world, most = sandbox.world, 2 * 2
     chat = world.add_chat(Chat(id=1600000009, title="both", username="both"))
     for number, size in ((1, 60 * PART), (2, 1000)):

@@ -26,7 +26,7 @@ IMPORT = "auth.importBotAuthorization"
 
 
 def answers(phone: str, codes: Iterable[str]) -> tuple[login.Ask, list[Question]]:
-    """Something that answers questions, and the questions it was asked."""
+    """A prompt that gives the replies, and the questions it received."""
     asked: list[Question] = []
     left = iter(codes)
 

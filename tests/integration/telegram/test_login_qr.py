@@ -38,7 +38,7 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def phone(sandbox: Sandbox) -> AsyncIterator[Any]:
-    """The user's own app, with which they scan."""
+    """The user's other client, which scans codes."""
     rsa.add_key(sandbox.public_key, old=False)
     client = TelegramClient(StringSession(sandbox.user_session), 1, "hash", receive_updates=False)
     await client.connect()
@@ -47,7 +47,7 @@ async def phone(sandbox: Sandbox) -> AsyncIterator[Any]:
 
 
 class Screen:
-    """Where codes are shown; `scan` lets one in."""
+    """Shows codes; `scan` accepts one."""
 
     def __init__(self) -> None:
         self.links: list[str] = []

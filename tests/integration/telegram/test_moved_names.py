@@ -21,7 +21,7 @@ USER = samples.USER.id
 
 @pytest.fixture
 def first_owner(sandbox: Sandbox) -> Chat:
-    """The chat that has the name at first. It stays public, and the user stays a member."""
+    """The chat that has the username at first. It stays public, and the user stays a member."""
     return _chat(sandbox, OLD, OLD_FILE, "moving")
 
 
@@ -44,7 +44,7 @@ def _chat(sandbox: Sandbox, id_: int, file: int, username: str) -> Chat:
 
 
 def move(sandbox: Sandbox, first_owner: Chat, name: str) -> Chat:
-    """Give the name to another chat; the old one gets that one instead."""
+    """Assign the username to another chat; the old chat gets the username of that one."""
     first_owner.username = name
     return _chat(sandbox, NEW, NEW_FILE, "moving")
 
@@ -99,7 +99,7 @@ async def test_files_are_sent_to_the_current_owner_of_the_username(
 async def test_a_file_is_read_again_from_its_original_chat(
     sandbox: Sandbox, start: Start, user: Accounts, first_owner: Chat
 ) -> None:
-    """Also by an account that has not met the chat and knows only the name that it had."""
+    """Also by an account that knows only the former username of the chat."""
     [media] = await user.resolve(parse("https://t.me/moving/5"))
     new = move(sandbox, first_owner, "")
     new.username = ""

@@ -23,7 +23,7 @@ LINK = parse("https://t.me/channel/123")
 
 
 class BadServer:
-    """Accepts connections, counts them, and never says a word."""
+    """Accepts and counts connections, and never sends anything."""
 
     def __init__(self, *, drops: bool) -> None:
         self.drops = drops

@@ -40,7 +40,7 @@ def video(id_: int) -> StoredFile:
 
 
 def post(sandbox: Sandbox, how: Wrapper, *files: StoredFile, **more: Any) -> StoredMessage:
-    """A message with files in that form, as number 5 of the chat."""
+    """Post a message with files in that form, as number 5 of the chat."""
     for each in files:
         sandbox.world.add_file(each)
     wrapped = Wrapping(how=how, files=files, **more)
@@ -51,7 +51,7 @@ def post(sandbox: Sandbox, how: Wrapper, *files: StoredFile, **more: Any) -> Sto
 
 
 async def contents(accounts: Accounts, link: str = LINK) -> list[tuple[int, str]]:
-    """Documents and hashes of what is behind a link, each read by its message again, as after a restart."""
+    """Documents and hashes of the files of a link, each read by its message again, as after a restart."""
     found = []
     for media in await accounts.resolve(parse(link)):
         again = await accounts.find(media.source())
@@ -219,7 +219,7 @@ async def test_without_a_user_account_a_product_picture_names_what_it_needs(
 async def test_media_forwarded_to_the_bot_are_read_by_their_original_link(
     sandbox: Sandbox, accounts: Accounts, how: Wrapper
 ) -> None:
-    """The bot alone sees it there, and may not fetch it."""
+    """Only the bot sees the forwarded message, and it may not download the file."""
     world, anna = sandbox.world, samples.PERSON
     side = world.private_chats.side(world.accounts[anna.id], world.accounts[BOT])
     story = (anna.id, 9) if how == "story" else None

@@ -21,7 +21,7 @@ class Clock:
 
 
 def run(window: Window, clock: Clock, speeds: dict[int, float], seconds: int) -> list[int]:
-    """The sizes of the window while parts arrive, at a speed that depends on the size."""
+    """The sizes of the window while parts arrive at a speed that depends on the size."""
     seen = [window.size]
     for _ in range(seconds * 10):
         clock.now += 0.1

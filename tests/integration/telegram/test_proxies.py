@@ -95,7 +95,7 @@ async def test_a_file_is_downloaded_through_a_proxy(
 async def test_a_download_survives_an_outage_of_the_proxy(
     sandbox: Sandbox, tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The connections for parts of files fail, and the one for requests: both come back with the proxy."""
+    """Both the connections for parts and the one for requests recover with the proxy."""
     monkeypatch.setattr(account_set, "_MAINTENANCE_SECONDS", 0.1)
     monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.05)
     bad, said = BAD[name]

@@ -36,7 +36,7 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def first_true(ask: Callable[[], Awaitable[T]]) -> T:
-    """The first answer that is true, within 10 s."""
+    """The first true result, within 10 s."""
     async with asyncio.timeout(10):
         while not (found := await ask()):
             pass
@@ -44,13 +44,13 @@ async def first_true(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 async def key_of(redis: Redis, what: str) -> str:
-    """The key of the sandbox user, once it is there."""
+    """The key of the sandbox user, once it exists."""
     found = await first_true(lambda: redis.keys(f"sa:telegram:{what}:*"))
     return str(found[0], "ascii")
 
 
 async def processes(redis: Redis, key: str, number: int) -> None:
-    """Wait until so many are announced."""
+    """Wait until that many processes are announced."""
 
     async def announced() -> bool:
         return bool(await redis.zcard(key) == number)
@@ -64,14 +64,14 @@ async def now_ms(redis: Redis) -> int:
 
 
 async def connections_in_use(sandbox: Sandbox, file: StoredFile) -> int:
-    """Connections that the next parts of a file are asked for over."""
+    """Connections used for the next parts of a file."""
     sandbox.counters.clear()
     await until(lambda: sandbox.counters.requests(file=file.id) >= 24)
     return len(sandbox.counters.by("connection", file=file.id))
 
 
 async def settles_at(sandbox: Sandbox, file: StoredFile, lines: int) -> None:
-    """Wait until a download uses so many connections, and see that it stays so."""
+    """Wait until a download uses that many connections, and check that it stays at that number."""
     async with asyncio.timeout(60):
         while await connections_in_use(sandbox, file) != lines:
             pass
@@ -79,7 +79,7 @@ async def settles_at(sandbox: Sandbox, file: StoredFile, lines: int) -> None:
 
 
 async def discard(offset: int, data: bytes | memoryview) -> None:
-    """A write that keeps nothing."""
+    """A write that discards the bytes."""
 
 
 class PeersSeen(asyncio.Event):
@@ -91,7 +91,7 @@ class PeersSeen(asyncio.Event):
 
 @asynccontextmanager
 async def downloading(sandbox: Sandbox, accounts: Accounts, number: int) -> AsyncIterator[StoredFile]:
-    """A download that outlasts the block."""
+    """A download that continues beyond the block."""
     file = post(sandbox, 4096 * PART, number)
     sandbox.faults.add(f"delay=0.1,file={file.id}")
     task = asyncio.create_task(accounts.download(await resolved(accounts, number), discard))
@@ -118,7 +118,7 @@ async def test_two_processes_get_half_of_the_connections_each(sandbox: Sandbox, 
 
 
 async def test_a_new_download_keeps_to_the_share(sandbox: Sandbox, start: Start) -> None:
-    """Also a small one, which would be given the line with the fewest users."""
+    """Also a small one, which would get the connection with the fewest users."""
     one, two = await start(user=True), await start(user=True)
     async with downloading(sandbox, one, 5) as first, downloading(sandbox, two, 6):
         await settles_at(sandbox, first, 4)

@@ -59,14 +59,14 @@ def account(sandbox: Sandbox, id_: int) -> SandboxAccount:
 
 
 def send_private(sandbox: Sandbox, *texts: str) -> None:
-    """Anna says something to the bot."""
+    """Send a private message of Anna to the bot."""
     side = sandbox.world.private_chats.side(account(sandbox, ANNA), account(sandbox, ME))
     for text in texts:
         sandbox.world.send(side, StoredMessage(id=0, text=text, sender=ANNA))
 
 
 def send_to_group(sandbox: Sandbox, chat: Chat, *texts: str, sender: int = ANNA, hours_ago: int = 0) -> None:
-    """She says something to the bot in a group."""
+    """Send a message of Anna to the bot in a group."""
     for text in texts:
         said = f"@{BOT} {text}"
         mention = tl.MessageEntityMention(0, len(BOT) + 1)
@@ -105,7 +105,7 @@ async def test_messages_sent_while_offline_are_received_later(
 async def test_receiving_can_continue_from_every_position(
     sandbox: Sandbox, bot_client: BotClient, group: Chat
 ) -> None:
-    """Whoever is killed after any batch hears the rest, and nothing again."""
+    """A client killed after any batch receives the rest, and nothing twice."""
     position, heard, batches = await _start(bot_client), list[str](), 0
     account(sandbox, ME).reads_groups = True
     for first in (0, 120, 240):
@@ -216,7 +216,7 @@ async def test_messages_of_small_groups_are_received(
 async def test_older_messages_of_a_group_joined_while_offline_are_skipped(
     sandbox: Sandbox, bot_client: BotClient
 ) -> None:
-    """What was said before the bot listened is not told."""
+    """Messages sent before the bot was started are not received."""
     members = {ME, samples.USER.id, ANNA}
     old = sandbox.world.add_chat(Chat(id=GROUP + 1, title="Old", broadcast=False, members=members))
     await bot_client.close()
@@ -351,7 +351,7 @@ async def test_a_silent_connection_is_replaced(
 
 
 async def test_an_unknown_position_starts_over(sandbox: Sandbox, bot_client: BotClient, group: Chat) -> None:
-    """Such as that of another bot: it begins anew."""
+    """For example that of another bot."""
     send_to_group(sandbox, group, *numbers(250), hours_ago=1)
     position = Position(999_999, 1, 1, {GROUP: 999_999})
     async with UpdateCollector(bot_client, position) as collector:

@@ -22,7 +22,7 @@ from tests.integration.telegram.uploads import SMALL, Open, key, save, sent
 async def test_an_unavailable_account_is_not_replaced_by_another(
     start: Start, sandbox: Sandbox, inbox: Chat
 ) -> None:
-    """Another one would send again what this one has sent."""
+    """Another account would repeat what this one has sent."""
     accounts = await start(table(sandbox, user=True, token="7000000001:wrong"))
     assert accounts.ready == ["me"]
     fields = {"name": "tg", "type": "telegram", "chat_id": "@inbox"}

@@ -41,7 +41,7 @@ async def test_an_uploaded_file_can_be_downloaded_by_its_link(
 
 
 async def test_telethon_reads_our_uploads(opened: Open, sandbox: Sandbox) -> None:
-    """As it is, and in a process of its own as far as Telegram can tell."""
+    """With unmodified Telethon, in a client that is a separate process for Telegram."""
     await save(opened(), "a/film.mkv", BIG)
     async with user(sandbox) as client:
         (message,) = await client.get_messages("inbox", limit=1)
@@ -106,7 +106,7 @@ async def test_the_general_topic_is_not_named(opened: Open, sandbox: Sandbox) ->
 
 
 async def test_a_repeated_commit_sends_nothing_twice(opened: Open, inbox: Chat) -> None:
-    """Whether the worker died, the answer was lost, or another one has taken over and sent it all again."""
+    """After a crash, after a lost reply, and after a takeover by another worker."""
     await save(opened(), "a.bin", SMALL)
     await save(opened(), "a.bin", SMALL)
     await save(opened(), "a.bin", SMALL, key(2))
@@ -144,7 +144,7 @@ async def test_a_sealed_upload_can_be_finished_after_several_crashes(
 
 
 async def test_a_canceled_file_is_not_kept(opened: Open, inbox: Chat) -> None:
-    """Whether it was to be sent or had been: the undo of a transfer asks first, and deletes then."""
+    """Before and after it was sent: the transfer checks that first, and then deletes it."""
     storage = opened()
     crashed = await storage.begin(key(1), "d/a.bin", len(SMALL))
     await crashed.write(0, SMALL)
@@ -222,8 +222,7 @@ async def test_volumes_that_were_sealed_are_finished(opened: Open, inbox: Chat) 
 
 
 async def test_a_changed_split_size_loses_nothing(opened: Open, inbox: Chat) -> None:
-    """The account's limits have changed while the first half was sent: nothing is taken for sent that was
-    another piece."""
+    """The limits of the account changed after the first half was sent: other volumes do not count as sent."""
     await save(opened(split_size_mb=8), "a.bin", BIG)
     await save(opened(split_size_mb=16), "a.bin", BIG, key(2))
     assert b"".join(map(content, sent(inbox)[3:])) == BIG
@@ -365,7 +364,7 @@ async def test_lengths_are_checked(opened: Open, inbox: Chat) -> None:
 
 
 async def test_the_number_of_buffered_parts_is_limited(opened: Open, sandbox: Sandbox) -> None:
-    """Telegram that answers nothing holds the writer back."""
+    """When Telegram does not reply, the writer waits."""
     sandbox.faults.add("silent,method=upload.saveBigFilePart")
     async with await opened().begin(key(), "a.bin", 100 * MIB) as upload:
         written = 0
@@ -391,7 +390,7 @@ async def test_messages_are_sent_at_a_limited_rate(opened: Open, inbox: Chat) ->
 
 
 async def test_the_storage_is_unavailable_while_telegram_is(opened: Open, sandbox: Sandbox) -> None:
-    """Nobody has to send anything to find that out; and when it is back, so is the storage."""
+    """No upload is needed to notice the outage or its end."""
     storage = opened()
     await storage.reach()
     center = sandbox.centers[sandbox.dc_id]

@@ -138,7 +138,7 @@ async def test_failures_reduce_the_number_of_simultaneous_requests(
 
 
 async def test_a_damaged_reply_is_noticed_at_once(sandbox: Sandbox, start: Start) -> None:
-    """Not after the time in which a part must come: it is far longer here than a test may take."""
+    """Not after the timeout of a part, which is longer than the test."""
     accounts = await start(user=True, limits=replace(LIMITS, part_seconds=600.0))
     file = post(sandbox, 6 * PART)
     fault = sandbox.faults.add(f"corrupt,file={file.id},count=3")

@@ -53,7 +53,8 @@ def packet(number: int | None = None, session: int = SESSION) -> EncryptedPacket
 
 
 def forged(length: int, padding: int) -> EncryptedPacket:
-    """A letter with a valid message key whose length field says `length`, with so much after the header."""
+    """A packet with a valid message key, `length` in its length field, and the given number of bytes after
+    the header."""
     plain = struct.pack("<qqqii", 0, SESSION, message_id(), 1, length) + bytes(padding)
     message_key = hashlib.sha256(KEY[96:128] + plain).digest()[8:24]
     return EncryptedPacket(
@@ -64,7 +65,7 @@ def forged(length: int, padding: int) -> EncryptedPacket:
 
 
 def test_parts_are_not_compressed() -> None:
-    """Telethon tries to, with everything, which takes longer than all the rest."""
+    """Telethon tries to compress every message, which takes longer than everything else."""
     buffer = BytesIO()
     new_state().write_data_as_message(buffer, bytes(100_000), True)
     assert len(buffer.getvalue()) > 100_000
@@ -157,7 +158,7 @@ class Pipe(asyncio.Transport):
 
 
 def feed(packets: PacketProtocol, stream: bytes, pieces: Iterator[int]) -> None:
-    """Let the stream arrive in pieces of these sizes, as far as there is a buffer for them."""
+    """Deliver the stream in pieces of these sizes, limited by the buffers."""
     while stream:
         buffer = packets.get_buffer(-1)
         size = min(next(pieces), len(buffer), len(stream))
@@ -211,7 +212,7 @@ async def test_unread_packets_pause_reading() -> None:
 
 
 def test_replaced_functions_are_those_that_telethon_calls() -> None:
-    """A Telethon that renames what is replaced here must not go unnoticed."""
+    """A version of Telethon that renames them must not go unnoticed."""
     assert {"decrypt_message_data", "recv"} <= set(MTProtoSender._recv_loop.__code__.co_names)
     assert "_recv" in Connection._recv_loop.__code__.co_names
     assert "_connect" in Connection.connect.__code__.co_names

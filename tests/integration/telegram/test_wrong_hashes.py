@@ -49,7 +49,7 @@ def chat(sandbox: Sandbox) -> Chat:
 
 @pytest.fixture
 async def wrong_hashes(redis: Redis, chat: Chat) -> None:
-    """Both accounts have wrong hashes of everything that they may have met."""
+    """Gives both accounts wrong hashes of all chats and users they may know."""
     for account in (USER, BOT):
         met = (MARKED, -(10**12) - GROUP, -(10**12) - samples.CHANNEL, USER, ANNA)
         await redis.hset(f"{PREFIX}{account}:peers", mapping={str(each): 4711 for each in met})  # type: ignore[misc]

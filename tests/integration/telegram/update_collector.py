@@ -11,7 +11,7 @@ from saveany.telegram.update_types import CallbackQuery, ChatMessage, Update
 
 
 class UpdateCollector:
-    """Collects letters, and keeps the position after them."""
+    """Collects updates, and keeps the position after them."""
 
     def __init__(self, bot_client: BotClient, position: Position | None = None) -> None:
         self.updates: list[Update] = []
@@ -36,7 +36,7 @@ class UpdateCollector:
                 await self._new.wait()
 
     async def receives(self, *texts: str) -> list[ChatMessage]:
-        """Exactly these, in this order, since the last time."""
+        """Wait for exactly these texts, in this order, since the last call."""
         await self.until(lambda: len(self.updates) >= len(texts))
         heard, self.updates = self.updates, []
         messages = [each for each in heard if isinstance(each, ChatMessage)]

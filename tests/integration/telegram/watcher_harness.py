@@ -36,19 +36,19 @@ class WatcherHarness:
         self.watcher = self.again()
 
     def again(self) -> ChatWatcher:
-        """A watcher that knows only what is kept."""
+        """A new watcher that knows only stored records."""
         self.watcher = ChatWatcher(self.accounts, self.store, self.service, self.config)
         return self.watcher
 
     def post(self, chat: Chat, text: str = "", *, name: str = "a.bin", size: int = 9, **fields: Any) -> int:
-        """A message with a file; its id."""
+        """Post a message with a file; returns its id."""
         file = StoredFile(id=90_000 + next(_numbers), content=LiteralContent(b"x" * size), name=name)
         return self.world.send(
             chat, StoredMessage(id=0, text=text, file=self.world.add_file(file), **fields)
         ).id
 
     def say(self, chat: Chat) -> int:
-        """A message without a file."""
+        """Post a message without a file; returns its id."""
         return self.world.send(chat, StoredMessage(id=0, text="words")).id
 
     async def watch(self, id_: str = "w1", chat: str = str(MARKED), **changes: Any) -> WatchedChat:
@@ -72,7 +72,7 @@ class WatcherHarness:
         return watch
 
     async def rounds(self, times: int = 2) -> None:
-        """Two: an album at the end of a chat is taken in the second one."""
+        """Check all watches; an album at the end of a chat is saved in the second check."""
         for _ in range(times):
             await self.watcher.check()
 
@@ -80,7 +80,7 @@ class WatcherHarness:
         return await self.store.tasks.live()
 
     async def links(self) -> list[str]:
-        """What became tasks, in order, without what all links have in common."""
+        """The links of the tasks, in order, without their common prefix."""
         tasks = await self.tasks()
         return [
             " ".join(link.removeprefix(f"https://t.me/c/{CHAT}/") for link in task.spec.links)

@@ -28,7 +28,7 @@ PART = 1 << 16
 
 
 def content(name: str, size: int = 3 * PART + 7) -> bytes:
-    """Bytes that tell files apart."""
+    """Different bytes for each name."""
     return hashlib.sha256(name.encode()).digest() * (size // 32) + bytes(size % 32)
 
 
@@ -65,7 +65,7 @@ class FilesSource(Source):
 
 
 class JobHarness:
-    """Everything a job needs, and short words for what tests do with it."""
+    """Everything a job needs, with shorter forms of the operations of its tests."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
@@ -112,7 +112,7 @@ class JobHarness:
         )
 
     async def expire_lease(self, task_id: str) -> None:
-        """Its lease runs out and the task is queued again."""
+        """Let the lease of a task expire, so that it is queued again."""
         await self.store.db.do("ZADD", "sa:leases", "XX", 1, task_id)
         assert (await self.store.claims.reconcile(check_leases=True)).returned == 1
 
@@ -125,7 +125,7 @@ class JobHarness:
         return [each.event for each in await self.store.outbox.of_task(task_id)]
 
     def files(self) -> dict[str, bytes]:
-        """Every file below the storage, parts too."""
+        """Every file in the storage, including parts."""
         found = (path for path in self.folder.rglob("*") if path.is_file())
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
 

@@ -20,7 +20,7 @@ from workers.sources.transfer import TransferSource
 
 
 class TransferHarness(worker.JobHarness):
-    """Jobs that take files from storages; all of them save into `storage`, called `here`."""
+    """Jobs that read files from storages and save them in `storage`, which is called `here`."""
 
     def __init__(self, store: Store, folder: Path, *storages: Storage) -> None:
         super().__init__(store, folder)
@@ -40,7 +40,7 @@ class TransferHarness(worker.JobHarness):
         self.source = cast(Any, TransferSource(tools))
 
     async def transfer(self, path: str, **changes: Any) -> str:
-        """A task that takes that path from `changes["source_storage"]`, else from `here`."""
+        """Add a task that reads that path from `changes["source_storage"]`, or from `here`."""
         changes = {"source_storage": "here", "storage": "here", "path": "to", **changes}
         return await self.accept(links=(path,), **changes)
 

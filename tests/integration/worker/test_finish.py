@@ -17,7 +17,7 @@ from workers.item_records import ItemRecords
 
 
 class Gate:
-    """Holds the first that comes through, in whatever thread, until it is opened."""
+    """Stops the first caller, in any thread, until it is opened."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -81,12 +81,12 @@ Patch = tuple[type, str, Callable[..., Any]]
 
 
 def _disk(name: str) -> Callable[[Gate], Patch]:
-    """Hold before a step of the storage."""
+    """Stop before a step of the storage."""
     return lambda gate: (LocalUpload, name, _held_in_thread(gate, name))
 
 
 def _record(owner: type, name: str, only: Callable[..., bool], *, after: bool) -> Callable[[Gate], Patch]:
-    """Hold before or after something is recorded."""
+    """Stop before or after a record is written."""
     return lambda gate: (owner, name, _held(gate, owner, name, after=after, only=only))
 
 
@@ -142,7 +142,7 @@ async def test_a_retry_works_after_a_cancel_at_every_boundary(harness: JobHarnes
 async def test_a_frozen_worker_that_wakes_up_writes_nothing(
     harness: JobHarness, gate: Gate, policy: str
 ) -> None:
-    """It wakes when another has done its task, at the worst moments there are."""
+    """It wakes up after another worker has completed its task, at the worst moments."""
     task_id = await harness.accept(on_conflict=policy)
     frozen = asyncio.create_task((await harness.job()).run())
     await gate.until_reached()
@@ -160,7 +160,7 @@ async def test_a_frozen_worker_that_wakes_up_writes_nothing(
 
 
 async def test_a_stop_at_every_boundary_costs_no_attempt(harness: JobHarness, gate: Gate) -> None:
-    """The drain is over: the job is canceled. Whoever claims the task next brings it to its end."""
+    """After the drain the job is canceled. The worker with the next claim completes the task."""
     task_id = await harness.accept()
     running = asyncio.create_task((await harness.job()).run())
     await gate.until_reached()

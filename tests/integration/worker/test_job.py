@@ -29,7 +29,7 @@ Step = Callable[[str, int], Awaitable[None]]
 
 
 def failing(error: Exception, times: int = 1_000, name: str = "a.bin", offset: int = PART) -> Step:
-    """A step that raises `error` at that part of that file, so many times."""
+    """A step that raises `error` at that part of that file, the given number of times."""
     left = [times]
 
     async def step(at_name: str, at: int) -> None:
@@ -101,7 +101,7 @@ async def test_a_retry_fetches_only_the_failed_file(harness: JobHarness) -> None
 
 
 async def test_a_failure_in_a_task_group_is_not_taken_for_a_cancel(harness: JobHarness) -> None:
-    """Up to Python 3.12 a TaskGroup whose child failed leaves its task counted as being canceled."""
+    """Up to Python 3.12 a TaskGroup with a failed child leaves its task marked as canceled."""
 
     async def fail() -> None:
         raise OSError("inside")
@@ -153,7 +153,7 @@ async def test_an_unexpected_error_fails_the_task_and_reveals_no_secret(harness:
 
 
 async def test_a_skipped_file_leaves_no_part_of_an_earlier_attempt(harness: JobHarness) -> None:
-    """A worker died in the middle; meanwhile somebody else's file took the name."""
+    """A worker died during the transfer, and another file has taken the name since."""
     task_id = await harness.accept(on_conflict="skip")
     arrived = asyncio.Event()
 
@@ -176,7 +176,7 @@ async def test_a_skipped_file_leaves_no_part_of_an_earlier_attempt(harness: JobH
 
 
 async def test_a_file_is_finished_after_an_outage_of_redis(tmp_path: Path) -> None:
-    """Far longer than the client's own retries: the job waits, and goes on where it was."""
+    """The outage exceeds the client's own retries: the job waits, and continues where it stopped."""
     redis = EmbeddedRedis(tmp_path)
     store = await open_store(redis.start())
     try:
@@ -280,7 +280,7 @@ async def test_a_task_waits_for_the_network_however_often_it_was_attempted(harne
 
 
 async def test_a_wait_for_telegram_does_not_end_when_a_storage_returns(harness: JobHarness) -> None:
-    """Though the task waited for that storage before."""
+    """Although the task waited for that storage earlier."""
     task_id = await harness.accept()
     await (await harness.claim()).release(60_000, "the disk is away", "local1")
     await harness.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
@@ -291,7 +291,7 @@ async def test_a_wait_for_telegram_does_not_end_when_a_storage_returns(harness: 
 
 
 async def test_a_task_waits_for_the_storage_that_it_reads_from(harness: JobHarness) -> None:
-    """What cannot be read there is passing, and the target works: still the task is not to blame."""
+    """The target works, and the outage costs the task no attempt."""
     nas = LocalStorage(LocalOptions(name="nas", type="local", base_path=harness.folder.parent / "nas"))
     harness.others["nas"] = StorageHandle(harness.store, nas)
     assert await harness.others["nas"].probe()
@@ -308,7 +308,7 @@ async def test_a_task_waits_for_the_storage_that_it_reads_from(harness: JobHarne
 
 
 class HangingStorage(LocalStorage):
-    """Its server takes connections, and answers to nothing."""
+    """A storage whose server accepts connections but never replies."""
 
     async def probe(self) -> None:
         await asyncio.Event().wait()
@@ -342,7 +342,7 @@ async def test_a_task_shows_retries_and_missing_progress(harness: JobHarness) ->
 
 
 class HangingDisk(LocalStorage):
-    """A disk behind a network: while that is away, whoever touches it waits."""
+    """A network disk that blocks every access while the network is down."""
 
     answers: asyncio.Event
     at: str

@@ -194,7 +194,7 @@ async def test_a_move_between_storages_removes_the_original(store: Store, tmp_pa
 
 
 async def test_a_move_between_two_storages_of_one_folder_keeps_the_file(store: Store, tmp_path: Path) -> None:
-    """What would be replaced is what is taken: it must not be removed afterwards."""
+    """The replaced file is the original, which must not be removed afterwards."""
     here, there = two_folders(tmp_path, "here/to")
     harness = TransferHarness(store, tmp_path, here, there)
     await save(there, "a.bin", DATA)

@@ -24,7 +24,7 @@ from workers.sources.transfer import TransferSource
 
 
 class Gate:
-    """Holds the first call of something, before or after it is done, until it is opened."""
+    """Stops the first call of a method, before or after it, until it is opened."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -50,7 +50,7 @@ class Gate:
 
 
 class Bucket(MemoryStorage):
-    """Cannot give another name to a file that is there: it copies, and removes at the end."""
+    """A storage that cannot rename files: it copies, and deletes the original at the end."""
 
     capabilities = dataclasses.replace(MemoryStorage.capabilities, late_name=False, exclusive=False)
 
@@ -83,7 +83,7 @@ BOUNDARIES = [
 
 
 class HeldMove:
-    """A file that is to be moved to `to/a.bin` of the storage `here`, by a job that is held at the gate."""
+    """A file that a job, stopped at the gate, moves to `to/a.bin` of the storage `here`."""
 
     def __init__(self, store: Store, folder: Path, way: str) -> None:
         options = MemoryOptions(name="here", type="memory", space=uuid4().hex)
@@ -97,7 +97,7 @@ class HeldMove:
         return await self.harness.transfer("a.bin", source_storage=self.origin.name, params={"move": True})
 
     def check(self) -> None:
-        """All is where it belongs, and nothing else is anywhere."""
+        """Check that every file is in its place, and that there is no other file."""
         assert {path: data for path, (data, _) in self.target.items()} == {"to/a.bin": DATA}
         assert self.origin._space.files is self.target or not self.origin._space.files
 
@@ -124,7 +124,7 @@ async def held(job: Job, gate: Gate) -> asyncio.Task[None]:
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
 async def test_another_worker_completes_the_move(move: HeldMove, gate: Gate) -> None:
-    """The first one is dead, or only frozen: it wakes up when all is over."""
+    """The first worker is dead, or frozen until the move is complete."""
     harness, task_id = move.harness, await move.accept()
     frozen = await held(await harness.job(), gate)
     await harness.expire_lease(task_id)
@@ -137,7 +137,7 @@ async def test_another_worker_completes_the_move(move: HeldMove, gate: Gate) -> 
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
 async def test_a_cancel_loses_nothing(move: HeldMove, gate: Gate) -> None:
-    """And a retry goes on with what there is."""
+    """A retry then continues with the existing files."""
     harness, task_id = move.harness, await move.accept()
     running = await held(job := await harness.job(), gate)
     assert await harness.store.tasks.cancel(task_id, []) == "requested"
@@ -157,7 +157,7 @@ async def test_a_cancel_loses_nothing(move: HeldMove, gate: Gate) -> None:
 
 @pytest.mark.parametrize(("way", "step", "when"), BOUNDARIES)
 async def test_a_cancel_after_a_crash_loses_nothing(move: HeldMove, gate: Gate) -> None:
-    """What is cleaned up behind it is never the only copy."""
+    """The clean-up never removes the only copy."""
     harness, task_id = move.harness, await move.accept()
     dead = await held(await harness.job(), gate)
     assert await harness.store.tasks.cancel(task_id, []) == "requested"

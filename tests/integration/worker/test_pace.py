@@ -28,7 +28,7 @@ KIB = 1024
 
 
 class SlowSource(Source):
-    """Sends `size` bytes again and again, `pause` seconds apart; `wait` is told of as a flood wait."""
+    """Sends `size` bytes repeatedly, `pause` seconds apart; `wait` is reported as a flood wait."""
 
     def __init__(self, size: int, pause: float, times: int, wait: float = 0.0) -> None:
         self.size, self.pause, self.times, self.wait = size, pause, times, wait
@@ -110,7 +110,7 @@ async def test_a_program_that_reports_almost_no_progress_is_given_up(monkeypatch
 
 
 def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time is its last element."""
+    """A clock whose time is the last element of the list."""
     now = [time.monotonic()]
     clock = SimpleNamespace(monotonic=lambda: now[-1])
     monkeypatch.setattr(progress, "time", clock)  # not everybody's: the event loop needs the real one
@@ -121,7 +121,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_progress_does_not_decrease_after_a_pause(
     harness: JobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever of it must be fetched again, as no checkpoint was made of it."""
+    """Even if bytes after the last checkpoint must be downloaded again."""
     monkeypatch.setattr(lease, "_PUBLISH_SECONDS", 0.01)
     seen, go, held = list[int](), asyncio.Event(), asyncio.Event()
 

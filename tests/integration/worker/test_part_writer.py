@@ -109,7 +109,7 @@ def ordered() -> MemoryStorage:
 
 
 async def bring(writer: PartWriter, offsets: Sequence[int]) -> None:
-    """Bring parts as sources do: no write waits for a later one."""
+    """Write parts as sources do: no write waits for a later one."""
     await asyncio.gather(*(writer.write(offset, part(offset)) for offset in offsets))
 
 

@@ -23,7 +23,7 @@ NAMES = ["a.bin", "b.bin"]
 
 
 class LateNamesSource(FilesSource):
-    """Files whose names and sizes show when their turn comes."""
+    """Files whose names and sizes become known when they are prepared."""
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         return replace(item, name=f"late-{item.source['name']}", size=len(self.files[item.source["name"]]))
@@ -46,7 +46,7 @@ def saved(harness: JobHarness) -> dict[str, bytes]:
 
 
 async def held(harness: JobHarness, job: Job, name: str) -> asyncio.Task[None]:
-    """The job, running, with half of that file written."""
+    """The running job, with half of that file written."""
     arrived = asyncio.Event()
 
     async def step(at_name: str, offset: int) -> None:

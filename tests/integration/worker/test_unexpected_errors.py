@@ -31,7 +31,7 @@ from workers.janitor import Janitor
 
 
 class UnexpectedError(Exception):
-    """An error that no code expects."""
+    """An error that no code handles explicitly."""
 
 
 class FailsFirst:
@@ -88,7 +88,7 @@ class BrokenStorage(LocalStorage):
 async def test_a_storage_with_a_bug_does_not_stop_the_cleanup_of_others(
     harness: JobHarness, tmp_path: Path
 ) -> None:
-    """The leftovers of a dead worker are removed from one storage, and stay in the broken one."""
+    """Leftovers of a dead worker are removed from one storage, and remain in the broken one."""
     broken = BrokenStorage(LocalOptions(name="broken", type="local", base_path=tmp_path / "broken"))
     storages = StorageSet([StorageHandle(harness.store, broken), harness.handle])
     janitor = Janitor.__new__(Janitor)
@@ -125,7 +125,7 @@ async def test_a_storage_with_a_bug_does_not_stop_the_cleanup_of_others(
 async def test_a_lease_is_renewed_after_an_unexpected_error(
     harness: JobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else another worker would take the task while it is being worked on."""
+    """Otherwise another worker would claim the running task."""
     monkeypatch.setattr("workers.lease._PUBLISH_SECONDS", 0.01)
     monkeypatch.setattr("workers.lease.RENEW_MS", 10)
     task_id = await harness.accept()

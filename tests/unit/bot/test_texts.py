@@ -37,7 +37,7 @@ ERROR_KEYWORDS = {
 
 
 def texts() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each text of the bot: its place in the code, and its forms."""
+    """Each text of the bot: its place in the code and its forms."""
     return extract(FOLDER, KEYWORDS)
 
 

@@ -98,7 +98,7 @@ main()
 
 
 def run_init(answers: dict[str, list[str]], *, columns: int = 80) -> tuple[int, str]:
-    """Run `saveany init` on a terminal, answering each prompt as it comes; `\\x03` is Ctrl-C."""
+    """Run `saveany init` on a terminal and reply to each prompt; `\\x03` is Ctrl-C."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     command = [sys.executable, "-c", PROGRAM, "init"]

@@ -20,7 +20,7 @@ SETTING = re.compile(r"#([a-z_]+ = .*|\[\[.*\]\])")
 
 
 def uncommented(text: str, only: str = "") -> str:
-    """The example with its settings in force: all of them, or the one line."""
+    """The example with its settings active: all of them, or the one line."""
     lines = text.splitlines()
     return "\n".join(line[1:] if SETTING.fullmatch(line) and only in ("", line) else line for line in lines)
 

@@ -17,7 +17,7 @@ from saveany.errors import ConfigError
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the configuration is, with links to it and from it."""
+    """The folder of the configuration, with links to it and from it."""
     home = tmp_path / "home"
     for folder in ("data/sessions", "data/files", "keys", "files"):
         (home / folder).mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_an_unused_storage_is_not_checked(home: Path) -> None:
 
 
 def test_a_linked_configuration_is_protected_in_both_places(home: Path, tmp_path: Path) -> None:
-    """The link could be replaced, and so could what it leads to."""
+    """Both the link and its target could be replaced."""
     (tmp_path / "etc").mkdir()
     link = tmp_path / "etc" / "config.toml"
     link.symlink_to(home / "config.toml")
@@ -109,7 +109,7 @@ def test_a_linked_data_dir_is_protected_at_its_target(home: Path, tmp_path: Path
 def test_a_storage_where_a_configuration_would_be_found_is_refused(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Variables alone configure it; the next start would find the file."""
+    """The configuration consists of variables; the next start would find a file saved there."""
     monkeypatch.chdir(home / "files")
     tables = json.dumps([local(home / "files")])
     with pytest.raises(ConfigError, match="the configuration"):

@@ -74,7 +74,7 @@ def _first(url: str) -> str | None:
 
 @pytest.fixture
 def rescanned_packages() -> Iterator[None]:
-    """The packages are looked for once per process: again for this test, and after it."""
+    """Packages are searched once per process: search again for this test, and after it."""
     sources.cache_clear()
     yield
     sources.cache_clear()

@@ -302,7 +302,7 @@ def configs(draw: st.DrawFn) -> dict[str, object]:
 @settings(deadline=None)  # the machine may be busy
 @given(configs())
 def test_every_key_can_be_set_in_every_file(data: dict[str, object]) -> None:
-    """Set in a file that has comments everywhere: the value is there, and no comment is lost."""
+    """The file has comments everywhere, and none may be lost."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.toml")
         lines = tomli_w.dumps(data).splitlines()

@@ -47,7 +47,7 @@ def name(page: Path) -> str:
 
 
 def examples(page: Path) -> list[Example]:
-    """Those of a page, in order."""
+    """The examples of a page, in order."""
     return [
         Example(
             found["name"] or "",
@@ -65,7 +65,7 @@ def links(page: Path) -> Iterator[str]:
 
 
 def code(page: Path) -> str:
-    """What stands there as code, each on lines of its own: fenced and indented blocks, words in backticks."""
+    """All code of a page, on separate lines: fenced and indented blocks, words in backticks."""
     text = page.read_text()
     blocks = _FENCE.findall(text)
     rest = _FENCE.sub("", text)

@@ -76,7 +76,7 @@ def _defines(path: str, name: str) -> bool:
 
 
 def test_the_architecture_page_names_what_exists() -> None:
-    """Its files exist, and what it names beside a file ("`save` in `workers/transfer.py`") is there."""
+    """Its files exist, and contain the names mentioned with them ("`save` in `workers/transfer.py`")."""
     text = TEXT[DOCS / "explanation/architecture.md"]
     paths = re.findall(r"`((?:saveany|workers|storages|tests)/[\w/.]+)`", text)
     assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Server:
-    """Gives every request the same answer."""
+    """Sends the same reply to every request."""
 
     def __init__(self, answer: bytes, close: bool) -> None:
         self.answer = answer

@@ -33,7 +33,7 @@ def restored_trust() -> Iterator[None]:
 
 
 async def answer(host: str, port: int, url: str) -> bytes:
-    """What a web server says through a proxy."""
+    """The reply of a web server behind a proxy."""
     reader, writer = await connect(host, port, url, 10)
     with closing(writer):
         writer.write(REQUEST)
@@ -153,7 +153,7 @@ def test_errors_and_repr_show_no_password() -> None:
 
 
 class Socks5Without6(Socks5):
-    """Knows no IPv6."""
+    """A SOCKS5 proxy without IPv6."""
 
     async def _host(self, reader: asyncio.StreamReader, kind: int) -> str:
         self.refusal = 8 if kind == 4 else 0
@@ -162,7 +162,7 @@ class Socks5Without6(Socks5):
 
 @pytest.mark.parametrize("way", [Socks4(), Socks5Without6()], ids=["socks4", "socks5"])
 async def test_the_next_address_is_tried_when_the_proxy_cannot_reach_one(way: Behavior) -> None:
-    """Many proxies have no IPv6, and what the system knows of a host begins with that."""
+    """Many proxies lack IPv6, whose addresses the system returns first."""
     async with serving() as server, proxy(way) as good:
         both: list[IPv4Address | IPv6Address] = [IPv6Address("::1"), IPv4Address("127.0.0.1")]
         _, writer = await dial(both, server.port, good.url())

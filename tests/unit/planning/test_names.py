@@ -221,7 +221,7 @@ def test_extensions_follow_the_mime_type(mime_type: str, extension: str) -> None
 def test_many_names_that_differ_only_in_case_are_numbered_quickly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On many disks they are one name. The work grows with their number, not with its square."""
+    """Many disks treat them as one name. The work must be linear in their number."""
     tries = 0
 
     def counted(name: str, n: int) -> str:

@@ -116,5 +116,5 @@ def test_links_of_a_disabled_source_are_refused(off: str, link: str) -> None:
 
 
 def installed(table: str) -> str:
-    """The task type that a table of the configuration switches."""
+    """The task type that a table of the configuration enables."""
     return next(source.type for source in SOURCES if source.table == table)

@@ -20,7 +20,7 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def serving(answer: Answer) -> AsyncIterator[str]:
-    """The URL of a server that answers every request so."""
+    """The URL of a server that sends this reply to every request."""
 
     open_: set[asyncio.StreamWriter] = set()
     over = asyncio.Event()

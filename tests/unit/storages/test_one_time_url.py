@@ -17,7 +17,7 @@ BODY = random.Random(1).randbytes(3 * MIB + 5)
 
 
 async def pieces(body: bytes = BODY) -> AsyncIterator[memoryview]:
-    """The body, each piece overwritten when the next one is asked for, as a caller may do."""
+    """The body in chunks; each buffer is overwritten for the next one, as callers may do."""
     for offset in range(0, len(body), MIB):
         piece = bytearray(body[offset : offset + MIB])
         yield memoryview(piece)

@@ -18,7 +18,7 @@ class Request:
 
 
 class Receiver:
-    """Answers 200 until `answer` says otherwise."""
+    """Replies 200 unless `answer` is replaced."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

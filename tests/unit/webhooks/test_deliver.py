@@ -23,7 +23,7 @@ def delivery(id_: str, host: str = "example.com", attempts: int = 0) -> Delivery
 
 
 class MemoryOutbox:
-    """An outbox that leases for ever and notes what it is told."""
+    """An outbox with endless leases that records calls."""
 
     def __init__(self, *due: Delivery) -> None:
         self.due = list(due)
@@ -55,7 +55,7 @@ class MemoryOutbox:
 
 
 class FakeSender:
-    """Answers with `say(delivery)`; counts how many run at once, in all and per host."""
+    """Replies with `say(delivery)`; counts simultaneous deliveries, in total and per host."""
 
     def __init__(self, say: Callable[[Delivery], Awaitable[Outcome]]) -> None:
         self._say = say
