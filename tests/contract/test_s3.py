@@ -194,7 +194,7 @@ class TestRclone(S3Suite):
         pytest.skip("this server keeps names in one form")
 
     @pytest.mark.parametrize("size", [2 * MIB + 1])
-    async def test_an_unsupported_copy_into_an_upload_is_noticed(
+    async def test_copy_into_an_upload(
         self, storage: Storage, everything: Callable[[], set[str]], size: int
     ) -> None:
         """The server treats the request as an empty part."""

@@ -114,7 +114,7 @@ class DavSuite(StorageSuite):
         await storage.delete(name)
         assert everything() == {"a.bin"}
 
-    async def test_free_space_is_reported(self, storage: Storage) -> None:
+    async def test_usage(self, storage: Storage) -> None:
         assert await storage.usage() == Usage()
 
     async def test_broken_connection_is_reported(self, server: DavServer, base: str) -> None:
@@ -172,7 +172,7 @@ class TestWsgidav(DavSuite):
     def server(self, wsgidav: DavServer) -> DavServer:
         return wsgidav
 
-    async def test_free_space_is_reported(self, storage: Storage) -> None:
+    async def test_usage(self, storage: Storage) -> None:
         await storage.mkdir("")
         usage = await storage.usage()
         assert usage.used
