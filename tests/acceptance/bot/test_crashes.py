@@ -40,7 +40,7 @@ async def be_silent(anna: Person) -> None:
     anna.received.clear()
 
 
-def fill(stack: Stack, chat_id: int, count: int) -> str:
+def post_small_files(stack: Stack, chat_id: int, count: int) -> str:
     """Post that many small files to a channel; returns its username."""
     name = f"files_{chat_id}"
     chat = Chat(id=chat_id, title=name, username=name, members={samples.PERSON.id})
@@ -52,16 +52,16 @@ def fill(stack: Stack, chat_id: int, count: int) -> str:
     return name
 
 
-def said(anna: Person) -> dict[int, str]:
+def bot_texts(anna: Person) -> dict[int, str]:
     """The texts of the bot's current messages."""
     return {message.id: message.text for message in anna.received if message.is_private}
 
 
-def all_told(anna: Person, count: int) -> Callable[[Any], bool]:
+def all_reported(anna: Person, count: int) -> Callable[[Any], bool]:
     """Whether the messages report that many saved files."""
 
     def told(_: Any) -> bool:
-        texts = said(anna).values()
+        texts = bot_texts(anna).values()
         ended = [text.partition(" files saved")[0] for text in texts if " files saved" in text]
         single = sum("Saved" in text and "files saved" not in text for text in texts)
         return single + sum(int(text.split()[-1]) for text in ended) == count
@@ -76,7 +76,7 @@ async def test_updates_in_the_inbox_survive_a_crash(stack: Stack, anna: Person) 
     await until(waiting(stack, 3))
     await kill_bot(stack)
     await stack.start_bot()
-    await anna.receives(all_told(anna, 3), 30)
+    await anna.receives(all_reported(anna, 3), 30)
     assert saved(stack) == ["0.txt", "1.txt", "2.txt"]
 
 
@@ -98,21 +98,21 @@ async def test_a_crash_between_a_task_and_its_message_loses_nothing(
     await anna.receives(contains("Saved"), 30)
     assert saved(stack) == ["notes.txt"]
     assert len(await history()) == 1
-    assert len(said(anna)) <= 2
+    assert len(bot_texts(anna)) <= 2
 
 
 async def test_a_crash_in_the_middle_of_fifty_files_loses_nothing(stack: Stack, anna: Person) -> None:
     await be_silent(anna)
-    chat = fill(stack, 1600000091, 50)
+    chat = post_small_files(stack, 1600000091, 50)
     for first in range(2, 52, 10):
         await anna.client.forward_messages(BOT, list(range(first, first + 10)), chat)
         if first == 22:
             await until(waiting(stack, 1))
             await kill_bot(stack)
     await stack.start_bot()
-    await anna.receives(all_told(anna, 50), 60)
+    await anna.receives(all_reported(anna, 50), 60)
     assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
-    assert len(said(anna)) <= 6
+    assert len(bot_texts(anna)) <= 6
 
 
 async def test_a_command_is_executed_once(stack: Stack, anna: Person) -> None:
@@ -142,7 +142,7 @@ async def test_redis_may_restart_between_a_card_and_its_button(stack: Stack, ann
 
 async def test_redis_may_restart_in_the_middle_of_fifty_files(stack: Stack, anna: Person) -> None:
     await be_silent(anna)
-    chat = fill(stack, 1600000092, 50)
+    chat = post_small_files(stack, 1600000092, 50)
     stack.sandbox.faults.add("delay=0.05,method=upload.getFile")
     await anna.client.forward_messages(BOT, list(range(2, 27)), chat)
 
@@ -152,7 +152,7 @@ async def test_redis_may_restart_in_the_middle_of_fifty_files(stack: Stack, anna
     await until(some)
     stack.redis.stop()
     await anna.client.forward_messages(BOT, list(range(27, 52)), chat)
-    await anna.receives(all_told(anna, 50), 60)
+    await anna.receives(all_reported(anna, 50), 60)
     assert saved(stack) == [f"{n:02}.txt" for n in range(50)]
 
 

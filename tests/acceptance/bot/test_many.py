@@ -24,7 +24,7 @@ MOST_MESSAGES = 2 * FILES // AT_ONCE
 MOST_MEMORY = 40 * 2**20
 
 
-def fill(stack: Stack) -> None:
+def post_small_files(stack: Stack) -> None:
     """Post that many small files to a channel; each name is used twice."""
     world = stack.sandbox.world
     members = {samples.PERSON.id}
@@ -58,19 +58,19 @@ def memory(pid: int) -> int:
 
 
 async def test_a_thousand_forwarded_files_are_saved_once_each(stack: Stack, anna: Person) -> None:
-    fill(stack)
+    post_small_files(stack)
     await anna.send(BOT, "/silent on")
     await anna.receives(contains("Silent mode is on"))
     before, watched = memory(stack.bots[0].pid), ChatObserver(stack)
     for first in range(2, FILES + 2, AT_ONCE):
         await anna.client.forward_messages(BOT, list(range(first, first + AT_ONCE)), "lots_of_files")
 
-    async def all_told() -> bool:
+    async def all_reported() -> bool:
         newest = {message.id: message.text or "" for message in anna.received}
         done = [text for text in newest.values() if "files saved" in text]
         return sum(int(text.partition(" of ")[0].split()[-1]) for text in done) == FILES
 
-    await until(all_told, within=120)
+    await until(all_reported, within=120)
     contents = Counter(path.read_bytes() for path in stack.storage_dir.glob("*.txt"))
     assert contents == Counter(b"file number %d" % n for n in range(FILES))
     assert FILES / AT_ONCE <= len(watched.said) <= MOST_MESSAGES

@@ -125,20 +125,20 @@ async def test_the_command_continues_after_a_restart_of_the_api(running: Stack) 
 
 @pytest.mark.parametrize("command", ["add", "watch"])
 async def test_events_continue_after_a_long_outage_of_the_api(running: Stack, command: str) -> None:
-    async with fault_proxy(running.port) as door:
+    async with fault_proxy(running.port) as proxy:
         words = ("add", "--follow", SLOW) if command == "add" else ("watch",)
-        process = await running.popen(*words, "--url", f"http://127.0.0.1:{door.port}")
+        process = await running.popen(*words, "--url", f"http://127.0.0.1:{proxy.port}")
         if command == "watch":
             await running.add(SLOW)
         task_id = (await event(process, "task.progress"))["task_id"]
-        door.cut_after, before = 0, door.connections
-        door.drop()
+        proxy.cut_after, before = 0, proxy.connections
+        proxy.drop()
 
         async def was_tried_often() -> bool:
-            return door.connections >= before + 14  # by then streams that do not work would be given up
+            return proxy.connections >= before + 14  # by then streams that do not work would be given up
 
         await until(was_tried_often, within=90)
-        door.cut_after = None
+        proxy.cut_after = None
         await event(process, "task.progress")
         await running.client.delete(f"/api/v1/tasks/{task_id}")
         assert (await event(process, "task.canceled"))["task_id"] == task_id

@@ -37,10 +37,10 @@ async def test_a_thousand_simultaneous_tasks_complete(site: Site) -> None:
     right = site.sample(ONE_BYTE).files[0].sha256
     assert {sha256(site.storage_dir / name) for name in site.files()} == {right}
 
-    async def all_told() -> bool:
+    async def all_reported() -> bool:
         return len({each.headers["webhook-id"] for each in site.receiver.requests}) == 1000
 
-    took = await until(all_told, within=60, what="webhook of every task")
+    took = await until(all_reported, within=60, what="webhook of every task")
     print(f"and the last webhook came {took:.1f} s later")
 
 

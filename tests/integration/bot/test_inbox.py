@@ -41,7 +41,7 @@ class UpdateFeed:
             self.pts += len(letters)
             yield letters, Position(self.pts, 0, 0)
 
-    def say(self, *letters: Update) -> None:
+    def deliver(self, *letters: Update) -> None:
         """Send updates in one batch."""
         self.comes.put_nowait(list(letters))
 
@@ -105,12 +105,22 @@ def were_handled(handled: Handled, count: int) -> Callable[[], Awaitable[bool]]:
     return look
 
 
+def is_empty(store: Store) -> Callable[[], Awaitable[bool]]:
+    """Whether the inbox has deleted every handled update."""
+
+    async def look() -> bool:
+        return not await store.bot.inbox()
+
+    return look
+
+
 async def test_a_burst_of_files_is_one_bundle_and_texts_separate_bundles(store: Store) -> None:
     line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
-        line.say(file(1), file(2))
-        line.say(file(3), text_message(4), file(5))
+        line.deliver(file(1), file(2))
+        line.deliver(file(3), text_message(4), file(5))
         await until(were_handled(handled, 5))
+        await until(is_empty(store))
     assert sizes(handled) == [3, 0, 1]
     assert not await store.bot.inbox()
 
@@ -118,7 +128,7 @@ async def test_a_burst_of_files_is_one_bundle_and_texts_separate_bundles(store: 
 async def test_callback_queries_do_not_wait_for_messages(store: Store) -> None:
     line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
-        line.say(file(1), callback_query(2), callback_query(3))
+        line.deliver(file(1), callback_query(2), callback_query(3))
         await until(were_handled(handled, 3))
     assert [key for key, _ in handled] == ["press/2", "press/3", "bundle/7/1"]
 
@@ -126,8 +136,8 @@ async def test_callback_queries_do_not_wait_for_messages(store: Store) -> None:
 async def test_an_album_at_the_end_of_a_full_bundle_is_not_split(store: Store) -> None:
     line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
-        line.say(*(file(n, album=9 if n > MAX_GROUP - 2 else 0) for n in range(1, MAX_GROUP + 1)))
-        line.say(file(MAX_GROUP + 1, album=9), file(MAX_GROUP + 2, album=9))
+        line.deliver(*(file(n, album=9 if n > MAX_GROUP - 2 else 0) for n in range(1, MAX_GROUP + 1)))
+        line.deliver(file(MAX_GROUP + 1, album=9), file(MAX_GROUP + 2, album=9))
         await until(were_handled(handled, MAX_GROUP + 2))
     assert sizes(handled) == [MAX_GROUP - 2, 4]
 
@@ -135,7 +145,7 @@ async def test_an_album_at_the_end_of_a_full_bundle_is_not_split(store: Store) -
 async def test_a_full_bundle_may_end_with_an_album(store: Store) -> None:
     line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
-        line.say(*(file(n, album=n // 10 + 1) for n in range(MAX_GROUP)), file(MAX_GROUP, album=99))
+        line.deliver(*(file(n, album=n // 10 + 1) for n in range(MAX_GROUP)), file(MAX_GROUP, album=99))
         await until(were_handled(handled, MAX_GROUP + 1))
     assert sizes(handled) == [MAX_GROUP, 1]
 
@@ -147,7 +157,7 @@ async def test_an_endless_burst_is_split_between_albums(
     line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
         for number in range(40):
-            line.say(file(number, album=number // 4 + 1))
+            line.deliver(file(number, album=number // 4 + 1))
             await asyncio.sleep(0.02)
         await until(were_handled(handled, 40))
     assert len(handled) > 1
@@ -157,7 +167,7 @@ async def test_an_endless_burst_is_split_between_albums(
 async def test_messages_of_two_users_in_a_group_are_separate_bundles(store: Store) -> None:
     line, handled = UpdateFeed(), Handled()
     async with listening(store, line, handled):
-        line.say(file(1), file(2), file(3, sender=TelegramUser(id=8)))
+        line.deliver(file(1), file(2), file(3, sender=TelegramUser(id=8)))
         await until(were_handled(handled, 3))
     assert sizes(handled) == [2, 1]
 
@@ -169,8 +179,8 @@ async def test_unhandled_updates_are_delivered_again(store: Store) -> None:
         await asyncio.Event().wait()
 
     async with listening(store, line, handled, never):
-        line.say(file(1), file(2))
-        line.say(text_message(3))
+        line.deliver(file(1), file(2))
+        line.deliver(text_message(3))
 
         async def is_kept() -> bool:
             return "bundle/7/1" in await store.bot.inbox()
@@ -179,7 +189,7 @@ async def test_unhandled_updates_are_delivered_again(store: Store) -> None:
     assert not handled
     again = UpdateFeed()
     async with listening(store, again, handled):
-        again.say(file(4))
+        again.deliver(file(4))
         await until(were_handled(handled, 4))
         assert again.begun == [Position(3, 0, 0)]
     assert sizes(handled) == [2, 0, 1]
@@ -196,16 +206,17 @@ async def test_updates_survive_an_outage_of_redis(tmp_path: Path) -> None:
 
     try:
         async with listening(store, line, handled, needs_redis):
-            line.say(text_message(1))
+            line.deliver(text_message(1))
             await until(were_handled(handled, 1))
             server.stop()
-            line.say(callback_query(5))  # does not come again: it must be kept until Redis is back
-            line.say(text_message(2))
+            line.deliver(callback_query(5))  # does not come again: it must be kept until Redis is back
+            line.deliver(text_message(2))
             await asyncio.sleep(0)  # the inbox tries to
             with pytest.raises(StoreUnavailable):  # the inbox has given up before
                 await store.preferences.get(7)
             server.start()
             await until(were_handled(handled, 3))
+            await until(is_empty(store))
         assert {key for key, _ in handled} == {"7/1", "press/5", "7/2"}
         assert len(line.begun) == 1
         assert not await store.bot.inbox()
@@ -236,14 +247,14 @@ async def test_an_unreadable_update_or_position_does_not_block_others(store: Sto
     line = UpdateFeed()
     handled: Handled = []
     async with listening(store, line, handled):
-        line.say(text_message(1))
+        line.deliver(text_message(1))
         await until(were_handled(handled, 1))
     (kept,) = await _kept_of(store, text_message(2))
     await store.bot.receive({"7/0": spoilt, "7/2": kept, "press/x": spoilt}, spoilt)
     handled.clear()
     async with listening(store, line, handled):
         await until(were_handled(handled, 1))
-        line.say(text_message(3))
+        line.deliver(text_message(3))
         await until(were_handled(handled, 2))
     assert [key for key, _ in handled] == ["7/2", "7/3"]
     assert line.begun == [None, None], "it begins to read where a new bot would"
@@ -257,7 +268,7 @@ async def _kept_of(store: Store, message: ChatMessage) -> list[bytes]:
         await wait.wait()
 
     async with listening(store, line, [], never):
-        line.say(message)
+        line.deliver(message)
         kept: dict[str, bytes] = {}
 
         async def is_kept() -> bool:
@@ -293,8 +304,8 @@ async def test_an_unexpected_error_ends_neither_the_inbox_nor_a_chat(
     monkeypatch.setattr(store.bot, "group", group)
     line, handled = Stumbles(), Handled()
     async with listening(store, line, handled):
-        line.say(file(1))
-        line.say(text_message(2))
+        line.deliver(file(1))
+        line.deliver(text_message(2))
         await until(were_handled(handled, 1))
     assert failed
     assert [key for key, _ in handled] == ["7/2"]

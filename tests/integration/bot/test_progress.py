@@ -70,7 +70,7 @@ class EditRecorder:
     async def until_shown(self, message: int, phase: str) -> None:
         await self.until(lambda: any(e.message == message and e.phase == phase for e in self.edits))
 
-    async def until_said(self, words: str) -> None:
+    async def until_text(self, words: str) -> None:
         await self.until(lambda: words in self.edits[-1].text)
 
     def phases(self, message: int) -> list[str]:
@@ -138,7 +138,7 @@ async def test_a_task_is_shown_until_its_end(store: Store) -> None:
         await recorder.until_shown(1, "Waiting")
         claimed = await claim(store)
         await progress(claimed, TOTAL // 2)
-        await recorder.until_said("50 %")
+        await recorder.until_text("50 %")
         assert recorder.edits[-1].keyboard[0][0].data == f"cancel:{task_id}"
         await claimed.finish(Status.COMPLETED)
         await recorder.until_shown(1, "Saved")
@@ -247,7 +247,7 @@ async def test_a_flood_wait_pauses_one_chat_which_then_shows_the_newest_state(st
         claimed = await claim(store)
         for number in range(1, 6):
             await progress(claimed, number * TOTAL // 10)
-            await recorder.until_said(f"{number}0 %")
+            await recorder.until_text(f"{number}0 %")
         await claimed.finish(Status.COMPLETED)
         await recorder.until_shown(2, "Saved")
         assert recorder.phases(1) == []

@@ -27,7 +27,7 @@ class TaskModel:
     delayed: bool = False
     progress: Progress = field(default_factory=Progress)
     items: list[Item] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    events_seen: set[str] = field(default_factory=set)
 
     def verdict(self, epoch: int) -> str:
         """The expected result of a write with that epoch."""

@@ -10,7 +10,7 @@ from saveany.store import HistoryFilter, Store
 from tests.integration.store.test_lifecycle import accept, claim
 
 
-async def fill(store: Store, count: int) -> list[str]:
+async def end_tasks(store: Store, count: int) -> list[str]:
     """End `count` tasks, alternating users and outcomes; newest first."""
     ids = []
     for n in range(count):
@@ -34,7 +34,7 @@ async def pages(store: Store, wanted: HistoryFilter, limit: int) -> list[str]:
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
 async def test_all_pages_together_contain_each_task_once(store: Store, limit: int) -> None:
-    ids = await fill(store, 20)
+    ids = await end_tasks(store, 20)
     # Tasks that end within one millisecond are ordered by id.
     await store.db.many([("ZADD", "sa:history", "XX", 5_000, i) for i in ids[3:12]])
     found = await pages(store, HistoryFilter(), limit)
@@ -43,7 +43,7 @@ async def test_all_pages_together_contain_each_task_once(store: Store, limit: in
 
 
 async def test_filters_work_alone_and_combined(store: Store) -> None:
-    ids = await fill(store, 12)
+    ids = await end_tasks(store, 12)
     by_index = list(enumerate(ids[::-1]))
     failed = [i for n, i in by_index if n % 3 == 0][::-1]
     odd = [i for n, i in by_index if n % 2 == 1][::-1]
@@ -55,7 +55,7 @@ async def test_filters_work_alone_and_combined(store: Store) -> None:
 
 
 async def test_a_time_window_is_half_open(store: Store) -> None:
-    (task_id,) = await fill(store, 1)
+    (task_id,) = await end_tasks(store, 1)
     task = await store.tasks.get(task_id)
     assert task is not None
     assert task.finished_at is not None
@@ -70,7 +70,7 @@ async def test_a_search_for_rare_tasks_returns_early_with_a_cursor(
 ) -> None:
     monkeypatch.setattr("saveany.store.history.MAX_EXAMINED", 4)
     monkeypatch.setattr("saveany.store.history.BATCH", 2)
-    ids = await fill(store, 12)
+    ids = await end_tasks(store, 12)
     page = await store.history.page(HistoryFilter(q="no 0"), 5)
     assert (page.tasks, bool(page.cursor)) == ([], True)
     assert await pages(store, HistoryFilter(q="no 0"), 5) == [ids[-1]]

@@ -86,7 +86,7 @@ class Lifecycle(RuleBasedStateMachine):
         return spec.id
 
     @rule(task=tasks)
-    def accept_again_because_the_answer_was_lost(self, task: str) -> None:
+    def accept_again_after_a_lost_reply(self, task: str) -> None:
         if task in self.gone:
             return
         accepted = self.do(self.store.tasks.accept(self.model[task].spec, "title"))
@@ -246,21 +246,21 @@ class Lifecycle(RuleBasedStateMachine):
     # What goes wrong, and what puts it right.
 
     @rule(task=tasks)
-    def lease_runs_out(self, task: str) -> None:
+    def lease_expires(self, task: str) -> None:
         model = self.model.get(task)
         if model and model.status is Status.RUNNING:
             self.do(self.db.do("ZADD", "sa:leases", "XX", 1, task))
             model.lapsed = True
 
     @rule(worker=st.sampled_from(sorted(WORKERS)))
-    def worker_is_seen_to_die(self, worker: str) -> None:
+    def worker_death_is_detected(self, worker: str) -> None:
         mine = [m for m in self.model.values() if m.status is Status.RUNNING and m.worker == worker]
         assert self.do(self.store.claims.expire_leases(worker)) == len(mine)
         for model in mine:
             model.lapsed = True
 
     @rule()
-    def delays_pass(self) -> None:
+    def delays_expire(self) -> None:
         for task, model in self.model.items():
             if model.delayed:
                 self.do(self.db.do("ZADD", "sa:delayed", "XX", 1, task))
@@ -309,7 +309,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def end(self, model: TaskModel, status: Status) -> None:
         model.status, model.delayed, model.cancel, model.paused = status, False, False, False
-        model.told.add(delivery(model.spec.id, model.run, status).id)
+        model.events_seen.add(delivery(model.spec.id, model.run, status).id)
 
     # What must hold after each of these.
 
@@ -324,7 +324,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert record.progress == model.progress
             assert self.do(self.store.tasks.all_items(task)) == model.items
             told = {each.id for each in self.do(self.store.outbox.of_task(task))}
-            assert told == model.told
+            assert told == model.events_seen
 
     @invariant()
     def each_task_is_in_exactly_one_place(self) -> None:
@@ -350,7 +350,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert {task.id for task in live} == by_status[Status.QUEUED] | by_status[Status.RUNNING]
 
     @invariant()
-    def the_ring_holds_what_is_ready_and_nothing_else(self) -> None:
+    def the_user_ring_holds_exactly_the_ready_tasks(self) -> None:
         ready = [m for m in self.model.values() if m.waits]
         assert self.members("users") == {str(m.spec.user_id) for m in ready}
         for user in (1, 2):
@@ -364,7 +364,7 @@ class Lifecycle(RuleBasedStateMachine):
                 assert self.members(f"ready:{user}:tgfiles/{storage}") == mine
 
     @invariant()
-    def clean_up_is_wanted_of_canceled_tasks_only(self) -> None:
+    def only_canceled_tasks_need_clean_up(self) -> None:
         for storage in STORAGES:
             for task, epoch in self.do(self.store.workers.leftovers(storage)):
                 model = self.model.get(task)
@@ -373,7 +373,7 @@ class Lifecycle(RuleBasedStateMachine):
                 )
 
     @invariant()
-    def no_key_belongs_to_nobody(self) -> None:
+    def every_key_belongs_to_a_task(self) -> None:
         for key in self.do(self.db.do("KEYS", "sa:*")):
             kind, _, rest = key.decode().removeprefix("sa:").partition(":")
             if rest and kind in ("task", "items", "deliveries", "checkpoints"):
@@ -382,7 +382,7 @@ class Lifecycle(RuleBasedStateMachine):
                 assert rest.split("_")[1] in self.model, key
 
     @invariant()
-    def the_last_event_of_a_task_tells_its_state(self) -> None:
+    def the_last_event_of_a_task_has_its_state(self) -> None:
         last: dict[str, str] = {}
         stage: dict[str, str] = {}
         for _, fields in self.do(self.db.do("XRANGE", "sa:events", "-", "+")):

@@ -109,7 +109,7 @@ class AlbumHarness(JobHarness):
         return [message for message in reversed(self.inbox.newest_first()) if not message.service]
 
     @property
-    def shown(self) -> tuple[list[tuple[str, str]], int]:
+    def sent_albums(self) -> tuple[list[tuple[str, str]], int]:
         """Texts and names of the messages, and the number of albums."""
         texts = []
         for message in self.sent:
@@ -134,7 +134,7 @@ async def harness(store: Store, tmp_path: Path, accounts: Accounts, inbox: Chat)
 async def test_an_album_is_sent_as_one_album(harness: AlbumHarness) -> None:
     task_id = await harness.post()
     await harness.run()
-    assert harness.shown == ALL
+    assert harness.sent_albums == ALL
     assert (await harness.task(task_id)).status is Status.COMPLETED
     items = await harness.store.tasks.all_items(task_id)
     assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in harness.sent]
@@ -156,7 +156,7 @@ async def test_nothing_is_visible_before_all_files_are_uploaded(harness: AlbumHa
     assert await harness.statuses(task_id) == [ItemStatus.RUNNING] * 3
     gate.opened.set()
     await within(running)
-    assert harness.shown == ALL
+    assert harness.sent_albums == ALL
 
 
 def _finishing(args: Any) -> bool:
@@ -200,11 +200,11 @@ async def test_a_dead_or_frozen_worker_sends_nothing_twice(harness: AlbumHarness
     await harness.expire_lease(task_id)
     await harness.worker()
     await harness.run()
-    assert harness.shown == ALL
+    assert harness.sent_albums == ALL
     assert (await harness.task(task_id)).status is Status.COMPLETED
     gate.opened.set()
     await within(frozen)
-    assert harness.shown == ALL
+    assert harness.sent_albums == ALL
     assert (await harness.task(task_id)).epoch == 2
 
 
@@ -220,7 +220,7 @@ async def test_sent_files_are_not_downloaded_again(
     await harness.worker()
     harness.source.fetched.clear()
     await harness.run()
-    assert (harness.source.fetched, harness.shown) == ([], ALL)
+    assert (harness.source.fetched, harness.sent_albums) == ([], ALL)
     dead.cancel()
     with suppress(asyncio.CancelledError):
         await dead
@@ -241,7 +241,7 @@ async def test_a_cancel_at_any_step_removes_everything(harness: AlbumHarness, ga
     assert harness.sent == []
     assert await harness.store.tasks.retry(task)
     await harness.run()
-    assert harness.shown == ALL
+    assert harness.sent_albums == ALL
     assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
@@ -257,13 +257,13 @@ async def test_an_album_is_sent_without_a_missing_file(harness: AlbumHarness, br
     task_id = await harness.post()
     await harness.run()
     others = [shown for shown in ALL[0] if shown[1] != broken]
-    assert harness.shown == (others, 1)
+    assert harness.sent_albums == (others, 1)
     task = await harness.task(task_id)
     assert (task.status, "1 of 3 files failed" in task.error) == (Status.FAILED, True)
     harness.source.step = None
     assert await harness.store.tasks.retry(task)
     await harness.run()
-    assert harness.shown == ([*others, (CAPTIONS[broken], broken)], 1)
+    assert harness.sent_albums == ([*others, (CAPTIONS[broken], broken)], 1)
     assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
@@ -288,7 +288,7 @@ async def test_a_file_missing_after_a_crash_is_sent_later(
     await harness.run()
     gate.opened.set()
     await within(frozen)
-    assert harness.shown == ([("first", "a.bin"), ("last", "c.bin"), ("", "b.bin")], 1)
+    assert harness.sent_albums == ([("first", "a.bin"), ("last", "c.bin"), ("", "b.bin")], 1)
     assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
@@ -303,7 +303,7 @@ async def test_parts_lost_by_telegram_are_uploaded_again(
     sandbox.world.uploads.clear()
     gate.opened.set()
     await within(running)
-    assert harness.shown == ALL
+    assert harness.sent_albums == ALL
 
 
 async def test_a_long_flood_wait_gives_the_slot_away(harness: AlbumHarness, sandbox: Sandbox) -> None:
@@ -319,7 +319,7 @@ async def test_a_long_flood_wait_gives_the_slot_away(harness: AlbumHarness, sand
     await harness.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
     assert (await harness.store.claims.reconcile(check_leases=True)).woken == 1
     await harness.run()
-    assert (harness.source.fetched, harness.shown) == ([], ALL)
+    assert (harness.source.fetched, harness.sent_albums) == ([], ALL)
 
 
 @pytest.mark.parametrize(
@@ -341,14 +341,14 @@ async def test_passing_faults_are_overcome(
     await within((await harness.job()).run(), 60)
     assert made.fired
     assert (await harness.task(task_id)).status is Status.COMPLETED
-    assert harness.shown == ALL
+    assert harness.sent_albums == ALL
 
 
 async def test_a_refused_album_is_sent_file_by_file(harness: AlbumHarness, sandbox: Sandbox) -> None:
     sandbox.faults.add("error=400:MEDIA_GROUPED_INVALID,method=messages.sendMultiMedia")
     task_id = await harness.post()
     await harness.run()
-    assert harness.shown == (ALL[0], 0)
+    assert harness.sent_albums == (ALL[0], 0)
     assert (await harness.task(task_id)).status is Status.COMPLETED
     items = await harness.store.tasks.all_items(task_id)
     assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in harness.sent]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from saveany.sandbox.world import StoredMessage as Said
 from saveany.telegram.bot_client import BotClient, ChatGone
 from saveany.telegram.links import parse
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, TelegramUser
+from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import Start, fetch, store_of, table
 from tests.integration.telegram.update_collector import UpdateCollector
 from tests.sandbox.clients import Person as Person
@@ -387,13 +389,14 @@ async def test_the_bot_logs_in_again_when_its_login_is_revoked(
     sandbox.faults.add(f"revoke=AUTH_KEY_UNREGISTERED,account={ME},count=1,method=messages.sendMessage")
     with pytest.raises(Retryable):
         await bot_client.send_text(ANNA, "one")
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                await bot_client.send_text(ANNA, "two", key="two")
-                break
-            except Retryable:
-                await asyncio.sleep(0.05)
+
+    async def is_sent() -> bool:
+        with suppress(Retryable):
+            await bot_client.send_text(ANNA, "two", key="two")
+            return True
+        return False
+
+    await until(is_sent, within=10)
     await anna.receives(contains("two"))
     await anna.send(BOT, "three")
     await collector.receives("three")

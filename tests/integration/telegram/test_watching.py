@@ -52,20 +52,20 @@ async def test_posts_missed_while_stopped_are_saved_once_and_in_order(
 ) -> None:
     harness.post(chat)  # before it is watched
     await harness.watch(filter={"name": r"\.mkv$|holiday"}, storage="usb", folder="Films/new")
-    harness.say(chat)
+    harness.post_text(chat)
     film = harness.post(chat, name="film.mkv")
     harness.post(chat, name="readme.txt")
     album = [harness.post(chat, text, album=77) for text in ("our holiday", "", "")]
-    harness.say(chat)
+    harness.post_text(chat)
     last = [harness.post(chat, name=name) for name in ("b.MKV", "c.zip", "d.mkv")]
-    harness.say(chat)
-    await harness.rounds(1)
+    harness.post_text(chat)
+    await harness.check_watches(1)
     assert await harness.links() == [str(film), f"{album[0]}-{album[-1]}", str(last[0]), str(last[2])]
     spec = (await harness.tasks())[0].spec
     assert (spec.type, spec.user_id, spec.storage, spec.path) == ("tgfiles", OWNER, "usb", "Films/new")
     assert (await harness.stored_watch()).seen == last[-1] + 1
-    harness.again()
-    await harness.rounds()
+    harness.restart_watcher()
+    await harness.check_watches()
     assert len(await harness.tasks()) == 4
 
 
@@ -75,7 +75,7 @@ async def test_files_of_an_album_excluded_by_a_filter_are_not_linked(
     await harness.watch(filter={"min_size": 5})
     sizes = (9, 1, 9, 9, 1, 9)
     first, *_ = [harness.post(chat, size=size, album=78) for size in sizes]
-    await harness.rounds()
+    await harness.check_watches()
     assert await harness.links() == [f"{first}?single {first + 2}-{first + 3} {first + 5}?single"]
 
 
@@ -83,13 +83,13 @@ async def test_an_album_is_saved_when_it_is_complete(harness: WatcherHarness, ch
     await harness.watch()
     one = harness.post(chat)
     first = harness.post(chat, album=79)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert await harness.links() == [str(one)]
     assert (await harness.stored_watch()).seen == one
     last = harness.post(chat, album=79)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert await harness.links() == [str(one)]
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert await harness.links() == [str(one), f"{first}-{last}"]
     assert (await harness.stored_watch()).seen == last
 
@@ -101,14 +101,14 @@ async def test_hundreds_of_posts_with_an_album_across_pages_are_saved(
     for number in range(1, 301):
         harness.post(chat, album=81 if 97 <= number <= 105 else None)
     before = harness.counters.requests(method="messages.getHistory")
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert harness.counters.requests(method="messages.getHistory") - before <= 5
     links = await harness.links()
     expected = [str(start + number) for number in range(1, 301) if not 98 <= number <= 105]
     expected[96] = f"{start + 97}-{start + 105}"
     assert links == expected
     before = harness.counters.requests(method="messages.getHistory")
-    await harness.rounds()
+    await harness.check_watches()
     assert harness.counters.requests(method="messages.getHistory") == before
 
 
@@ -116,9 +116,9 @@ async def test_an_album_at_the_end_of_a_full_page_is_saved_once(harness: Watcher
     start = (await harness.watch()).seen
     for number in range(100):
         harness.post(chat, album=82 if number > 95 else None)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert (await harness.stored_watch()).seen == start + 96
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert (await harness.links())[96:] == [f"{start + 97}-{start + 100}"]
 
 
@@ -140,10 +140,10 @@ async def test_a_crash_loses_and_repeats_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(whose, step, dies)
-        await harness.rounds(1)
+        await harness.check_watches(1)
     assert (await harness.stored_watch()).seen < posted[-1]
-    harness.again()
-    await harness.rounds(1)
+    harness.restart_watcher()
+    await harness.check_watches(1)
     assert await harness.links() == [str(id_) for id_ in posted]
     assert list(await harness.store.watched_chats.unnotified_tasks()) == [
         task.id for task in await harness.tasks()
@@ -154,7 +154,7 @@ async def test_two_users_can_watch_one_chat(harness: WatcherHarness, chat: Chat)
     await harness.watch("all", notify="none")
     await harness.watch("big", user_id=7, filter={"min_size": 100})
     small, big = harness.post(chat), harness.post(chat, size=200)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     found = sorted(
         (task.spec.user_id, task.spec.links[0].rpartition("/")[2]) for task in await harness.tasks()
     )
@@ -162,7 +162,7 @@ async def test_two_users_can_watch_one_chat(harness: WatcherHarness, chat: Chat)
     assert list((await harness.store.watched_chats.unnotified_tasks()).values()) == ["big"]
     await harness.store.watched_chats.remove("all")
     harness.post(chat, size=200)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert [each.id for each in await harness.store.watched_chats.of_user(OWNER)] == []
     assert len(await harness.tasks()) == 4
 
@@ -172,13 +172,13 @@ async def test_a_public_chat_can_be_watched_without_joining(harness: WatcherHarn
     watch = await harness.watch(chat="@open_news")
     assert (watch.name, watch.title, watch.seen) == ("@open_news", "Open", 1)
     harness.post(chat)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     (first,) = await harness.tasks()
     assert first.spec.links == (f"https://t.me/c/{chat.id}/2",)
     chat.username = "other_name"
     harness.world.add_chat(Chat(id=CHAT + 2, title="Squatter", username="open_news"))
     harness.post(chat)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert (await harness.tasks())[-1].spec.links == (f"https://t.me/c/{chat.id}/3",)
     assert (await harness.stored_watch()).username == "other_name"
     (wanted,) = harness.world.chats[chat.id].messages[2].files
@@ -196,7 +196,7 @@ async def test_an_account_that_does_not_know_the_chat_finds_it_by_username(
     chat = harness.world.add_chat(Chat(id=CHAT + 1, title="Open", username="open_news"))
     await harness.watch(chat="@open_news")
     harness.post(chat)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     (task,) = await harness.tasks()
     stranger = await start(table(sandbox, accounts=[{"name": "you", "session": sandbox.person_session}]))
     tools = SimpleNamespace(config=harness.config, accounts=stranger, on_wait=None)
@@ -217,8 +217,8 @@ async def test_a_username_that_moved_to_another_chat_is_reported(
     for key in await harness.store.db.do("KEYS", "sa:telegram:*"):
         await harness.store.db.do("DEL", key)
     harness.accounts = await start(user=True)  # which does not know the chat by its id
-    harness.again()
-    await harness.rounds(1)
+    harness.restart_watcher()
+    await harness.check_watches(1)
     assert await harness.tasks() == []
     assert "@open_news belongs to another chat now" in (await harness.stored_watch()).problem
 
@@ -229,7 +229,7 @@ async def test_preferences_of_the_user_apply(harness: WatcherHarness, chat: Chat
     )
     await harness.watch()
     harness.post(chat)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     spec = (await harness.tasks())[0].spec
     assert (spec.storage, spec.path, spec.template) == ("usb", "Inbox", "{{ msgid }}")
 
@@ -237,7 +237,7 @@ async def test_preferences_of_the_user_apply(harness: WatcherHarness, chat: Chat
 async def test_a_watch_can_start_from_the_first_post(harness: WatcherHarness, chat: Chat) -> None:
     ids = [harness.post(chat) for _ in range(3)]
     await harness.watch(seen=0)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert await harness.links() == [str(id_) for id_ in ids]
 
 
@@ -253,18 +253,18 @@ async def test_lost_access_is_reported_and_does_not_affect_other_watches(
     chat.members.clear()
     for each in (chat, other):
         harness.post(each)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert [task.spec.links for task in await harness.tasks()] == [(f"https://t.me/c/{other.id}/2",)]
     problem = (await harness.stored_watch("lost")).problem
     assert "me: the chat is private and this account is not a member" in problem
     assert "Log in a user who is a member" in problem
     assert (await harness.stored_watch("fine")).problem == ""
     before = harness.counters.requests(method="messages.getHistory")
-    await harness.rounds(1)  # it rests
+    await harness.check_watches(1)  # it rests
     assert harness.counters.requests(method="messages.getHistory") == before
     chat.members.add(samples.USER.id)
-    harness.again()
-    await harness.rounds(1)
+    harness.restart_watcher()
+    await harness.check_watches(1)
     assert await harness.links() != []
     assert (await harness.stored_watch("lost")).problem == ""
     assert len(await harness.tasks()) == 2
@@ -276,16 +276,16 @@ async def test_another_account_continues_a_watch(
     logins = [("me", sandbox.user_session), ("you", sandbox.session(samples.PERSON.id))]
     fields = [{"name": name, "session": session} for name, session in logins]
     harness.accounts = await start(table(sandbox, accounts=fields))
-    harness.again()
+    harness.restart_watcher()
     chat.members.add(samples.PERSON.id)
     assert (await harness.watch()).account == "me"
     chat.members.discard(samples.USER.id)
     ids = [harness.post(chat) for _ in range(2)]
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert await harness.links() == [str(id_) for id_ in ids]
     assert (await harness.stored_watch()).account == "you"
     ids.append(harness.post(chat))
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert await harness.links() == [str(id_) for id_ in ids]
 
 
@@ -294,8 +294,8 @@ async def test_without_a_user_account_watching_is_refused(harness: WatcherHarnes
     harness.accounts = await start(bot=True)
     with pytest.raises(NeedsLogin, match="A bot cannot watch chats"):
         await harness.accounts.history.chat_state("@channel")
-    harness.again()
-    await harness.rounds(1)
+    harness.restart_watcher()
+    await harness.check_watches(1)
     assert "saveany login --phone" in (await harness.stored_watch()).problem
 
 
@@ -303,14 +303,14 @@ async def test_a_watch_with_a_removed_storage_is_reported(harness: WatcherHarnes
     await harness.watch("gone", storage="cloud")
     await harness.watch("fine")
     post = harness.post(chat)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert await harness.links() == [str(post)]
     gone = await harness.stored_watch("gone")
     assert gone.seen < post
     assert "there is no storage 'cloud'" in gone.problem
     await harness.store.watched_chats.change("gone", lambda watch: replace(watch, storage="usb"))
-    harness.again()
-    await harness.rounds(1)
+    harness.restart_watcher()
+    await harness.check_watches(1)
     assert (await harness.tasks())[-1].spec.storage == "usb"
     assert (await harness.stored_watch("gone")).problem == ""
 
@@ -323,11 +323,11 @@ async def test_flood_waits_are_respected(
     post = harness.post(chat)
     sandbox.faults.add(f"flood_wait=100,method={method},count=1")
     before = harness.counters.requests(method=method)
-    await harness.rounds(3)
+    await harness.check_watches(3)
     assert harness.counters.requests(method=method) == before + 1
     assert await harness.links() == []
-    harness.again()
-    await harness.rounds(1)
+    harness.restart_watcher()
+    await harness.check_watches(1)
     assert await harness.links() == [str(post)]
     assert (await harness.stored_watch()).problem == ""
 
@@ -342,12 +342,12 @@ async def test_more_chats_than_one_request_can_name_are_watched(harness: Watcher
         harness.post(each)
     chats[64].members.clear()
     before = harness.counters.requests(method="messages.getPeerDialogs")
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert len(await harness.tasks()) == 129
     assert harness.counters.requests(method="messages.getPeerDialogs") - before <= 2 + 2 * 7
-    harness.again()
+    harness.restart_watcher()
     before = harness.counters.requests(method="messages.getHistory")
-    await harness.rounds(1)  # only the one that cannot be seen is looked at closer
+    await harness.check_watches(1)  # only the one that cannot be seen is looked at closer
     assert harness.counters.requests(method="messages.getHistory") - before == 1
 
 
@@ -358,11 +358,11 @@ async def test_a_full_queue_pauses_watching(
     await harness.watch()
     for _ in range(250):
         harness.post(chat)
-    await harness.rounds()
+    await harness.check_watches()
     assert len(await harness.tasks()) == 100
     for task in await harness.tasks():
         await harness.service.cancel(OPERATOR, task.id)
-    await harness.rounds(1)
+    await harness.check_watches(1)
     assert (await harness.stored_watch()).seen == 205
 
 

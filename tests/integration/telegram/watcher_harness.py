@@ -33,9 +33,9 @@ class WatcherHarness:
         self.config = config
         self.accounts = accounts
         self.service = TaskService(config, store)
-        self.watcher = self.again()
+        self.watcher = self.restart_watcher()
 
-    def again(self) -> ChatWatcher:
+    def restart_watcher(self) -> ChatWatcher:
         """A new watcher that knows only stored records."""
         self.watcher = ChatWatcher(self.accounts, self.store, self.service, self.config)
         return self.watcher
@@ -47,7 +47,7 @@ class WatcherHarness:
             chat, StoredMessage(id=0, text=text, file=self.world.add_file(file), **fields)
         ).id
 
-    def say(self, chat: Chat) -> int:
+    def post_text(self, chat: Chat) -> int:
         """Post a message without a file; returns its id."""
         return self.world.send(chat, StoredMessage(id=0, text="words")).id
 
@@ -71,7 +71,7 @@ class WatcherHarness:
         assert watch is not None
         return watch
 
-    async def rounds(self, times: int = 2) -> None:
+    async def check_watches(self, times: int = 2) -> None:
         """Check all watches; an album at the end of a chat is saved in the second check."""
         for _ in range(times):
             await self.watcher.check()

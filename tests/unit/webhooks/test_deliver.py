@@ -55,10 +55,10 @@ class MemoryOutbox:
 
 
 class FakeSender:
-    """Replies with `say(delivery)`; counts simultaneous deliveries, in total and per host."""
+    """Replies with `reply(delivery)`; counts simultaneous deliveries, in total and per host."""
 
-    def __init__(self, say: Callable[[Delivery], Awaitable[Outcome]]) -> None:
-        self._say = say
+    def __init__(self, reply: Callable[[Delivery], Awaitable[Outcome]]) -> None:
+        self._reply = reply
         self._now: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
 
@@ -68,7 +68,7 @@ class FakeSender:
             self._now[key] += 1
             self.most[key] = max(self.most[key], self._now[key])
         try:
-            return await self._say(delivery)
+            return await self._reply(delivery)
         finally:
             self._now.subtract(["all", delivery.url])
 
@@ -98,11 +98,11 @@ async def test_each_outcome_is_recorded() -> None:
         "c": Retry(5.25, 500, "the receiver responded 500"),
     }
 
-    async def say(delivery: Delivery) -> Outcome:
+    async def reply(delivery: Delivery) -> Outcome:
         return outcomes[delivery.id]
 
     outbox = MemoryOutbox(*map(delivery, "abc"))
-    async with running(outbox, FakeSender(say)):
+    async with running(outbox, FakeSender(reply)):
         await until(lambda: len(outbox.settled) == 3)
     assert outbox.settled == {
         "a": ("delivered", 204, ""),
@@ -140,14 +140,14 @@ async def test_concurrency_is_limited() -> None:
 async def test_a_silent_host_does_not_delay_others() -> None:
     answers = asyncio.Event()
 
-    async def say(delivery: Delivery) -> Outcome:
+    async def reply(delivery: Delivery) -> Outcome:
         if "slow" in delivery.url:
             await answers.wait()
         return Delivered(200)
 
     slow = [delivery(f"slow{number}", "slow.example") for number in range(100)]
     outbox = MemoryOutbox(*slow, delivery("quick"))
-    sender = FakeSender(say)
+    sender = FakeSender(reply)
     async with running(outbox, sender):
         await until(lambda: "quick" in outbox.settled)
         assert not answers.is_set()
@@ -156,13 +156,13 @@ async def test_a_silent_host_does_not_delay_others() -> None:
 
 
 async def test_a_crash_in_one_delivery_is_a_failed_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def say(delivery: Delivery) -> Outcome:
+    async def reply(delivery: Delivery) -> Outcome:
         if delivery.id == "fine":
             return Delivered(200)
         raise RuntimeError("a bug")
 
     outbox = MemoryOutbox(delivery("bug"), delivery("last", attempts=9), delivery("fine"))
-    async with running(outbox, FakeSender(say)):
+    async with running(outbox, FakeSender(reply)):
         await until(lambda: len(outbox.settled) == 3)
     kind, after_ms, *rest = outbox.settled["bug"]
     assert (kind, rest) == ("retry", [0, "internal error: RuntimeError"])
@@ -208,13 +208,13 @@ async def test_the_loop_continues_after_an_outbox_error(monkeypatch: pytest.Monk
 async def test_stop_finishes_running_deliveries_and_starts_no_others() -> None:
     begun, answers = asyncio.Event(), asyncio.Event()
 
-    async def say(delivery: Delivery) -> Outcome:
+    async def reply(delivery: Delivery) -> Outcome:
         begun.set()
         await answers.wait()
         return Delivered(200)
 
     outbox = MemoryOutbox(*(delivery(f"d{number}") for number in range(5)))
-    async with running(outbox, FakeSender(say)) as stop:
+    async with running(outbox, FakeSender(reply)) as stop:
         await begun.wait()
         stop.set()
         answers.set()
