@@ -48,6 +48,9 @@ RESERVED_DESCRIPTORS = 128
 #: Seconds before a refused connection is closed; closed at once, it could lose the response.
 _LINGER_SECONDS = 1.0
 _MAX_LINGERING = 64
+#: Bytes of an untrusted client that are read and dropped after the response to it, so that it can send the rest
+#: of a small request and read the response. Then reading stops: else a client could keep the API busy.
+_MAX_DROPPED = 1024 * 1024
 #: Maximum overhead of a chunked body in bytes per byte of content.
 _PER_BODY_BYTE = 8
 #: Seconds between two log lines about closed connections.
@@ -163,6 +166,7 @@ class HttpConnection(HttpToolsProtocol):
         self._receiving = ""  # "head" or "body" of a request; "" between requests
         self._overhead = 0  # bytes received that are not content of a body
         self._unread = 0  # bytes that the client had not read at the last check
+        self._dropped = 0  # bytes received after the response that nobody needs
         self._problem: tuple[int, str] | None = None  # of a request, found while parsing it
         self.deadline = time.monotonic() + HEAD_SECONDS
 
@@ -228,14 +232,29 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Keep a refused connection for a moment, so that the client can read the response."""
         self.deadline = time.monotonic() + _LINGER_SECONDS
         self.server_state.linger(self)
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > _MAX_DROPPED and not self.transport.is_closing():
+            self.transport.pause_reading()
+            if not self._refused:
+                self.server_state.count_refusal("a client sent a body although it had got its response")
+                self.server_state.remove_untrusted(self)
+                self._refused = True
+                self._linger()
 
     # Receiving.
 
     def data_received(self, data: bytes) -> None:
         """Parse received data; refuse a head that is too large."""
         if self._refused:
+            self._drop(data)
             return
         self._overhead += len(data)
         super().data_received(data)
@@ -260,10 +279,15 @@ class HttpConnection(HttpToolsProtocol):
         if self._running is not None:
             self.deadline = time.monotonic() + HEAD_SECONDS
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Stop at the first header that is too many: a megabyte can hold 100,000 of them."""
+        if len(self.headers) >= MAX_HEADERS:
+            self._stop(*_TOO_LARGE)
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Check the head, and start the time for the body."""
-        head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if len(self.headers) > MAX_HEADERS or head > MAX_HEAD:
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._stop(*_TOO_LARGE)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._stop(429, "too many pipelined requests; wait for the responses")
@@ -278,6 +302,8 @@ class HttpConnection(HttpToolsProtocol):
         """Do not count content of the body as overhead."""
         self._overhead = max(0, self._overhead - _PER_BODY_BYTE * len(body))
         super().on_body(body)
+        if self._is_untrusted and not self._responding:
+            self._drop(body)
 
     def on_message_complete(self) -> None:
         """Stop the time limit while the request is processed."""

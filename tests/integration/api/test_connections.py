@@ -122,6 +122,18 @@ async def test_requests_without_an_end_are_refused(peers: Peers, what: str) -> N
     await peer.ended()
 
 
+async def test_little_is_read_after_a_refusal(peers: Peers, server: ApiServer) -> None:
+    """Buffers of the system take some megabytes; a server that reads on takes a hundred within a second."""
+    peer = await peers.connect()
+    await peer.send(HEALTH)
+    with suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            while peer.sent < 100 << 20:
+                await peer.send(b"X: y\r\n" * 10_000)
+    assert peer.sent < 50 << 20
+    await until(lambda: open_connections(server) == 0)
+
+
 @pytest.mark.parametrize(("count", "wanted"), [(98, 200), (99, 431)])
 async def test_the_number_of_headers_is_limited(peers: Peers, count: int, wanted: int) -> None:
     peer = await peers.connect()
