@@ -48,8 +48,8 @@ RESERVED_DESCRIPTORS = 128
 #: Seconds before a refused connection is closed; closed at once, it could lose the response.
 _LINGER_SECONDS = 1.0
 _MAX_LINGERING = 64
-#: Bytes of an untrusted client that are read and dropped after the response to it, so that it can send the rest
-#: of a small request and read the response. Then reading stops: else a client could keep the API busy.
+#: Bytes that are still read, and dropped, after the response to an untrusted client, so that it can send the
+#: rest of a small request and read the response. Then reading stops: else the client could keep the API busy.
 _MAX_DROPPED = 1024 * 1024
 #: Maximum overhead of a chunked body in bytes per byte of content.
 _PER_BODY_BYTE = 8
@@ -118,9 +118,21 @@ class Connections(ServerState):
 
     def linger(self, connection: HttpConnection) -> None:
         """Keep a refused connection open for a moment; abort the oldest if there are too many of them."""
+        connection.deadline = time.monotonic() + _LINGER_SECONDS
         self._lingering[connection] = None
         if len(self._lingering) > _MAX_LINGERING:
             self._lingering.popitem(last=False)[0].transport.abort()
+
+    def drop(self, connection: HttpConnection, data: bytes) -> None:
+        """Drop what an untrusted client sends after its response; stop reading if that is too much."""
+        connection.dropped += len(data)
+        if connection.dropped > _MAX_DROPPED and not connection.transport.is_closing():
+            connection.transport.pause_reading()
+            if not connection.refused:
+                self.count_refusal("a client kept sending a body after the response")
+                connection.refused = True
+                self.remove_untrusted(connection)
+                self.linger(connection)
 
     def remove(self, connection: HttpConnection) -> None:
         """Remove a closed connection."""
@@ -150,6 +162,8 @@ class HttpConnection(HttpToolsProtocol):
     server_state: Connections
     address: str
     deadline: float  # monotonic time at which `expire` is due
+    refused: bool  # an error was sent, and the connection is about to be closed
+    dropped: int  # bytes received after the response that nobody needs
 
     def __init__(
         self,
@@ -162,11 +176,11 @@ class HttpConnection(HttpToolsProtocol):
         self.logger = _quiet
         self._running: RequestResponseCycle | None = None  # the current request; `cycle` is the latest
         self._is_untrusted = True
-        self._refused = False
+        self.refused = False
         self._receiving = ""  # "head" or "body" of a request; "" between requests
         self._overhead = 0  # bytes received that are not content of a body
         self._unread = 0  # bytes that the client had not read at the last check
-        self._dropped = 0  # bytes received after the response that nobody needs
+        self.dropped = 0
         self._problem: tuple[int, str] | None = None  # of a request, found while parsing it
         self.deadline = time.monotonic() + HEAD_SECONDS
 
@@ -195,21 +209,17 @@ class HttpConnection(HttpToolsProtocol):
             self._is_untrusted = False
             self.server_state.remove_untrusted(self)
 
-    @property
-    def _responding(self) -> bool:
-        return self._running is not None and not self._running.response_complete
-
     def expire(self) -> None:
         """Close the connection or extend its deadline; called when the deadline has passed."""
         now = time.monotonic()
         unread = self.transport.get_write_buffer_size()
         if 0 < unread < self._unread:
             self._unread, self.deadline = unread, now + READ_SECONDS  # the client reads slowly
-        elif unread or self._refused or self.transport.is_closing():
-            if not self._refused:
+        elif unread or self.refused or self.transport.is_closing():
+            if not self.refused:
                 self.server_state.count_refusal("a response was not read in time")
             self.transport.abort()
-        elif self._responding and self._receiving != "body":
+        elif _is_incomplete(self._running) and self._receiving != "body":
             self.deadline = now + HEAD_SECONDS  # the client waits for the response
         elif self._running is not None and not self._receiving:
             self.transport.close()  # idle after a response
@@ -221,8 +231,10 @@ class HttpConnection(HttpToolsProtocol):
         self.server_state.count_refusal(f"{status}: {message}")
         self.server_state.remove_untrusted(self)
         self._unset_keepalive_if_required()
-        self._refused = True
-        started = self._responding and self._running is not None and self._running.response_started
+        self.refused = True
+        started = (
+            _is_incomplete(self._running) and self._running is not None and self._running.response_started
+        )
         self.pipeline.clear()
         _mark_disconnected(self._running)
         if started or self.transport.get_write_buffer_size():
@@ -232,43 +244,28 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self._linger()
-
-    def _linger(self) -> None:
-        """Keep a refused connection for a moment, so that the client can read the response."""
-        self.deadline = time.monotonic() + _LINGER_SECONDS
         self.server_state.linger(self)
-
-    def _drop(self, data: bytes) -> None:
-        self._dropped += len(data)
-        if self._dropped > _MAX_DROPPED and not self.transport.is_closing():
-            self.transport.pause_reading()
-            if not self._refused:
-                self.server_state.count_refusal("a client sent a body although it had got its response")
-                self.server_state.remove_untrusted(self)
-                self._refused = True
-                self._linger()
 
     # Receiving.
 
     def data_received(self, data: bytes) -> None:
         """Parse received data; refuse a head that is too large."""
-        if self._refused:
-            self._drop(data)
+        if self.refused:
+            self.server_state.drop(self, data)
             return
         self._overhead += len(data)
         super().data_received(data)
-        if self._overhead > MAX_HEAD and not self._refused:
+        if self._overhead > MAX_HEAD and not self.refused:
             self.refuse(*_TOO_LARGE)
 
     def eof_received(self) -> None:
         """Close a refused connection when the client has closed its side."""
-        if self._refused:
+        if self.refused:
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Send the error that `_stop` has set, or that this is not HTTP."""
-        if not self._refused:
+        if not self.refused:
             self.refuse(*(self._problem or (400, "this is not an HTTP request")))
 
     def on_message_begin(self) -> None:
@@ -302,13 +299,13 @@ class HttpConnection(HttpToolsProtocol):
         """Do not count content of the body as overhead."""
         self._overhead = max(0, self._overhead - _PER_BODY_BYTE * len(body))
         super().on_body(body)
-        if self._is_untrusted and not self._responding:
-            self._drop(body)
+        if self._is_untrusted and not _is_incomplete(self._running):
+            self.server_state.drop(self, body)
 
     def on_message_complete(self) -> None:
         """Stop the time limit while the request is processed."""
         self._receiving = ""
-        self.deadline = _NEVER if self._responding else time.monotonic() + HEAD_SECONDS
+        self.deadline = _NEVER if _is_incomplete(self._running) else time.monotonic() + HEAD_SECONDS
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -335,7 +332,7 @@ class HttpConnection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Reset the deadline: the client reads again."""
         super().resume_writing()
-        self._wait_for_reader(_NEVER if self._responding else HEAD_SECONDS)
+        self._wait_for_reader(_NEVER if _is_incomplete(self._running) else HEAD_SECONDS)
 
     def _wait_for_reader(self, otherwise: float) -> None:
         self._unread = self.transport.get_write_buffer_size()
@@ -346,9 +343,13 @@ _NEVER = float("inf")
 _TOO_LARGE = 431, f"the head of the request is larger than {MAX_HEAD // 1024} KiB, or has too many headers"
 
 
+def _is_incomplete(cycle: RequestResponseCycle | None) -> bool:
+    return cycle is not None and not cycle.response_complete
+
+
 def _mark_disconnected(cycle: RequestResponseCycle | None) -> None:
     """Let the application know that the client of a request is gone, unless the response is complete."""
-    if cycle is not None and not cycle.response_complete:
+    if cycle is not None and _is_incomplete(cycle):
         cycle.disconnected = True
         cycle.message_event.set()
 
