@@ -1,5 +1,5 @@
 -- Adds tasks to all indexes again, from their records, after an index was lost.
--- Touches: queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, running, running:<user>, leases,
+-- Touches: queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, running, running:<user>, leases,
 -- history…; reads task:<id>.
 -- ARGV: id …
 for _, id in ipairs(ARGV) do

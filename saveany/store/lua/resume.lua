@@ -1,5 +1,5 @@
 -- Resumes a paused task. If its worker has not stopped yet, it continues there or is released to the queue.
--- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, delayed, events, turn.
+-- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, delayed, events, turn.
 -- ARGV: id
 -- Returns 'resumed' (also if it was not paused) | 'ended' (or will end, because it was canceled) | 'unknown'
 local id = ARGV[1]
