@@ -1,5 +1,5 @@
 -- Accepts a task: record, indexes, idempotency key and first event in one step. The API replies 201 after it.
--- Touches: task:<id>, queued, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, idem:<key>, events, turn.
+-- Touches: task:<id>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, idem:<key>, events, turn.
 -- ARGV: id, spec JSON, type, storage, user, lane, title, priority, idempotency key ('' for none), body hash, ttl ms,
 -- subject JSON
 -- Returns {'accepted', id, created_at} | {'replayed', id of the first task} | {'reused'}

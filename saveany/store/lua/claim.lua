@@ -3,7 +3,7 @@
 -- A claim consumes one wake-up of the task's lane. If the worker was woken for another lane, that wake-up is put back.
 -- If nothing can be claimed, the wake-ups of the lane for which the worker was woken are deleted.
 -- Touches: wake:<lane>, users, lanes:<user>, ready:<user>:<lane>, turn, task:<id>, queued, running, running:<user>, leases,
--- events; reads items:<id>, settings.
+-- delayed, events; reads items:<id>, settings.
 -- ARGV: worker, lease ms, limit of running tasks per user unless the settings have one (0: no limit),
 -- the lane of the wake-up that the worker received ('' for none), lanes that the worker can run …
 -- Returns {id, task hash, items hash}, or false if no task can run

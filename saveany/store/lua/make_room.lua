@@ -4,7 +4,7 @@
 -- users take turns: one without running tasks gets the slot of the task that exceeded its time slice first. The slice
 -- doubles each time the task is stopped, up to 32 times, for tasks that cannot continue where they stopped.
 -- A task that must make room gets 'pause' from may_write, and its worker puts it back into the queue.
--- Touches: task:<id>, turn, room:<user>, and as `first` ready:<user>:<lane>, lanes:<user>, users; publishes to control;
+-- Touches: task:<id>, turn, queued, paused, delayed, room:<user>, and as `first` ready:<user>:<lane>, lanes:<user>, users; publishes to control;
 -- reads settings, running:<user>.
 -- ARGV: worker, limit of running tasks per user (0: no limit), ms that a task must wait first, time slice in ms,
 -- count of lanes, lanes that the worker can run …, ids of the tasks that it runs …

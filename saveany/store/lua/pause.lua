@@ -1,5 +1,5 @@
 -- Pauses a task. A queued task moves to `paused`; a running one is marked, and its worker releases it.
--- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, delayed, events; publishes to control.
+-- Touches: task:<id>, queued, paused, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, delayed, events, turn; publishes to control.
 -- ARGV: id
 -- Returns 'paused' | 'requested' | 'ended' (or will end, because it was canceled) | 'unknown'
 local id = ARGV[1]

@@ -2,7 +2,7 @@
 -- workers a new epoch and lease, so that the caller can end them. Then wakes workers for all ready tasks, because a
 -- worker that dies loses its wake-up.
 -- Touches: leases, task:<id>, running, running:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
--- wake:<lane>, events, counters; reads settings.
+-- wake:<lane>, turn, events, counters; reads settings.
 -- ARGV: limit, lease ms, '1' to check leases
 -- Returns {number put back into the queue, number of delayed tasks made ready, {id, epoch of canceled tasks …}}
 local at, canceled, returned = now(), {}, 0

@@ -1,6 +1,6 @@
 -- Adds tasks to all indexes again, from their records, after an index was lost.
 -- Touches: queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, running, running:<user>, leases,
--- history…; reads task:<id>.
+-- history…, events, turn; reads task:<id>.
 -- ARGV: id …
 for _, id in ipairs(ARGV) do
   local t = redis.call('HMGET', task_key(id), 'status', 'user', 'created_at', 'finished_at')
