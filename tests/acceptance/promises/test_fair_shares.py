@@ -70,7 +70,7 @@ async def all_are_whole(site: Site, tasks: Sequence[str]) -> None:
 
 @pytest.mark.timeout(240)
 async def test_slow_telegram_files_yield_to_another_user(two_user_site: Site) -> None:
-    fast = two_user_site.sandbox.faults.add(f"total_rate=20000000,file={BIG_FILE}")
+    fast = two_user_site.sandbox.faults.add(f"total_rate=8000000,file={BIG_FILE}")
     tasks = [await two_user_site.post(BIG, f"{n}") for n in range(SLOTS)]
     await hold_every_slot(two_user_site, tasks, 24 << 20)
     slow = two_user_site.sandbox.faults.add(f"total_rate=3000000,file={BIG_FILE}")
