@@ -77,7 +77,8 @@ async def test_a_frozen_worker_that_wakes_up_writes_nothing(site: Site) -> None:
         return "claim_lost" in frozen.log.read_text()
 
     await until(noticed, what="word of it in its log")
-    assert await site.task(task_id) == done | {"webhook": (await site.task(task_id))["webhook"]}
+    now = await site.task(task_id)
+    assert now == done | {"webhook": now["webhook"]}  # the delivery may come later
     assert done["attempts"] == 2
     after = (site.storage_dir / "in/slow-64MiB.bin").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
