@@ -345,7 +345,7 @@ async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
         yield Check(Area.TELEGRAM, f"telegram {name}", "ok", "logged in")
     for name, problem in problems.items():
         title = name if name == "telegram" else f"telegram {name}"
-        yield Check(Area.TELEGRAM, title, "failed", problem)
+        yield Check(Area.TELEGRAM, title, "failed", str(problem))
     for check in stored:
         yield check
     with suppress(SaveAnyError):  # the checks of the accounts have reported it

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from saveany.texts import Text
+from saveany.texts import StoredText, Text
 
 
 class Status(StrEnum):
@@ -242,13 +242,13 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     #: number of tasks it can run at a time; 0 in heartbeats of older versions
     slots: int = 0
     #: storage name -> "" if the worker can use it, otherwise what is wrong
-    storages: dict[str, str] = msgspec.field(default_factory=dict)
+    storages: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
     #: storage name -> capabilities, by the names in `storages.base.Capabilities`
     capabilities: dict[str, dict[str, bool]] = msgspec.field(default_factory=dict)
     #: source type -> "" if the worker can use it, otherwise what is wrong
-    sources: dict[str, str] = msgspec.field(default_factory=dict)
+    sources: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
     #: Telegram account -> "" if it is logged in, otherwise what is wrong
-    accounts: dict[str, str] = msgspec.field(default_factory=dict)
+    accounts: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
 
 
 #: A file name, before or after the name of the storage, may contain an arrow.

@@ -18,6 +18,7 @@ from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.store import Store
+from saveany.texts import Text
 from storages import registry
 from storages.base import Services, Storage
 
@@ -33,11 +34,11 @@ _REACH_SECONDS = 2.0
 _MARKING_MS = 10_000
 
 _NO_MARKER = (
-    "storage '{storage}' is not on this machine: its folder has no marker; is the disk mounted? If the "
+    "storage {storage!r} is not on this machine: its folder has no marker; is the disk mounted? If the "
     "folder is right, write {marker} into its .saveany-storage"
 )
 _OTHER_MARKER = (
-    "storage '{storage}' is not on this machine: its folder has the marker of another storage; is the disk "
+    "storage {storage!r} is not on this machine: its folder has the marker of another storage; is the disk "
     "mounted? If the folder is right, write {marker} into its .saveany-storage"
 )
 
@@ -47,12 +48,15 @@ log = get_logger("saveany.storages")
 class StorageHandle:
     """A storage opened in this process, with its state.
 
-    `problem` is the reason why the storage takes no tasks, in words for a user; "" if it works.
+    `problem` is the reason why the storage takes no tasks, for a user; None if it works.
     """
 
     def __init__(self, store: Store, storage: Storage) -> None:
         self.storage = storage
-        self.problem = f"storage {storage.name!r} has not responded yet; can its disk or server be reached?"
+        self.problem: Text | None = Text(
+            "storage {storage!r} has not responded yet; can its disk or server be reached?",
+            {"storage": storage.name},
+        )
         #: Whether the disk or server was present at the last check, even if it could not be written to.
         self.is_present = False
         self._store = store
@@ -72,7 +76,7 @@ class StorageHandle:
             await check_identity(self._store, self.storage)
         except StorageError as e:
             self.is_present = False
-            self._set_problem(e.message)
+            self._set_problem(e.text)
         except StoreUnavailable as e:  # the expected marker is unknown for now, so the last result stands
             log.warning("storage_marker_unknown", storage=self.storage.name, reason=e.message)
         else:
@@ -96,7 +100,7 @@ class StorageHandle:
                     return False
             await probing
         except StorageError as e:
-            self._set_problem(e.message)
+            self._set_problem(e.text)
             return False
         except Exception as e:  # a bug in this storage or its library must not stop the others
             self._report_bug(e)
@@ -106,7 +110,7 @@ class StorageHandle:
             probing.add_done_callback(lambda done: done.cancelled() or done.exception())
             probing.cancel()
         self._probed_at = time.monotonic()
-        self._set_problem("")
+        self._set_problem(None)
         return True
 
     async def _check_server(self) -> bool:
@@ -114,7 +118,7 @@ class StorageHandle:
         try:
             await self.storage.reach()
         except StorageUnavailable as e:
-            self._set_problem(e.message)
+            self._set_problem(e.text)
             return False
         except StorageError:
             pass  # the server responds; the next probe reports what is wrong
@@ -128,7 +132,10 @@ class StorageHandle:
                 await asyncio.wait([checking], timeout=_HANG_SECONDS)
                 if not checking.done():
                     self._set_problem(
-                        f"storage {self.storage.name!r}: its folder does not respond; does the disk hang?"
+                        Text(
+                            "storage {storage!r}: its folder does not respond; does the disk hang?",
+                            {"storage": self.storage.name},
+                        )
                     )
             return await checking
         finally:
@@ -136,15 +143,18 @@ class StorageHandle:
 
     def _report_bug(self, error: Exception) -> None:
         name = self.storage.name
-        problem = f"storage {name!r}: internal error ({type(error).__name__}); see the worker's log"
+        problem = Text(
+            "storage {storage!r}: internal error ({error}); see the worker's log",
+            {"storage": name, "error": type(error).__name__},
+        )
         if problem != self.problem:
             log.exception("storage_crashed", storage=name)
         self.is_present = False  # so that nothing else is tried there
         self._set_problem(problem)
 
-    def _set_problem(self, problem: str) -> None:
+    def _set_problem(self, problem: Text | None) -> None:
         if problem and problem != self.problem:
-            log.warning("storage_failed", storage=self.storage.name, reason=problem)
+            log.warning("storage_failed", storage=self.storage.name, reason=str(problem))
         elif problem != self.problem:
             log.info("storage_ready", storage=self.storage.name)
         self.problem = problem
@@ -187,7 +197,7 @@ class StorageSet(Mapping[str, StorageHandle]):
         """The storage of that name. Raises `StorageUnavailable` if it is not in the set, or does not work."""
         handle = self.get(name)
         if handle is None:
-            raise StorageUnavailable("this worker has no storage '{name}'", name=name)
+            raise StorageUnavailable("this worker has no storage {storage!r}", storage=name)
         if handle.problem:
             raise StorageUnavailable(handle.problem)
         return handle.storage

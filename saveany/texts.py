@@ -21,3 +21,17 @@ class Text(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.template.format(**self.fields) if self.fields else self.template
+
+
+#: A text in a record; "" means none. Older versions stored the finished text.
+StoredText = str | Text
+
+
+def stored(text: Text | None) -> StoredText:
+    """The form of a text in records."""
+    return text or ""
+
+
+def loaded(text: StoredText) -> Text | None:
+    """The text of a record; None if there is none."""
+    return Text(text) if text and isinstance(text, str) else text or None

@@ -25,6 +25,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import MessagePage
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, captioned
+from saveany.texts import Text, loaded
 
 #: Seconds between two checks of the watched chats.
 _CHECK_SECONDS = 10.0
@@ -90,29 +91,29 @@ class ChatWatcher:
             if newest.get(chat.chat, _UNKNOWN_ID) > chat.seen:
                 await self._check_chat(chat)
             elif chat.problem:
-                await self._set_problem(chat, "")
+                await self._set_problem(chat, None)
 
     async def _check_chat(self, chat: WatchedChat) -> None:
         """Read the new messages of a chat, and store why that failed if it did."""
+        problem: Text | None = None
         try:
             await self._read(chat)
-            problem = ""
         except Unavailable:
             raise
         except SaveAnyError as error:
             self._retry_after(chat, error.after if error.retryable else _RETRY_SECONDS)
-            problem = error.message
+            problem = error.text
         except Exception:
             _log.exception("watched_chat_failed", watch=chat.id, chat=chat.chat)
             self._retry_after(chat, _RETRY_SECONDS)
-            problem = "an unexpected error in SaveAny; see the log of the bot"
-        if problem != chat.problem:
+            problem = Text("an unexpected error in SaveAny; see the log of the bot")
+        if problem != loaded(chat.problem):
             await self._set_problem(chat, problem)
 
     def _retry_after(self, chat: WatchedChat, seconds: float) -> None:
         self._retry_at[chat.id] = time.monotonic() + seconds
 
-    async def _set_problem(self, chat: WatchedChat, problem: str) -> None:
+    async def _set_problem(self, chat: WatchedChat, problem: Text | None) -> None:
         await self._store.watched_chats.set_problem(chat.id, problem, time.time_ns() // 1_000_000)
 
     async def _read(self, chat: WatchedChat) -> None:

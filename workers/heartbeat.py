@@ -12,6 +12,7 @@ from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store, WorkerInfo
 from saveany.telegram.accounts import Accounts
+from saveany.texts import stored
 from workers.runner import TaskRunner
 from workers.sources.base import Source
 
@@ -73,10 +74,10 @@ class Heartbeat:
             started_at=self._started_at,
             tasks=self._runner.running,
             slots=self._runner.slots,
-            storages={name: handle.problem for name, handle in self._storages.items()},
+            storages={name: stored(handle.problem) for name, handle in self._storages.items()},
             capabilities={
                 name: asdict(handle.storage.capabilities) for name, handle in self._storages.items()
             },
-            sources={name: source.problem for name, source in self._sources.items()},
-            accounts=dict.fromkeys(self._accounts.ready, "") | dict(self._accounts.problems),
+            sources={name: stored(source.problem) for name, source in self._sources.items()},
+            accounts={**dict.fromkeys(self._accounts.ready, ""), **self._accounts.problems},
         )

@@ -18,6 +18,7 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.plan import ResolvedFile
 from saveany.store import Limits, Store
 from saveany.store.counters import FLOOD_WAIT_SECONDS, Counters
+from saveany.texts import Text
 from storages.base import Range, Storage
 from workers import stall
 from workers.sources.base import Report, Source, Write
@@ -115,7 +116,7 @@ class ThrottledSource(Source):
     stall_seconds: float = stall.SECONDS  # after which a source that sends almost nothing is given up
 
     @property
-    def problem(self) -> str:
+    def problem(self) -> Text | None:
         """As the wrapped source."""
         return self.source.problem
 

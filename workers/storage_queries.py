@@ -12,6 +12,7 @@ from saveany.errors import InvalidInput, NotFound, SaveAnyError, StorageUnavaila
 from saveany.logs import get_logger
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store.queries import REPLY_SECONDS, QueryResult, StorageQueries, StorageQuery
+from saveany.texts import Text
 from storages.base import Storage, Usage
 
 #: Seconds between two checks for a storage that can be queried.
@@ -38,13 +39,17 @@ async def _reply(queries: StorageQueries, query: StorageQuery, handle: StorageHa
         async with asyncio.timeout(_RESULT_SECONDS):
             result = QueryResult(result=await _KINDS[query.kind](handle.storage, **query.args))
     except SaveAnyError as error:
-        result = QueryResult(error=type(error).__name__, message=error.message)
+        result = QueryResult(error=type(error).__name__, message=error.text)
     except TimeoutError:
-        message = f"storage {query.storage!r} did not respond within {_RESULT_SECONDS} seconds"
+        message = Text(
+            "storage {storage!r} did not respond within {seconds} seconds",
+            {"storage": query.storage, "seconds": _RESULT_SECONDS},
+        )
         result = QueryResult(error=StorageUnavailable.__name__, message=message)
     except Exception:
         log.exception("storage_query_failed", storage=query.storage, kind=query.kind)
-        result = QueryResult(error="SaveAnyError", message="internal error; see the worker's log")
+        message = Text("internal error; see the worker's log")
+        result = QueryResult(error="SaveAnyError", message=message)
     await queries.reply(query, result)
     if result.error == StorageUnavailable.__name__:
         await handle.probe()  # so that tasks for this storage wait from now on
@@ -52,9 +57,9 @@ async def _reply(queries: StorageQueries, query: StorageQuery, handle: StorageHa
 
 async def _list(storage: Storage, path: str, after: str, limit: int) -> list[dict[str, Any]]:
     if not storage.capabilities.lists:
-        raise InvalidInput("storage '{storage}' cannot list its files", storage=storage.name)
+        raise InvalidInput("storage {storage!r} cannot list its files", storage=storage.name)
     if path and await storage.stat(path) is None:
-        raise NotFound("there is no folder '{path}' in storage '{storage}'", path=path, storage=storage.name)
+        raise NotFound("there is no folder {path!r} in storage {storage!r}", path=path, storage=storage.name)
     return [asdict(entry) for entry in await storage.list(path, after=after, limit=limit)]
 
 

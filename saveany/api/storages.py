@@ -73,7 +73,7 @@ async def _query(services: ApiServices, name: str, kind: str, **args: object) ->
         raise Unavailable("storage {name!r}: {problem}", name=name, problem=problem)
     reply = await services.store.queries.send(name, kind, args)
     if reply.error:
-        raise _ERRORS.get(reply.error, Unavailable)(reply.message)
+        raise _ERRORS.get(reply.error, Unavailable)(reply.text)
     return reply.result
 
 

@@ -18,7 +18,7 @@ from saveany.models import Status, Task
 from saveany.store import Store
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
-from saveany.texts import Text
+from saveany.texts import Text, loaded
 
 #: Seconds between two rounds.
 _INTERVAL = 5.0
@@ -75,8 +75,9 @@ class WatchNotifier:
 
     async def _notify(self, watch: WatchedChat, task_ids: Sequence[str]) -> None:
         """Send what is due for one chat, unless a notification was sent recently."""
-        if watch.problem and watch.problem_since + _PROBLEM_MS < _now():
-            await self._report_problem(watch)
+        problem = loaded(watch.problem)
+        if problem and watch.problem_since + _PROBLEM_MS < _now():
+            await self._report_problem(watch, problem)
         min_age, pause = _DELAYS.get(watch.notify, (0, 0))
         if not task_ids or created_ms(task_ids[0]) + min_age * 1000 > _now():
             return
@@ -102,14 +103,14 @@ class WatchNotifier:
             text = "\n".join(_summary(t, watch, tasks))
         await self._send(watch, text, keyboard, key=",".join(task.id for task in tasks))
 
-    async def _report_problem(self, watch: WatchedChat) -> None:
+    async def _report_problem(self, watch: WatchedChat, problem: Text) -> None:
         if await self._store.bot.first_time(f"trouble:{watch.id}:{watch.problem_since}", _WEEK):
             t = await self._translator(watch)
             text = t(
                 "I cannot watch <b>{title}</b> at the moment: {problem}. I will continue where I stopped as "
                 "soon as that is solved.",
                 title=watch.title,
-                problem=watch.problem.rstrip("."),
+                problem=t.text(problem).rstrip(".。"),
             )
             await self._send(watch, text, (), key=f"{watch.id}:{watch.problem_since}")
 

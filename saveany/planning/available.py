@@ -9,7 +9,7 @@ from saveany.config import Config
 from saveany.models import WorkerInfo
 from saveany.planning.source_choice import how_to_enable, is_enabled
 from saveany.sources import SourceSpec
-from saveany.texts import Text
+from saveany.texts import StoredText, Text, loaded
 
 
 def source_problem(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> Text | None:
@@ -31,7 +31,6 @@ def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> Text | None:
     return _shared_problem(reported) if reported else Text("no running worker has this storage")
 
 
-def _shared_problem(reported: Sequence[str]) -> Text | None:
+def _shared_problem(reported: Sequence[StoredText]) -> Text | None:
     """None if one worker reports no problem, which is "", else the problem of one of them."""
-    problem = min(reported)
-    return Text(problem) if problem else None
+    return loaded(min(reported, key=str))

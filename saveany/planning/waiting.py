@@ -11,7 +11,7 @@ from saveany.config import Config
 from saveany.models import Status, Task, WorkerInfo
 from saveany.planning.available import source_problem, storage_problem
 from saveany.sources import sources
-from saveany.texts import Field, Text
+from saveany.texts import Field, Text, loaded
 
 
 class WaitingReasons(msgspec.Struct, frozen=True):
@@ -41,9 +41,9 @@ class WaitingReasons(msgspec.Struct, frozen=True):
         worker = next((each for each in self.workers if each.id == task.worker), None)
         if worker is None:
             return Text("its worker no longer responds; another one takes over after 15 s of silence")
-        problems = [worker.storages.get(name, "") for name in _storages(task)]
-        if problem := next(filter(None, problems), ""):
-            return Text(problem)
+        problems = [loaded(worker.storages.get(name, "")) for name in _storages(task)]
+        if problem := next(filter(None, problems), None):
+            return problem
         return task.progress.stalled_text or (Text(task.progress.stalled) if task.progress.stalled else None)
 
     def _paused(self, task: Task) -> Text | None:

@@ -12,6 +12,7 @@ from saveany.errors import Unavailable
 from saveany.store import codec, keys
 from saveany.store.db import Db
 from saveany.store.records import decoder
+from saveany.texts import StoredText, Text, loaded
 
 #: Seconds that a caller waits for a reply; after that no worker starts on the query.
 REPLY_SECONDS = 10
@@ -30,11 +31,16 @@ class StorageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueryResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of a worker: a result, or the class name and message of an error."""
+    """The reply of a worker: a result, or the class name and text of an error."""
 
     result: Any = None
     error: str = ""
-    message: str = ""
+    message: StoredText = ""
+
+    @property
+    def text(self) -> Text:
+        """What is wrong, for a user."""
+        return loaded(self.message) or Text(self.error)
 
 
 _query, _result = decoder(StorageQuery), decoder(QueryResult)

@@ -12,6 +12,7 @@ from saveany.ids import created_ms
 from saveany.store import codec, keys
 from saveany.store.db import Db
 from saveany.store.records import decoder
+from saveany.texts import StoredText, Text, stored
 
 _KEY, _TASKS = keys.WATCHED_CHATS(), keys.WATCHED_TASKS()
 
@@ -34,7 +35,7 @@ class WatchedChat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     notify: Notify = "each"  # notifications: for each file, once an hour, or never
     language: str = ""  # of notifications, if the user has not chosen one
     created_at: int
-    problem: str = ""  # why watching is interrupted, shown to the user; "" if it is not
+    problem: StoredText = ""  # why watching is interrupted, shown to the user; "" if it is not
     problem_since: int = 0  # ms
 
     @property
@@ -95,12 +96,12 @@ class WatchedChats:
         """Record that messages up to `seen` are handled; never moves backwards. Returns as `change`."""
         return await self.change(watch_id, lambda watch: replace(watch, seen=max(watch.seen, seen)))
 
-    async def set_problem(self, watch_id: str, problem: str, now_ms: int) -> None:
-        """Record why watching is interrupted; "" records that it works again."""
+    async def set_problem(self, watch_id: str, problem: Text | None, now_ms: int) -> None:
+        """Record why watching is interrupted; None records that it works again."""
 
         def noted(watch: WatchedChat) -> WatchedChat:
             since = watch.problem_since or now_ms if problem else 0
-            return replace(watch, problem=problem, problem_since=since)
+            return replace(watch, problem=stored(problem), problem_since=since)
 
         await self.change(watch_id, noted)
 

@@ -30,6 +30,7 @@ from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.refusals import LOGIN, combined_error, no_account
 from saveany.telegram.session import SessionFolder
 from saveany.telegram.settings import TelegramTable
+from saveany.texts import Text
 
 _NUMBER = re.compile(r"-?\d+", re.ASCII)
 
@@ -69,11 +70,11 @@ class Accounts:
         return [each.name for each in self._accounts if each.ready]
 
     @property
-    def problems(self) -> dict[str, str]:
+    def problems(self) -> dict[str, Text]:
         """Account -> why it cannot be used, and what to do; for all accounts that are not ready."""
         if not self._accounts:
-            return {"telegram": str(no_account())}
-        return {each.name: each.problem.message for each in self._accounts if each.problem}
+            return {"telegram": no_account()}
+        return {each.name: each.problem.text for each in self._accounts if each.problem}
 
     def display_name(self, name: str) -> str:
         """The display name of an account that is ready."""

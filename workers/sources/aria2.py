@@ -27,6 +27,7 @@ from saveany.net.proxy import GuardedProxy
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
 from saveany.programs import find_program
+from saveany.texts import Text
 from storages.base import Range
 from workers import stall
 from workers.sources import disk
@@ -73,11 +74,14 @@ class Aria2Source(Source):
         self._limits = _SpeedLimits(tools, self._daemon)
 
     @property
-    def problem(self) -> str:
-        """That aria2 is missing, "" if it is not."""
+    def problem(self) -> Text | None:
+        """That aria2 is missing, None if it is not."""
         if self._table.url or find_program(self._table.program):
-            return ""
-        return f"{self._table.program} is not installed; on Debian and Ubuntu: apt install aria2"
+            return None
+        return Text(
+            "{program} is not installed; on Debian and Ubuntu: apt install aria2",
+            {"program": self._table.program},
+        )
 
     async def close(self) -> None:
         """End the aria2 that was started here."""

@@ -17,6 +17,7 @@ from saveany.models import Item, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram.accounts import Accounts
+from saveany.texts import Text
 from storages.base import Range, Storage
 
 #: `await write(offset, data)` takes bytes at an offset of the file. Parts may arrive in any order, each byte
@@ -65,9 +66,9 @@ class Source(abc.ABC):
         return 4 << 20  # Telegram's parts have 1 MiB, and two dozen writes may wait
 
     @property
-    def problem(self) -> str:
-        """Why this worker cannot run such tasks now, in words for a user; "" if it can."""
-        return ""
+    def problem(self) -> Text | None:
+        """Why this worker cannot run such tasks now, for a user; None if it can."""
+        return None
 
     @property
     def is_local(self) -> bool:

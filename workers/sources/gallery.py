@@ -18,6 +18,7 @@ from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
 from saveany.programs import find_program
+from saveany.texts import Text
 from storages.base import Range
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
@@ -48,11 +49,12 @@ class GallerySource(Source):
         return self._direct_links.read_ahead
 
     @property
-    def problem(self) -> str:
-        """That the program is missing, "" if it is not."""
-        if find_program(self._program):
-            return ""
-        return f"{self._program} is not installed; pip install gallery-dl"
+    def problem(self) -> Text | None:
+        """That the program is missing, None if it is not."""
+        return None if find_program(self._program) else self._missing()
+
+    def _missing(self) -> Text:
+        return Text("{program} is not installed; pip install gallery-dl", {"program": self._program})
 
     async def close(self) -> None:
         """Close all connections."""
@@ -62,7 +64,7 @@ class GallerySource(Source):
         """The files of the page, with the headers that their servers require."""
         program = find_program(self._program)
         if program is None:
-            raise Permanent(self.problem)
+            raise Permanent(self._missing())
         output = io.StringIO()
 
         def read_line(line: str) -> None:

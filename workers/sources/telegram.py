@@ -16,6 +16,7 @@ from saveany.planning.plan import ResolvedFile
 from saveany.telegram import links
 from saveany.telegram.file import PhotoSizeMismatch
 from saveany.telegram.media import Media
+from saveany.texts import Text
 from storages.base import Range
 from workers.sources.base import Report, Source, Tools, Write
 
@@ -37,11 +38,12 @@ class TelegramSource(Source):
         self._sizes: dict[_Key, int] = {}  # real sizes of photos for which Telegram states another one
 
     @property
-    def problem(self) -> str:
-        """Why no account can be used, "" if one can."""
+    def problem(self) -> Text | None:
+        """Why no account can be used, None if one can."""
         if self._accounts.ready:
-            return ""
-        return min(self._accounts.problems.values(), default="no Telegram account is configured")
+            return None
+        problems = self._accounts.problems.values()
+        return min(problems, key=str, default=Text("no Telegram account is configured"))
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The files of every link that pass the filter; a message linked twice counts once."""

@@ -25,6 +25,7 @@ from saveany.net.proxy import Take
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
 from saveany.programs import find_program
+from saveany.texts import Text
 from storages.base import Range
 from workers import stall
 from workers.sources import disk
@@ -74,11 +75,12 @@ class YtDlpSource(Source):
         self._last_folder: dict[str, Path] = {}  # by task: the folder of the video that was copied last
 
     @property
-    def problem(self) -> str:
-        """That the program is missing, "" if it is not."""
-        if find_program(self._table.program):
-            return ""
-        return f"{self._table.program} is not installed; pip install yt-dlp"
+    def problem(self) -> Text | None:
+        """That the program is missing, None if it is not."""
+        return None if find_program(self._table.program) else self._missing()
+
+    def _missing(self) -> Text:
+        return Text("{program} is not installed; pip install yt-dlp", {"program": self._table.program})
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The videos of every link. A link without videos becomes a file that fails with the reason when its
@@ -201,7 +203,7 @@ class YtDlpSource(Source):
     ) -> None:
         program = find_program(self._table.program)
         if program is None:
-            raise Permanent(self.problem)
+            raise Permanent(self._missing())
         single = [] if spec.params.get("playlist", True) else ["--no-playlist", "--playlist-items=1"]
         cookies = await asyncio.to_thread(self._cookie_options, spec.user_id, folder)
         await run(

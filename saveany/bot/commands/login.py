@@ -147,7 +147,7 @@ async def accounts(ctx: Context, args: str) -> None:
         t("✅ <b>{name}</b>: {owner}", name=name, owner=known.display_name(name)) for name in known.ready
     ]
     others = [
-        t("⚠️ <b>{name}</b>: {problem}", name=name, problem=problem)
+        t("⚠️ <b>{name}</b>: {problem}", name=name, problem=t.text(problem))
         for name, problem in known.problems.items()
     ]
     await ctx.reply("\n".join(ready + others))

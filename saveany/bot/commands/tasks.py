@@ -18,7 +18,7 @@ from saveany.errors import SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task
 from saveany.store.history import HistoryFilter
 from saveany.telegram.update_types import Button, CallbackQuery, Keyboard
-from saveany.texts import Text
+from saveany.texts import Text, loaded
 
 #: Maximum number of tasks in one message.
 PAGE = 10
@@ -168,12 +168,12 @@ async def _stats(ctx: Context) -> AsyncIterator[str]:
         name: problem
         for worker in workers
         for group in (worker.accounts, worker.storages)
-        for name, problem in group.items()
-        if problem
+        for name, stored in group.items()
+        if (problem := loaded(stored))
     }
     for name, problem in problems.items():
         shown = t("private chats with me") if name == PRIVATE_CHATS else escape(name)
-        yield f"⚠ {shown}: {escape(reason(t, Text(problem), _MAX_PROBLEM))}"
+        yield f"⚠ {shown}: {escape(reason(t, problem, _MAX_PROBLEM))}"
 
 
 async def _usage(ctx: Context, name: str) -> str:
@@ -183,7 +183,7 @@ async def _usage(ctx: Context, name: str) -> str:
     except SaveAnyError as error:
         return f"{escape(name)}: {escape(t.text(error.text))}"
     if answer.error:
-        return f"{escape(name)}: {escape(answer.message)}"
+        return f"{escape(name)}: {escape(t.text(answer.text))}"
     used, free = answer.result["used"], answer.result["free"]
     known = [t("{size} used", size=size(used))] if used is not None else []
     known += [t("{size} free", size=size(free))] if free is not None else []

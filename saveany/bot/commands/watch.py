@@ -21,7 +21,7 @@ from saveany.store.watched_chats import Notify, WatchedChat
 from saveany.telegram import links
 from saveany.telegram.history import ChatState
 from saveany.telegram.update_types import Button, Keyboard
-from saveany.texts import Text
+from saveany.texts import Text, loaded
 
 #: Maximum number of chats that one user can watch.
 MAX_WATCHES = 100
@@ -124,8 +124,8 @@ def _details(t: Translator, watch: WatchedChat) -> Iterator[str]:
         yield t("I notify you once an hour.")
     if watch.notify == "none":
         yield t("I do not notify you.")
-    if watch.problem:
-        yield f"⚠️ {escape(watch.problem)}"
+    if problem := loaded(watch.problem):
+        yield f"⚠️ {escape(t.text(problem))}"
 
 
 def _conditions(watch: WatchedChat) -> str:

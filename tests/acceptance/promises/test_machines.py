@@ -311,7 +311,7 @@ async def test_a_user_login_is_used_on_one_machine(machines: TwoMachines) -> Non
 
     async def accounts(role: Role) -> dict[str, str]:
         found = [each.accounts for each in await store.workers.living() if each.pid == role.pid]
-        return found[0] if found else {}
+        return {name: str(problem) for name, problem in found[0].items()} if found else {}
 
     async def refused() -> bool:
         return "in use on another machine" in (await accounts(second)).get("user", "")

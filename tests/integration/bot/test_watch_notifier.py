@@ -202,17 +202,17 @@ async def test_a_lasting_problem_is_reported_once(
 ) -> None:
     await watched(store)
     now = time.time_ns() // 1_000_000
-    await store.watched_chats.set_problem("w1", "it is <gone>.", now - 300_000)
+    await store.watched_chats.set_problem("w1", Text("it is <gone>."), now - 300_000)
     await notifier.round()
     assert recorder.said == []
-    await store.watched_chats.set_problem("w1", "it is <gone>.", now)
+    await store.watched_chats.set_problem("w1", Text("it is <gone>."), now)
     monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: now + 400_000)
     for _ in range(2):
         await notifier.round()
     ((_, text),) = recorder.said
     assert "Rock &amp; Roll" in text
     assert "it is &lt;gone&gt;. I will continue" in text
-    await store.watched_chats.set_problem("w1", "", now)
+    await store.watched_chats.set_problem("w1", None, now)
     watch = await store.watched_chats.get("w1")
     assert watch is not None
     assert (watch.problem, watch.problem_since) == ("", 0)

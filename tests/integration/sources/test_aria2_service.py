@@ -95,7 +95,7 @@ async def test_another_service_at_the_address_of_aria2_is_reported(
 
 
 def test_a_missing_program_is_reported(tools: Tools, tmp_path: Path) -> None:
-    assert "not installed" in Aria2Source(tools_with(tools, tmp_path, program="no-such")).problem
+    assert "not installed" in str(Aria2Source(tools_with(tools, tmp_path, program="no-such")).problem)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def pictures(tools: Tools) -> SourceHarness:
 async def test_a_missing_program_is_reported(tools: Tools) -> None:
     config = Config.model_validate({"ytdlp": {"program": "no-such"}, "gallery": {"program": "no-such"}})
     for source in (YtDlpSource, GallerySource):
-        assert "not installed; pip install" in source(replace(tools, config=config)).problem
+        assert "not installed; pip install" in str(source(replace(tools, config=config)).problem)
 
 
 async def test_pictures_of_a_page_are_downloaded(site: Site, pictures: SourceHarness) -> None:

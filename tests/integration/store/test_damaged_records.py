@@ -18,6 +18,7 @@ from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.telegram import TelegramStore
 from saveany.store.watched_chats import WatchedChat
+from saveany.texts import Text
 from tests.integration.api.conftest import AUTH, USER, config
 from tests.integration.store.test_lifecycle import LANE, claim, delivery, spec
 
@@ -168,7 +169,7 @@ async def use_the_store(store: Store) -> None:
     await store.events.after("0-0")
     await store.watched_chats.all()
     await store.watched_chats.unnotified_tasks()
-    await store.watched_chats.set_problem("w", "why", 1)
+    await store.watched_chats.set_problem("w", Text("why"), 1)
     await store.preferences.get(USER)
     await store.progress_messages.all()
     await store.bot.inbox()

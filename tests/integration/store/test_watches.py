@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from saveany.store import Store
 from saveany.store.watched_chats import WatchedChat
+from saveany.texts import Text, loaded
 
 WATCH = WatchedChat(
     id="w1",
@@ -52,7 +53,7 @@ def _filtered(number: int, watch: WatchedChat) -> WatchedChat:
 async def test_simultaneous_changes_are_all_kept(store: Store) -> None:
     await asyncio.gather(
         *(store.watched_chats.advance("w1", seen) for seen in range(30)),
-        *(store.watched_chats.set_problem("w1", f"problem {n}", n + 1) for n in range(30)),
+        *(store.watched_chats.set_problem("w1", Text(f"problem {n}"), n + 1) for n in range(30)),
         *(store.watched_chats.change("w1", partial(_filtered, n)) for n in range(30)),
     )
     now = await store.watched_chats.get("w1")
@@ -65,14 +66,19 @@ async def test_simultaneous_changes_are_all_kept(store: Store) -> None:
 async def test_a_removed_watch_is_not_restored_by_later_changes(store: Store) -> None:
     await store.watched_chats.remove("w1")
     assert await store.watched_chats.advance("w1", 9) is None
-    await store.watched_chats.set_problem("w1", "gone", 1)
+    await store.watched_chats.set_problem("w1", Text("gone"), 1)
     assert await store.watched_chats.all() == []
     assert await store.watched_chats.get("w1") is None
 
 
 async def test_the_start_of_a_problem_is_kept(store: Store) -> None:
-    for problem, at, since in (("a", 10, 10), ("b", 20, 10), ("", 30, 0), ("c", 40, 40)):
+    for problem, at, since in (
+        (Text("a"), 10, 10),
+        (Text("{b}", {"b": "b"}), 20, 10),
+        (None, 30, 0),
+        (Text("c"), 40, 40),
+    ):
         await store.watched_chats.set_problem("w1", problem, at)
         now = await store.watched_chats.get("w1")
         assert now is not None
-        assert (now.problem, now.problem_since) == (problem, since)
+        assert (loaded(now.problem), now.problem_since) == (problem, since)

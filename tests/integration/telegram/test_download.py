@@ -215,7 +215,7 @@ async def test_a_revoked_login_needs_a_new_login(sandbox: Sandbox, start: Start,
     with pytest.raises(NeedsLogin, match="saveany login --phone --name me"):
         await fetch(accounts, media)
     assert accounts.ready == []
-    assert "ended from another device" in accounts.problems["me"]
+    assert "ended from another device" in str(accounts.problems["me"])
 
 
 async def test_several_downloads_may_find_the_login_revoked_at_once(sandbox: Sandbox, start: Start) -> None:

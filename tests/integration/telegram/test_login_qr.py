@@ -177,7 +177,7 @@ async def test_a_login_that_replaces_a_revoked_one_is_used(
     await login.login_session(table(sandbox), tmp_path, "bob", sandbox.user_session)
     sandbox.faults.add("error=401:SESSION_REVOKED,method=users.getUsers")
     accounts = await start()
-    assert "ended from another device" in accounts.problems["bob"]
+    assert "ended from another device" in str(accounts.problems["bob"])
     sandbox.faults.clear()
     waiting = asyncio.create_task(login.login_qr(table(sandbox), tmp_path, "bob", screen.show, never))
     await screen.scan(phone)

@@ -66,7 +66,7 @@ async def test_a_server_that_is_silent_or_disconnects_is_given_up(
 
 async def test_a_refused_connection_is_reported(sandbox: Sandbox, start: Start) -> None:
     accounts = await start(table(sandbox, bot=True, dc_address="127.0.0.1:9"))
-    assert "cannot be reached; check the network and the proxy" in accounts.problems["bot"]
+    assert "cannot be reached; check the network and the proxy" in str(accounts.problems["bot"])
 
 
 async def test_a_lost_control_connection_is_reopened(sandbox: Sandbox, start: Start) -> None:

@@ -35,7 +35,7 @@ async def test_a_bad_proxy_is_a_problem_of_the_account(sandbox: Sandbox, tmp_pat
         accounts = accounts_through(sandbox, tmp_path, bad.url())
         await accounts.start()
         try:
-            assert accounts.problems["bot"].startswith(
+            assert str(accounts.problems["bot"]).startswith(
                 "Telegram account bot: Telegram cannot be reached: the pr"
             )
             with pytest.raises(Retryable, match=f"cannot be reached: {said}"):

@@ -122,8 +122,8 @@ async def test_the_error_names_each_account_and_its_reason(
 async def test_a_banned_account_is_not_advised_to_log_in_again(sandbox: Sandbox, start: Start) -> None:
     sandbox.faults.add(f"error=401:USER_DEACTIVATED_BAN,account={samples.USER.id}")
     accounts = await start(user=True)
-    assert "the account was banned by Telegram" in accounts.problems["me"]
-    assert "Log in another account" in accounts.problems["me"]
+    assert "the account was banned by Telegram" in str(accounts.problems["me"])
+    assert "Log in another account" in str(accounts.problems["me"])
     with pytest.raises(NeedsLogin):
         await accounts.resolve(PUBLIC)
 

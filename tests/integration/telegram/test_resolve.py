@@ -136,7 +136,7 @@ async def test_dead_links_have_a_reason(start: Start, link: str, reason: str) ->
 async def test_without_any_account_links_are_refused(start: Start) -> None:
     accounts = await start()
     assert accounts.ready == []
-    assert "saveany login" in accounts.problems["telegram"]
+    assert "saveany login" in str(accounts.problems["telegram"])
     with pytest.raises(NeedsLogin, match="saveany login --bot"):
         await accounts.resolve(parse(FIRST))
 

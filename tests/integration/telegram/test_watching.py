@@ -220,7 +220,7 @@ async def test_a_username_that_moved_to_another_chat_is_reported(
     harness.restart_watcher()
     await harness.check_watches(1)
     assert await harness.tasks() == []
-    assert "@open_news belongs to another chat now" in (await harness.stored_watch()).problem
+    assert "@open_news belongs to another chat now" in str((await harness.stored_watch()).problem)
 
 
 async def test_preferences_of_the_user_apply(harness: WatcherHarness, chat: Chat) -> None:
@@ -255,7 +255,7 @@ async def test_lost_access_is_reported_and_does_not_affect_other_watches(
         harness.post(each)
     await harness.check_watches(1)
     assert [task.spec.links for task in await harness.tasks()] == [(f"https://t.me/c/{other.id}/2",)]
-    problem = (await harness.stored_watch("lost")).problem
+    problem = str((await harness.stored_watch("lost")).problem)
     assert "me: the chat is private and this account is not a member" in problem
     assert "Log in a user who is a member" in problem
     assert (await harness.stored_watch("fine")).problem == ""
@@ -296,7 +296,7 @@ async def test_without_a_user_account_watching_is_refused(harness: WatcherHarnes
         await harness.accounts.history.chat_state("@channel")
     harness.restart_watcher()
     await harness.check_watches(1)
-    assert "saveany login --phone" in (await harness.stored_watch()).problem
+    assert "saveany login --phone" in str((await harness.stored_watch()).problem)
 
 
 async def test_a_watch_with_a_removed_storage_is_reported(harness: WatcherHarness, chat: Chat) -> None:
@@ -307,7 +307,7 @@ async def test_a_watch_with_a_removed_storage_is_reported(harness: WatcherHarnes
     assert await harness.links() == [str(post)]
     gone = await harness.stored_watch("gone")
     assert gone.seen < post
-    assert "there is no storage 'cloud'" in gone.problem
+    assert "there is no storage 'cloud'" in str(gone.problem)
     await harness.store.watched_chats.change("gone", lambda watch: replace(watch, storage="usb"))
     harness.restart_watcher()
     await harness.check_watches(1)
