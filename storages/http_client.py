@@ -14,6 +14,7 @@ import httpx
 from saveany.errors import InvalidInput, StorageError, StorageUnavailable
 from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard, Network
+from saveany.texts import Text
 from storages.chunks import Chunks
 from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_url, silent_server
 
@@ -50,7 +51,7 @@ class HttpClient:
         self._name = name
         self._auth = auth
         self._own_origin = _origin(httpx.URL(own_url)) if own_url else None
-        self._guard = AddressGuard(allow, name="address that the server gives")
+        self._guard = AddressGuard(allow, name=Text("address that the server gives"))
         self._client: httpx.AsyncClient | None = None
         self._other_hosts: httpx.AsyncClient | None = None
         #: Requests to the same server that do not go through this object are counted here, too.

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from saveany.errors import StorageUnavailable
 from saveany.excerpt import excerpt
 from saveany.net.dial import connect
+from saveany.texts import Text
 
 #: Seconds in which a working server accepts a connection, and in which it sends its first byte then.
 CONNECT_TIMEOUT: Final = 3.0
@@ -73,7 +74,8 @@ async def check_port(name: str, host: str, port: int, *, greets: bool = False) -
     try:
         reader, writer = await connect(host, port, timeout=CONNECT_TIMEOUT)
     except OSError as error:
-        reason = "it does not reply" if isinstance(error, TimeoutError) else excerpt(str(error), 200)
+        silent = isinstance(error, TimeoutError)
+        reason = Text("it does not reply") if silent else Text(excerpt(str(error), 200))
         raise StorageUnavailable(
             "storage {storage!r}: {host}:{port} cannot be reached: {reason}",
             storage=name,

@@ -24,6 +24,7 @@ from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
+from saveany.texts import Text
 from saveany.webhooks.builder import DeliveryBuilder
 from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import WebhookSender
@@ -227,7 +228,7 @@ class Worker:
         sender = WebhookSender(
             secret,
             self._config.api.token.get_secret_value(),
-            AddressGuard(self._config.net.allow, name="webhook URL"),
+            AddressGuard(self._config.net.allow, name=Text("webhook URL")),
         )
         self._stack.push_async_callback(sender.aclose)
         return sender

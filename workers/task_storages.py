@@ -36,7 +36,7 @@ class TaskStorages:
         a rule and does not work now; a worker checks the task's own storage before it begins the task."""
         handle = self.get(item)
         if item.storage and not handle.is_present:
-            raise StorageUnavailable(handle.problem or "")
+            raise StorageUnavailable(handle.problem or "the storage cannot be reached")
         return handle.storage
 
     def suspects(self, error: SaveAnyError, item: Item | None) -> list[StorageHandle]:

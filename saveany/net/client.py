@@ -23,6 +23,7 @@ from saveany.net import trust
 from saveany.net.dial import BUFFER_BYTES, CONNECT_SECONDS, ProxyFailed, dial
 from saveany.net.guard import Address, AddressGuard, system_resolver
 from saveany.net.upstream import Streams
+from saveany.texts import Text
 
 
 def guarded_client(guard: AddressGuard, *, timeout: float, proxy: str = "") -> httpx.AsyncClient:
@@ -45,34 +46,34 @@ def is_offline(error: BaseException) -> bool:
     return any(isinstance(cause, ProxyFailed) for cause in _chain(error))
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException) -> Text:
     """Why a request failed, for a user. It never contains the URL, which may hold secrets."""
     if isinstance(error, InvalidInput):
-        return error.message
+        return error.text
     for cause in _chain(error):
         if isinstance(cause, ProxyFailed):
-            return str(cause)
+            return cause.text
     for cause in _chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the certificate is not valid: {trust.explained(cause)}"
-        if text := next((text for kind, text in _REASONS if isinstance(cause, kind)), ""):
+            return Text("the certificate is not valid: {reason}", {"reason": trust.explained(cause)})
+        if text := next((text for kind, text in _REASONS if isinstance(cause, kind)), None):
             return text
-    return "the request failed"
+    return Text("the request failed")
 
 
-_REASONS: tuple[tuple[type[BaseException], str], ...] = (
-    (ssl.SSLError, "the TLS handshake failed"),
-    (socket.gaierror, "the host name cannot be found"),
-    (ConnectionRefusedError, "the connection was refused"),
-    (httpx.ConnectTimeout, "the server could not be reached in time"),
-    (httpx.ReadTimeout, "the server did not reply in time"),
-    (httpx.WriteTimeout, "the server did not accept the request in time"),
-    (httpx.PoolTimeout, "too many requests are under way"),
-    (httpx.ConnectError, "the server cannot be reached"),
-    (httpx.NetworkError, "the connection broke"),
-    (httpx.RemoteProtocolError, "the server's reply is not valid HTTP"),
-    (httpx.UnsupportedProtocol, "the URL must begin with http:// or https://"),
-    (httpx.InvalidURL, "the URL is not valid"),
+_REASONS: tuple[tuple[type[BaseException], Text], ...] = (
+    (ssl.SSLError, Text("the TLS handshake failed")),
+    (socket.gaierror, Text("the host name cannot be found")),
+    (ConnectionRefusedError, Text("the connection was refused")),
+    (httpx.ConnectTimeout, Text("the server could not be reached in time")),
+    (httpx.ReadTimeout, Text("the server did not reply in time")),
+    (httpx.WriteTimeout, Text("the server did not accept the request in time")),
+    (httpx.PoolTimeout, Text("too many requests are under way")),
+    (httpx.ConnectError, Text("the server cannot be reached")),
+    (httpx.NetworkError, Text("the connection broke")),
+    (httpx.RemoteProtocolError, Text("the server's reply is not valid HTTP")),
+    (httpx.UnsupportedProtocol, Text("the URL must begin with http:// or https://")),
+    (httpx.InvalidURL, Text("the URL is not valid")),
 )
 
 

@@ -10,17 +10,22 @@ from saveany import proxies
 from saveany.net import trust, upstream
 from saveany.net.guard import Address
 from saveany.net.upstream import Streams
+from saveany.texts import Field, Text
 
 #: Seconds within which a connection must be open.
 CONNECT_SECONDS = 15.0
 #: Bytes that a connection buffers in each direction; large buffers need fewer system calls.
 BUFFER_BYTES = 256 << 10
 #: The reason for a proxy that does not reply in time.
-STALLED = "the proxy does not reply in time"
+STALLED = Text("the proxy does not reply in time")
 
 
 class ProxyFailed(ConnectionError):
-    """The operator's proxy failed. The text contains the reason, but not its password."""
+    """The operator's proxy failed. `text` is the reason; it does not contain its password."""
+
+    def __init__(self, text: str | Text, **fields: Field) -> None:
+        self.text = text if isinstance(text, Text) else Text(text, fields)
+        super().__init__(str(self.text))
 
 
 async def dial(
@@ -69,13 +74,15 @@ async def _connect_through(url: str, host: str, port: int) -> Streams:
     try:
         proxy = proxies.parse(url)
     except ValueError as error:
-        raise ProxyFailed(f"`proxy` in the configuration {error}") from None
+        raise ProxyFailed("`proxy` in the configuration {reason}", reason=str(error)) from None
     try:
         streams = await _connect_directly(
             proxy.host, proxy.port, trust.shared_context() if proxy.tls else None
         )
     except ssl.SSLCertVerificationError as error:
-        raise ProxyFailed(f"the proxy's certificate is not valid: {trust.explained(error)}") from error
+        raise ProxyFailed(
+            "the proxy's certificate is not valid: {reason}", reason=trust.explained(error)
+        ) from error
     except OSError as error:
         raise ProxyFailed("the proxy cannot be reached") from error
     try:
@@ -88,12 +95,14 @@ async def _connect_through(url: str, host: str, port: int) -> Streams:
     return streams
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> Text:
     """Why a proxy that was reached failed. Whatever a proxy replies, it does not count as a bug of ours."""
     if isinstance(error, upstream.ProxyRefused):
-        return f"the proxy refuses: {error}"
+        return Text("the proxy refuses: {reason}", {"reason": error.text})
     if isinstance(error, ValueError):
-        return "the proxy cannot be used: its user name or password is too long, or the host is not valid"
+        return Text(
+            "the proxy cannot be used: its user name or password is too long, or the host is not valid"
+        )
     if isinstance(error, OSError | EOFError):
-        return "the proxy closed the connection"
-    return "the proxy's reply is not valid"
+        return Text("the proxy closed the connection")
+    return Text("the proxy's reply is not valid")

@@ -17,6 +17,7 @@ from typing import TypeVar
 import httpx
 
 from saveany.errors import InvalidInput
+from saveany.texts import Field, Text
 
 T = TypeVar("T")
 
@@ -69,6 +70,8 @@ _HOME_NETWORKS: dict[Network, int] = {
 }
 _NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are the IPv4 address
 
+#: The name of the URL in errors.
+_URL = Text("URL")
 _NUMERIC_LABEL = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 
 
@@ -92,7 +95,7 @@ class AddressGuard:
         allow: Iterable[Network] = (),
         resolver: Resolver = system_resolver,
         *,
-        name: str = "URL",
+        name: Text = _URL,
         field: str = "url",
     ) -> None:
         """`name` and `field` name the URL in the errors: in words, and as a field of the request."""
@@ -111,15 +114,15 @@ class AddressGuard:
             parsed = httpx.URL(url)
             host = parsed.host and parsed.raw_host.decode("ascii")  # `host` fails on bad xn-- labels
         except (httpx.InvalidURL, ValueError) as error:
-            raise self._refused("is not a valid URL") from error
+            raise self._refused("The {url} is not a valid URL.") from error
         if parsed.scheme not in ("http", "https"):
-            raise self._refused("must begin with http:// or https://")
+            raise self._refused("The {url} must begin with http:// or https://.")
         if not host:
-            raise self._refused("names no host")
+            raise self._refused("The {url} names no host.")
         if parsed.userinfo:
-            raise self._refused("must not contain a user name or password")
+            raise self._refused("The {url} must not contain a user name or password.")
         if parsed.port is not None and not 0 < parsed.port <= 65535:
-            raise self._refused("has a port that is not between 1 and 65535")
+            raise self._refused("The {url} has a port that is not between 1 and 65535.")
         literal = self._literal(host)
         if literal is not None:
             self._check_address(literal)
@@ -132,7 +135,7 @@ class AddressGuard:
         """
         literal = self._literal(host)
         found = [] if literal else await self._resolver(host, port)
-        addresses = [literal] if literal else [self._read(_parsed, text) for text in found]
+        addresses = [literal] if literal else [self._read(ip_address, text) for text in found]
         if not addresses:
             raise OSError("the host name has no address")
         for address in addresses:
@@ -145,28 +148,26 @@ class AddressGuard:
     def _read(self, read: Callable[[str], T], text: str) -> T:
         try:
             return read(text)
-        except _Refusal as refusal:
-            raise self._refused(str(refusal)) from None
+        except ValueError:
+            raise self._refused("The {url} has a host that is neither a name nor an address.") from None
 
     def _check_address(self, address: Address) -> None:
         effective = _effective(address)
         if any(effective in network for network in self._allow) or _is_public(effective):
             return
         raise self._refused(
-            f"leads to {effective}, which is not on the public internet. The operator can allow that in the "
-            f'configuration: [net] allow = ["{_network_of(effective)}"]'
+            "The {url} leads to {address}, which is not on the public internet. The operator can allow "
+            'that in the configuration: [net] allow = ["{network}"].',
+            address=str(effective),
+            network=str(_network_of(effective)),
         )
 
-    def _refused(self, reason: str) -> InvalidInput:
-        return InvalidInput(f"The {self._name} {reason}.", field=self._field)
-
-
-class _Refusal(Exception):
-    """The host in a URL is not valid; the text says why."""
+    def _refused(self, template: str, **fields: Field) -> InvalidInput:
+        return InvalidInput(template, field=self._field, url=self._name, **fields)
 
 
 def _literal(host: str) -> Address | None:
-    """The address that `host` denotes; None for a name.
+    """The address that `host` denotes; None for a name. Raises `ValueError` if it is neither.
 
     `inet_aton` knows what resolvers know: 127.1, 0x7f.1, 017700000001, 2130706433.
     """
@@ -174,19 +175,12 @@ def _literal(host: str) -> Address | None:
     if host == "localhost" or host.endswith(".localhost"):
         return IPv4Address("127.0.0.1")  # RFC 6761: always loopback
     if ":" in host:
-        return _parsed(host.replace("%25", "%"))
+        return ip_address(host.replace("%25", "%"))
     with suppress(OSError, ValueError):
         return IPv4Address(socket.inet_aton(host))
     if "%" in host or _NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
-        raise _Refusal("has a host that is neither a name nor an address")
+        raise ValueError(f"not a host: {host}")
     return None
-
-
-def _parsed(text: str) -> Address:
-    try:
-        return ip_address(text)
-    except ValueError as error:
-        raise _Refusal("has a host that is neither a name nor an address") from error
 
 
 def _effective(address: Address) -> Address:

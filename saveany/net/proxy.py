@@ -25,6 +25,7 @@ from saveany.net.client import describe
 from saveany.net.dial import CONNECT_SECONDS, ProxyFailed, dial
 from saveany.net.guard import AddressGuard
 from saveany.net.upstream import Streams
+from saveany.texts import Text
 
 #: Seconds without traffic after which a connection is closed.
 _SILENCE = 120.0
@@ -77,9 +78,9 @@ class GuardedProxy:
         #: Number of connections of the child, and bytes in both directions.
         self.connections, self.passed = 0, 0
         #: Reasons for which the guard refused requests, each once, oldest first.
-        self.refusals: list[str] = []
-        #: Why the operator's proxy failed; "" if a later connection through it succeeded.
-        self.problem = ""
+        self.refusals: list[Text] = []
+        #: Why the operator's proxy failed; None if a later connection through it succeeded.
+        self.problem: Text | None = None
 
     @property
     def url(self) -> str:
@@ -183,16 +184,16 @@ class GuardedProxy:
             async with asyncio.timeout(CONNECT_SECONDS):
                 addresses = await self._guard.resolve(host, port)
             server = await dial(addresses, port, self._upstream, CONNECT_SECONDS)
-            self.problem = ""
+            self.problem = None
             return server
         except InvalidInput as error:
-            if error.message not in self.refusals:
-                self.refusals = [*self.refusals, error.message][-_MAX_REFUSALS:]
+            if error.text not in self.refusals:
+                self.refusals = [*self.refusals, error.text][-_MAX_REFUSALS:]
             raise _Refused(HTTPStatus.FORBIDDEN, error.message) from error
         except TimeoutError as error:
             raise _Refused(HTTPStatus.GATEWAY_TIMEOUT, "The server could not be reached in time.") from error
         except OSError as error:
-            self.problem = describe(error) if isinstance(error, ProxyFailed) else ""
+            self.problem = error.text if isinstance(error, ProxyFailed) else None
             raise _Refused(
                 HTTPStatus.BAD_GATEWAY, f"The server cannot be reached: {describe(error)}."
             ) from error

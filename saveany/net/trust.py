@@ -19,8 +19,8 @@ from typing import Any
 import certifi
 
 from saveany.errors import ConfigError
+from saveany.texts import Text
 
-_ADVICE = "if it is your own, name the certificate that signed it in the configuration: [net] ca_file"
 #: OpenSSL's error codes for a certificate with an unknown issuer.
 _UNKNOWN_SIGNER = (18, 19, 20, 21)
 #: The same errors as worded by OpenSSL, Go and GnuTLS.
@@ -62,9 +62,11 @@ def _check(ca_file: Path) -> None:
     except ssl.SSLError:
         found = []
     except OSError as error:
-        raise ConfigError(f"net.ca_file: cannot read {ca_file}: {error.strerror}") from error
+        raise ConfigError(
+            "net.ca_file: cannot read {file}: {reason}", file=str(ca_file), reason=error.strerror or ""
+        ) from error
     if not found:
-        raise ConfigError(f"net.ca_file: {ca_file} contains no certificate in PEM format")
+        raise ConfigError("net.ca_file: {file} contains no certificate in PEM format", file=str(ca_file))
 
 
 @cache
@@ -93,14 +95,23 @@ def bundle() -> Path:
     return Path(_combined().name) if _Process.ca_file else _system_file()
 
 
-def explained(error: ssl.SSLCertVerificationError) -> str:
+def explained(error: ssl.SSLCertVerificationError) -> Text:
     """Why a certificate was rejected, and what to do."""
-    return error.verify_message + (f"; {_ADVICE}" if error.verify_code in _UNKNOWN_SIGNER else "")
+    reason = error.verify_message
+    return _with_advice(reason) if error.verify_code in _UNKNOWN_SIGNER else Text(reason)
 
 
-def with_advice(message: str) -> str:
+def with_advice(message: str) -> Text:
     """The message of a program or library; with advice if it is about an unknown issuer of a certificate."""
-    return f"{message}; {_ADVICE}" if _UNKNOWN_SIGNER_WORDS.search(message) else message
+    return _with_advice(message) if _UNKNOWN_SIGNER_WORDS.search(message) else Text(message)
+
+
+def _with_advice(reason: str) -> Text:
+    return Text(
+        "{reason}; if it is your own, name the certificate that signed it in the configuration: "
+        "[net] ca_file",
+        {"reason": reason},
+    )
 
 
 def environment() -> dict[str, str]:

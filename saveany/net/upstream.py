@@ -13,23 +13,33 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from saveany.proxies import ProxyUrl
+from saveany.texts import Field, Text
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-_SOCKS5_REFUSALS: Final = (
-    *("", "it has failed", "it is not allowed", "the network is unreachable", "the host is unreachable"),
-    *("the connection was refused", "the time to live expired", "it does not connect anywhere"),
-    "it does not know this kind of address",
-)
+_SOCKS5_REFUSALS: Final = {
+    1: Text("it has failed"),
+    2: Text("it is not allowed"),
+    3: Text("the network is unreachable"),
+    4: Text("the host is unreachable"),
+    5: Text("the connection was refused"),
+    6: Text("the time to live expired"),
+    7: Text("it does not connect anywhere"),
+    8: Text("it does not know this kind of address"),
+}
 _NO_LOGIN, _BY_PASSWORD, _NO_METHOD = 0, 2, 0xFF
 #: Type of the address in a reply -> its length in bytes. A name begins with its length.
 _ADDRESS_BYTES: Final = {1: 4, 4: 16}
-_WRONG_LOGIN: Final = "it does not accept the user name or the password"
+_WRONG_LOGIN: Final = Text("it does not accept the user name or the password")
 _MAX_REASON = 100
 
 
 class ProxyRefused(Exception):
-    """The proxy refuses the connection; the text is its reason, or ours."""
+    """The proxy refuses the connection; `text` is its reason, or ours."""
+
+    def __init__(self, text: str | Text, **fields: Field) -> None:
+        self.text = text if isinstance(text, Text) else Text(text, fields)
+        super().__init__(str(self.text))
 
 
 async def handshake(proxy: ProxyUrl, streams: Streams, host: str, port: int) -> None:
@@ -52,16 +62,19 @@ async def _socks5(
         if (await reader.readexactly(2))[1]:
             raise ProxyRefused(_WRONG_LOGIN)
     elif method != _NO_LOGIN:
-        required = "another login method" if login else "a user name and a password"
-        raise ProxyRefused(f"it requires {required}" if method == _NO_METHOD else "its reply is not SOCKS5")
+        if method != _NO_METHOD:
+            raise ProxyRefused("its reply is not SOCKS5")
+        if login:
+            raise ProxyRefused("it requires another login method")
+        raise ProxyRefused("it requires a user name and a password")
     writer.write(b"\x05\x01\x00" + _encoded(host) + struct.pack("!H", port))
     version, refusal = await reader.readexactly(2)  # some proxies send no more when they refuse
     if version != 5:
         raise ProxyRefused("its reply is not SOCKS5")
     if refusal:
-        raise ProxyRefused(
-            _SOCKS5_REFUSALS[refusal] if refusal < len(_SOCKS5_REFUSALS) else f"code {refusal}"
-        )
+        if refusal in _SOCKS5_REFUSALS:
+            raise ProxyRefused(_SOCKS5_REFUSALS[refusal])
+        raise ProxyRefused("code {code}", code=refusal)
     _, kind = await reader.readexactly(2)
     await reader.readexactly((_ADDRESS_BYTES.get(kind) or (await reader.readexactly(1))[0]) + 2)
 
@@ -79,7 +92,9 @@ async def _socks4(
     if version not in (0, 4):
         raise ProxyRefused("its reply is not SOCKS4")
     if code != 0x5A:
-        raise ProxyRefused(_WRONG_LOGIN if code in (0x5C, 0x5D) else "it does not connect to this host")
+        if code in (0x5C, 0x5D):
+            raise ProxyRefused(_WRONG_LOGIN)
+        raise ProxyRefused("it does not connect to this host")
 
 
 async def _http(
@@ -97,7 +112,9 @@ async def _http(
         raise ProxyRefused("its reply is not HTTP")
     if not reply.startswith("2"):
         reason = "".join(filter(str.isprintable, reply)).strip()[:_MAX_REASON]
-        raise ProxyRefused(f"{reason} ({_WRONG_LOGIN})" if reply.startswith("407") else reason)
+        if reply.startswith("407"):
+            raise ProxyRefused("{reply} ({reason})", reply=reason, reason=_WRONG_LOGIN)
+        raise ProxyRefused(Text(reason))
 
 
 def _with_length(text: str) -> bytes:

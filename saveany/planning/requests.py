@@ -22,6 +22,7 @@ from saveany.planning.paths import folder
 from saveany.planning.source_choice import canonical_links, source_for, source_of
 from saveany.preferences import Preferences
 from saveany.telegram import links as telegram
+from saveany.texts import Text
 
 _NO_PREFERENCES = Preferences()
 
@@ -165,5 +166,5 @@ def _filename(request: TaskRequest) -> str:
 
 def _webhook(config: Config, url: str) -> str:
     if url:
-        AddressGuard(config.net.allow, name="webhook URL", field="webhook_url").check_url(url)
+        AddressGuard(config.net.allow, name=Text("webhook URL"), field="webhook_url").check_url(url)
     return url

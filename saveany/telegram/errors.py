@@ -104,69 +104,84 @@ STALE_REFERENCE: tuple[type[BaseException], ...] = (
     tg.FilerefUpgradeNeededError,
 )
 
-_MESSAGES: Mapping[type[BaseException], str] = {
+_MESSAGES: Mapping[type[BaseException], Text] = {
     tg.AuthKeyDuplicatedError: (
-        "the login was used from two internet addresses at once, so Telegram ended it (AUTH_KEY_DUPLICATED); "
-        "keep it on one machine and log in again"
+        Text(
+            "the login was used from two internet addresses at once, so Telegram ended it "
+            "(AUTH_KEY_DUPLICATED); "
+            "keep it on one machine and log in again"
+        )
     ),
-    tg.SessionRevokedError: "the login was ended from another device",
-    tg.SessionExpiredError: "the login has expired",
-    tg.AuthKeyUnregisteredError: "Telegram does not know this login any more",
-    common.AuthKeyNotFound: "Telegram does not know this login any more",
-    tg.UserDeactivatedError: "the account was deleted",
-    tg.UserDeactivatedBanError: "the account was banned by Telegram",
-    tg.SessionPasswordNeededError: "the login was never finished: the account's password is missing",
-    tg.AccessTokenInvalidError: "Telegram refused the bot token: compare telegram.token with @BotFather's",
-    tg.AccessTokenExpiredError: "the bot token was revoked: set telegram.token to @BotFather's new one",
-    tg.ApiIdInvalidError: "Telegram refused telegram.app_id and app_hash: see https://my.telegram.org",
+    tg.SessionRevokedError: Text("the login was ended from another device"),
+    tg.SessionExpiredError: Text("the login has expired"),
+    tg.AuthKeyUnregisteredError: Text("Telegram does not know this login any more"),
+    common.AuthKeyNotFound: Text("Telegram does not know this login any more"),
+    tg.UserDeactivatedError: Text("the account was deleted"),
+    tg.UserDeactivatedBanError: Text("the account was banned by Telegram"),
+    tg.SessionPasswordNeededError: Text("the login was never finished: the account's password is missing"),
+    tg.AccessTokenInvalidError: Text(
+        "Telegram refused the bot token: compare telegram.token with @BotFather's"
+    ),
+    tg.AccessTokenExpiredError: Text("the bot token was revoked: set telegram.token to @BotFather's new one"),
+    tg.ApiIdInvalidError: Text("Telegram refused telegram.app_id and app_hash: see https://my.telegram.org"),
     tg.ApiIdPublishedFloodError: (
-        "telegram.app_id is a published one that Telegram has blocked: get your own at https://my.telegram.org"
+        Text(
+            "telegram.app_id is a published one that Telegram has blocked: get your own at "
+            "https://my.telegram.org"
+        )
     ),
-    tg.BotMethodInvalidError: "bots may not do this",
-    tg.ChannelBannedError: "the chat was banned by Telegram",
-    tg.ChatRestrictedError: "the chat is restricted for this account",
+    tg.BotMethodInvalidError: Text("bots may not do this"),
+    tg.ChannelBannedError: Text("the chat was banned by Telegram"),
+    tg.ChatRestrictedError: Text("the chat is restricted for this account"),
     tg.FrozenParticipantMissingError: (
-        "the account is frozen by Telegram and no member of the chat; see the chat with Telegram in its app"
+        Text(
+            "the account is frozen by Telegram and no member of the chat; see the chat with "
+            "Telegram in its app"
+        )
     ),
-    tg.PremiumAccountRequiredError: "this needs an account with Telegram Premium",
-    tg.UserNotParticipantError: "this account is not a member of the chat",
-    tg.UserRestrictedError: "the account is restricted by Telegram; see the chat with @SpamBot in its app",
-    tg.ChannelPrivateError: "the chat is private and this account is not a member",
-    tg.ChannelInvalidError: "the chat does not exist or this account is not a member",
-    tg.ChannelPublicGroupNaError: "the chat is not available to this account",
-    tg.ChatForbiddenError: "this account may not read the chat",
-    tg.UserBannedInChannelError: "this account is banned in the chat",
-    tg.ChatIdInvalidError: "the chat does not exist",
-    tg.PeerIdInvalidError: "the chat does not exist or this account has never seen it",
-    tg.UserIdInvalidError: "there is no such user or this account has never been in contact with them",
-    tg.UserIsBlockedError: "the person has blocked the bot",
-    tg.InputUserDeactivatedError: "the person's Telegram account was deleted",
-    tg.ChatWriteForbiddenError: "this account may not write in the chat",
-    tg.MsgIdInvalidError: "there is no such message",
-    tg.UsernameNotOccupiedError: "nobody has this username; check the link",
-    tg.UsernameInvalidError: "this cannot be a username; check the link",
-    tg.FrozenMethodInvalidError: "the account is frozen by Telegram; see the chat with Telegram in its app",
-    tg.PhoneNumberInvalidError: "this is not a phone number Telegram knows; write it as +491701234567",
-    tg.PhoneNumberBannedError: "this phone number is banned by Telegram",
-    tg.PhoneNumberUnoccupiedError: "no Telegram account has this phone number",
-    tg.PhoneCodeInvalidError: "the code is wrong",
-    tg.CodeInvalidError: "the code is wrong",
-    tg.EmailVerifyExpiredError: "the code has expired; start again",
-    tg.PhonePasswordProtectedError: "the account is protected by a password",
-    tg.SendCodeUnavailableError: "every way of sending the code has already been used",
-    tg.UpdateAppToLoginError: "it requires a newer app",
-    tg.PhoneCodeEmptyError: "the code is missing",
-    tg.PhoneCodeExpiredError: "the code has expired; start again",
-    tg.PasswordHashInvalidError: "the password is wrong",
-    tg.LocationInvalidError: "Telegram does not know this file any more",
-    tg.FileIdInvalidError: "Telegram does not know this file any more",
-    TimeoutError: "Telegram did not reply in time",
-    LibraryError: "Telegram's library failed, perhaps because of what Telegram sent; see the log",
-    ConnectionError: "the connection to Telegram was lost",
-    EOFError: "the connection to Telegram was lost",
-    common.SecurityError: "a reply from Telegram was damaged",
-    common.TypeNotFoundError: "a reply of Telegram could not be read; a newer SaveAny may support it",
-    OSError: "Telegram cannot be reached; check the network and the proxy",
+    tg.PremiumAccountRequiredError: Text("this needs an account with Telegram Premium"),
+    tg.UserNotParticipantError: Text("this account is not a member of the chat"),
+    tg.UserRestrictedError: Text(
+        "the account is restricted by Telegram; see the chat with @SpamBot in its app"
+    ),
+    tg.ChannelPrivateError: Text("the chat is private and this account is not a member"),
+    tg.ChannelInvalidError: Text("the chat does not exist or this account is not a member"),
+    tg.ChannelPublicGroupNaError: Text("the chat is not available to this account"),
+    tg.ChatForbiddenError: Text("this account may not read the chat"),
+    tg.UserBannedInChannelError: Text("this account is banned in the chat"),
+    tg.ChatIdInvalidError: Text("the chat does not exist"),
+    tg.PeerIdInvalidError: Text("the chat does not exist or this account has never seen it"),
+    tg.UserIdInvalidError: Text("there is no such user or this account has never been in contact with them"),
+    tg.UserIsBlockedError: Text("the person has blocked the bot"),
+    tg.InputUserDeactivatedError: Text("the person's Telegram account was deleted"),
+    tg.ChatWriteForbiddenError: Text("this account may not write in the chat"),
+    tg.MsgIdInvalidError: Text("there is no such message"),
+    tg.UsernameNotOccupiedError: Text("nobody has this username; check the link"),
+    tg.UsernameInvalidError: Text("this cannot be a username; check the link"),
+    tg.FrozenMethodInvalidError: Text(
+        "the account is frozen by Telegram; see the chat with Telegram in its app"
+    ),
+    tg.PhoneNumberInvalidError: Text("this is not a phone number Telegram knows; write it as +491701234567"),
+    tg.PhoneNumberBannedError: Text("this phone number is banned by Telegram"),
+    tg.PhoneNumberUnoccupiedError: Text("no Telegram account has this phone number"),
+    tg.PhoneCodeInvalidError: Text("the code is wrong"),
+    tg.CodeInvalidError: Text("the code is wrong"),
+    tg.EmailVerifyExpiredError: Text("the code has expired; start again"),
+    tg.PhonePasswordProtectedError: Text("the account is protected by a password"),
+    tg.SendCodeUnavailableError: Text("every way of sending the code has already been used"),
+    tg.UpdateAppToLoginError: Text("it requires a newer app"),
+    tg.PhoneCodeEmptyError: Text("the code is missing"),
+    tg.PhoneCodeExpiredError: Text("the code has expired; start again"),
+    tg.PasswordHashInvalidError: Text("the password is wrong"),
+    tg.LocationInvalidError: Text("Telegram does not know this file any more"),
+    tg.FileIdInvalidError: Text("Telegram does not know this file any more"),
+    TimeoutError: Text("Telegram did not reply in time"),
+    LibraryError: Text("Telegram's library failed, perhaps because of what Telegram sent; see the log"),
+    ConnectionError: Text("the connection to Telegram was lost"),
+    EOFError: Text("the connection to Telegram was lost"),
+    common.SecurityError: Text("a reply from Telegram was damaged"),
+    common.TypeNotFoundError: Text("a reply of Telegram could not be read; a newer SaveAny may support it"),
+    OSError: Text("Telegram cannot be reached; check the network and the proxy"),
 }
 
 #: The account no longer exists, so logging in to it again is not possible.
@@ -208,10 +223,10 @@ def unknown_key(error: BaseException) -> bool:
 def describe(error: BaseException) -> Text:
     """What the error means, for a user, as a phrase without a full stop. It contains no secret."""
     if isinstance(error.__cause__, ProxyFailed):
-        return Text("Telegram cannot be reached: {reason}", {"reason": str(error.__cause__)})
-    phrase = next((_MESSAGES[base] for base in type(error).__mro__ if base in _MESSAGES), "")
+        return Text("Telegram cannot be reached: {reason}", {"reason": error.__cause__.text})
+    phrase = next((_MESSAGES[base] for base in type(error).__mro__ if base in _MESSAGES), None)
     if phrase:
-        return Text(phrase)
+        return phrase
     if isinstance(error, tg.RPCError):
         return Text("Telegram replied {error}", {"error": _rpc_name(error)})
     return Text("an unexpected error of Telegram's library: {error}", {"error": type(error).__name__})

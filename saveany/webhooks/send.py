@@ -87,7 +87,7 @@ class WebhookSender:
             return failed(delivery, 0, f"no response within {self._timeout_s:.0f} s")
         except (httpx.HTTPError, httpx.InvalidURL, InvalidInput, UnicodeError) as error:
             # A URL that the guard refuses is retried, too: the operator may allow the address in between.
-            return failed(delivery, 0, describe(error))
+            return failed(delivery, 0, str(describe(error)))
         return _outcome_of(delivery, response, now_ms)
 
     async def _post(self, delivery: Delivery, now_ms: int) -> httpx.Response:

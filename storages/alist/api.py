@@ -15,6 +15,7 @@ import httpx
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
+from saveany.texts import Field, Text
 from storages.alist.options import AlistOptions
 from storages.chunks import Chunks
 from storages.http_client import HttpClient, as_body
@@ -160,10 +161,15 @@ class AlistApi:
                 "the gateway in front of the server refuses files of this size; raise its limit "
                 "(client_max_body_size in nginx)",
             )
-        text = "the server, or a gateway in front of it, replied {status}"
         if status >= 500 or status == 429:
-            return self._error(StorageUnavailable, text, status=status)
-        return self._error(StorageError, f"{text}; is url correct?", status=status)
+            return self._error(
+                StorageUnavailable, "the server, or a gateway in front of it, replied {status}", status=status
+            )
+        return self._error(
+            StorageError,
+            "the server, or a gateway in front of it, replied {status}; is url correct?",
+            status=status,
+        )
 
     def _refusal(self, code: int, message: str) -> Exception:
         """The error for a reply that is not a success. Codes are vague, so the message is searched for known
@@ -192,9 +198,9 @@ class AlistApi:
             return self._error(NoSpace, "the drive is full; free some space")
         return self._error(kind, "the server replied: {reply}", reply=_quotable(message))
 
-    def _error(self, kind: type[StorageError], text: str, **fields: str | int) -> StorageError:
+    def _error(self, kind: type[StorageError], text: str, **fields: Field) -> StorageError:
         """`text` is a template for `fields`."""
-        return kind(f"storage {{storage!r}}: {text}", storage=self._options.name, **fields)
+        return kind("storage {storage!r}: {reason}", storage=self._options.name, reason=Text(text, fields))
 
 
 #: Errors by words in the message.

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable, UnsafePath
+from saveany.texts import Field, Text
 from storages.parts import RESERVED, split
 
 T = TypeVar("T")
@@ -90,7 +91,7 @@ class Disk:
             raise self._refusal(path, error) from error
 
     def _refusal(self, path: str, error: OSError) -> StorageError:
-        kind, text = _MEANINGS.get(error.errno or 0, (StorageError, os.strerror(error.errno or 0)))
+        kind, text = _MEANINGS.get(error.errno or 0, (StorageError, Text(os.strerror(error.errno or 0))))
         return kind(
             "storage {storage!r}: {path!r}: {problem}",
             storage=self.name,
@@ -213,19 +214,32 @@ class Disk:
             os.close(fd)
         if not _IDENTITY.fullmatch(text):
             raise self._unavailable(
-                f"the marker {self._base / MARKER} is empty or damaged; put back the one from a backup, or "
-                "remove it if this is the right disk, so that a new one is written"
+                "the marker {marker} is empty or damaged; put back the one from a backup, or remove "
+                "it if this is "
+                "the right disk, so that a new one is written",
+                marker=str(self._base / MARKER),
             )
         return text
 
     def _wrong_disk(self, found: str | None) -> StorageUnavailable:
-        shown = f"another storage's marker ({found})" if found else "no marker"
+        if not found:
+            return self._unavailable(
+                "base_path {folder} has no marker {marker}: mount the disk, or correct base_path",
+                folder=str(self._base),
+                marker=MARKER,
+            )
         return self._unavailable(
-            f"base_path {self._base} has {shown} {MARKER}: mount the disk, or correct base_path"
+            "base_path {folder} has another storage's marker ({found}) {marker}: mount the disk, or correct "
+            "base_path",
+            folder=str(self._base),
+            found=found,
+            marker=MARKER,
         )
 
-    def _unavailable(self, text: str) -> StorageUnavailable:
-        return StorageUnavailable("storage {storage!r}: {problem}", storage=self.name, problem=text)
+    def _unavailable(self, template: str, **fields: Field) -> StorageUnavailable:
+        return StorageUnavailable(
+            "storage {storage!r}: {problem}", storage=self.name, problem=Text(template, fields)
+        )
 
 
 class FolderHandle:
@@ -423,25 +437,27 @@ def _call(function: str, *args: object) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-_LINK: Final = "is a symbolic link; none is followed inside a storage"
+_LINK: Final = Text("is a symbolic link; none is followed inside a storage")
 #: For each error number, the class of the error, and what is wrong and what to do.
-_MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
-    errno.ENOSPC: (NoSpace, "the disk is full; free some space"),
-    errno.EDQUOT: (NoSpace, "the disk quota is used up; free some space"),
-    errno.EFBIG: (StorageError, "too large for this file system (FAT32 ends at 4 GiB)"),
+_MEANINGS: Final[dict[int, tuple[type[StorageError], Text]]] = {
+    errno.ENOSPC: (NoSpace, Text("the disk is full; free some space")),
+    errno.EDQUOT: (NoSpace, Text("the disk quota is used up; free some space")),
+    errno.EFBIG: (StorageError, Text("too large for this file system (FAT32 ends at 4 GiB)")),
     errno.EACCES: (
         StorageUnavailable,
-        "no permission; give the folder to the user SaveAny runs as (chown, or PUID and PGID in Docker)",
+        Text(
+            "no permission; give the folder to the user SaveAny runs as (chown, or PUID and PGID in Docker)"
+        ),
     ),
-    errno.EROFS: (StorageUnavailable, "the disk is mounted read-only"),
-    errno.EIO: (StorageUnavailable, "the disk reports an input/output error; see the system log"),
-    errno.ESTALE: (StorageUnavailable, "the network disk has lost this file or folder; mount it again"),
-    errno.ENOENT: (StorageError, "does not exist"),
-    errno.ENOTDIR: (StorageError, "a file stands where a folder is needed"),
-    errno.EISDIR: (StorageError, "a folder stands where a file is needed"),
-    errno.ENAMETOOLONG: (UnsafePath, "the name is too long for this disk"),
+    errno.EROFS: (StorageUnavailable, Text("the disk is mounted read-only")),
+    errno.EIO: (StorageUnavailable, Text("the disk reports an input/output error; see the system log")),
+    errno.ESTALE: (StorageUnavailable, Text("the network disk has lost this file or folder; mount it again")),
+    errno.ENOENT: (StorageError, Text("does not exist")),
+    errno.ENOTDIR: (StorageError, Text("a file stands where a folder is needed")),
+    errno.EISDIR: (StorageError, Text("a folder stands where a file is needed")),
+    errno.ENAMETOOLONG: (UnsafePath, Text("the name is too long for this disk")),
     errno.ELOOP: (UnsafePath, _LINK),
 }
 _MEANINGS[errno.EPERM] = _MEANINGS[errno.EACCES]
 for _gone in (errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT):
-    _MEANINGS[_gone] = (StorageUnavailable, "the disk cannot be reached; is it mounted?")
+    _MEANINGS[_gone] = (StorageUnavailable, Text("the disk cannot be reached; is it mounted?"))

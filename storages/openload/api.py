@@ -16,6 +16,7 @@ import httpx
 
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.excerpt import excerpt
+from saveany.texts import Field, Text
 from storages.base import Entry
 from storages.chunks import Chunks
 from storages.http_client import HttpClient, as_body
@@ -180,10 +181,17 @@ class OpenloadApi:
             return self._error(
                 StorageError, "the service redirects to {address}; correct base_url", address=str(target)
             )
-        text = "the service, or a gateway in front of it, replied {status}"
         if status >= 500 or status == 429:
-            return self._error(StorageUnavailable, text, status=status)
-        return self._error(StorageError, f"{text}; is base_url correct?", status=status)
+            return self._error(
+                StorageUnavailable,
+                "the service, or a gateway in front of it, replied {status}",
+                status=status,
+            )
+        return self._error(
+            StorageError,
+            "the service, or a gateway in front of it, replied {status}; is base_url correct?",
+            status=status,
+        )
 
     @contextmanager
     def parsing(self) -> Iterator[None]:
@@ -202,9 +210,9 @@ class OpenloadApi:
         text = re.sub(r"\w+://\S+", "…", str(message or ""))
         return excerpt(text.replace(self._options.key.get_secret_value(), "…"), 200)
 
-    def _error(self, kind: type[StorageError], text: str, **fields: str | int) -> StorageError:
+    def _error(self, kind: type[StorageError], text: str, **fields: Field) -> StorageError:
         """`text` is a template for `fields`."""
-        return kind(f"storage {{storage!r}}: {text}", storage=self._options.name, **fields)
+        return kind("storage {storage!r}: {reason}", storage=self._options.name, reason=Text(text, fields))
 
 
 #: The status of these services for an account that has exceeded its bandwidth.

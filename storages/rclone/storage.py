@@ -27,6 +27,7 @@ from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.client import describe
 from saveany.ranges import range_header
+from saveany.texts import Text
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
 from storages.errors import folder_needed, name_taken, not_a_folder
@@ -104,15 +105,19 @@ class RcloneStorage(RemoteStorage):
         """The error for a reply of rclone. Its status is nearly always 500, so the text is searched."""
         if "object not found" in text or "directory not found" in text:
             return FileNotFoundError(text)
-        kind, advice = StorageUnavailable if status >= 500 else StorageError, ""
+        kind = StorageUnavailable if status >= 500 else StorageError
+        advice: Text | None = None
         for words, kind_of_words, advice_for_words in _MEANINGS:
             if any(each in text.lower() for each in words):
                 kind, advice = kind_of_words, advice_for_words
                 break
+        reply = trust.with_advice(self._quotable(text))
+        if advice is None:
+            return kind("storage {storage!r}: rclone replied: {reply}", storage=self.name, reply=reply)
         return kind(
-            "storage {storage!r}: rclone replied: {reply}{advice}",
+            "storage {storage!r}: rclone replied: {reply}; {advice}",
             storage=self.name,
-            reply=trust.with_advice(self._quotable(text)),
+            reply=reply,
             advice=advice,
         )
 
@@ -277,16 +282,16 @@ _TIMEOUT: Final = httpx.Timeout(_SILENCE, read=_SLOW_REPLY)
 #: rclone replies only when it has the whole file.
 _UNTIL_RECEIVED: Final = httpx.Timeout(_SILENCE, read=None)
 _PLAIN: Final = {"noMimeType": True}
-_CHECK_REMOTE: Final = "; check the remote and base_path (`rclone lsd` shows what it can see)"
+_CHECK_REMOTE: Final = Text("check the remote and base_path (`rclone lsd` shows what it can see)")
 #: Words in messages of rclone and its services, the errors they mean, and advice. The first match counts.
-_MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = (
-    (("rate limit", "ratelimit", "quota metric", "too many requests"), StorageUnavailable, ""),
-    (("no space", "quota", "insufficient storage"), NoSpace, ""),
-    (("name too long",), StorageError, "; the remote needs a shorter name"),
+_MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], Text | None], ...]] = (
+    (("rate limit", "ratelimit", "quota metric", "too many requests"), StorageUnavailable, None),
+    (("no space", "quota", "insufficient storage"), NoSpace, None),
+    (("name too long",), StorageError, Text("the remote needs a shorter name")),
     (
         ("connection refused", "connection reset", "timeout", "timed out", "no such host", "unexpected eof"),
         StorageUnavailable,
-        "",
+        None,
     ),
     (
         (
@@ -303,12 +308,12 @@ _MEANINGS: Final[tuple[tuple[tuple[str, ...], type[StorageError], str], ...]] = 
             "signaturedoesnotmatch",
         ),
         StorageError,
-        "; correct the login of the remote with `rclone config`, or its permissions there",
+        Text("correct the login of the remote with `rclone config`, or its permissions there"),
     ),
     (
         ("is a file not a directory",),  # also reported if S3 denies access
         StorageUnavailable,
-        "; or the remote cannot be reached, or refuses the login",
+        Text("or the remote cannot be reached, or refuses the login"),
     ),
     (
         (

@@ -24,6 +24,7 @@ from saveany.errors import Fenced, NameTaken, StorageError, StorageUnavailable
 from saveany.net import trust
 from saveany.net.client import describe, is_offline
 from saveany.net.dial import CONNECT_SECONDS
+from saveany.texts import Text
 from storages.base import (
     MAX_ENTRIES,
     Entry,
@@ -126,23 +127,20 @@ class S3Bucket:
     def _unreachable(self, error: Exception) -> StorageUnavailable:
         reason = describe(error)
         if is_offline(error):
-            return StorageUnavailable("storage {storage!r}: {reply}", storage=self.name, reply=reason)
+            return StorageUnavailable("storage {storage!r}: {reason}", storage=self.name, reason=reason)
         service = endpoint_url(self.options) or "Amazon"
-        text = f"the service at {service} cannot be reached, or it closed the connection "
         if not isinstance(error, SSLError):
-            return StorageUnavailable(
-                "storage {storage!r}: {problem}({error})",
-                storage=self.name,
-                problem=text,
-                error=type(error).__name__,
+            reason = Text(type(error).__name__)
+        elif "certificate" not in str(reason):
+            reason = Text(
+                "{reason}; if it does not use https, write http:// before endpoint", {"reason": reason}
             )
-        hint = "" if "certificate" in reason else "; if it does not use https, write http:// before endpoint"
         return StorageUnavailable(
-            "storage {storage!r}: {problem}({reply}{hint})",
+            "storage {storage!r}: the service at {service} cannot be reached, or it closed the connection "
+            "({reason})",
             storage=self.name,
-            problem=text,
-            reply=reason,
-            hint=hint,
+            service=service,
+            reason=reason,
         )
 
     def _refusal(self, error: ClientError) -> Exception:
@@ -151,10 +149,10 @@ class S3Bucket:
             return Fenced(
                 "storage {storage!r}: the upload is gone; another worker has taken it over", storage=self.name
             )
-        kind, text = MEANINGS.get(code or str(status), (None, ""))
-        if kind is None:
+        kind, text = MEANINGS.get(code or str(status), (None, None))
+        if kind is None or text is None:
             kind = StorageUnavailable if status >= 500 or status == 429 else StorageError
-            text = f"the service replied {code} (HTTP {status})"
+            text = Text("the service replied {code} (HTTP {status})", {"code": code, "status": status})
         return kind(
             "storage {storage!r}, bucket {bucket!r}: {problem}",
             storage=self.name,

@@ -12,36 +12,51 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
+from saveany.texts import Text
 
 #: Errors of aiohttp and of botocore's parsers, which botocore does not wrap.
 BROKEN = (ClientHttpError, HttpProcessingError, ResponseParserError)
-_KEYS = "check access_key_id and secret_access_key"
-_ELSEWHERE = "the service redirects to another address, which SaveAny does not follow; correct endpoint"
-MEANINGS: Final[dict[str, tuple[type[StorageError], str]]] = {
-    "NoSuchBucket": (StorageError, "the bucket does not exist; create it, or correct bucket_name"),
-    "InvalidBucketName": (StorageError, "the service does not allow this name; correct bucket_name"),
-    "AccessDenied": (StorageError, f"access denied; {_KEYS}, and their permissions"),
-    "403": (StorageError, f"access denied; {_KEYS}, and their permissions"),
-    "InvalidAccessKeyId": (StorageError, "the service does not know this access_key_id"),
-    "SignatureDoesNotMatch": (StorageError, f"the signature is wrong; {_KEYS}, and region"),
-    "AuthorizationHeaderMalformed": (StorageError, "the region is wrong; correct region"),
-    "PermanentRedirect": (StorageError, "the bucket is in another region; correct region or endpoint"),
-    "301": (StorageError, "the bucket is in another region; correct region or endpoint"),
+_ELSEWHERE = Text("the service redirects to another address, which SaveAny does not follow; correct endpoint")
+MEANINGS: Final[dict[str, tuple[type[StorageError], Text]]] = {
+    "NoSuchBucket": (StorageError, Text("the bucket does not exist; create it, or correct bucket_name")),
+    "InvalidBucketName": (StorageError, Text("the service does not allow this name; correct bucket_name")),
+    "AccessDenied": (
+        StorageError,
+        Text("access denied; check access_key_id and secret_access_key, and their permissions"),
+    ),
+    "403": (
+        StorageError,
+        Text("access denied; check access_key_id and secret_access_key, and their permissions"),
+    ),
+    "InvalidAccessKeyId": (StorageError, Text("the service does not know this access_key_id")),
+    "SignatureDoesNotMatch": (
+        StorageError,
+        Text("the signature is wrong; check access_key_id and secret_access_key, and region"),
+    ),
+    "AuthorizationHeaderMalformed": (StorageError, Text("the region is wrong; correct region")),
+    "PermanentRedirect": (StorageError, Text("the bucket is in another region; correct region or endpoint")),
+    "301": (StorageError, Text("the bucket is in another region; correct region or endpoint")),
     "302": (StorageError, _ELSEWHERE),
     "303": (StorageError, _ELSEWHERE),
     "307": (StorageError, _ELSEWHERE),
     "308": (StorageError, _ELSEWHERE),
     "TemporaryRedirect": (StorageError, _ELSEWHERE),
-    "400": (StorageError, f"the service refuses the request; {_KEYS}, session_token and region"),
-    "PreconditionFailed": (StorageUnavailable, "the file has changed in the meantime"),
-    "RequestTimeout": (StorageUnavailable, "the service waited too long for the bytes"),
-    "ExpiredToken": (StorageError, "session_token has expired"),
-    "QuotaExceeded": (NoSpace, "the quota is used up; free some space"),
-    "XMinioStorageFull": (NoSpace, "the disk is full; free some space"),
-    "InsufficientCapacity": (NoSpace, "the disk is full; free some space"),
-    "RequestTimeTooSkewed": (StorageError, "the clock of this machine is wrong"),
-    "KeyTooLongError": (StorageError, "the path is longer than the 1,024 bytes that S3 allows"),
-    "SlowDown": (StorageUnavailable, "the service received too many requests"),
+    "400": (
+        StorageError,
+        Text(
+            "the service refuses the request; check access_key_id and secret_access_key, "
+            "session_token and region"
+        ),
+    ),
+    "PreconditionFailed": (StorageUnavailable, Text("the file has changed in the meantime")),
+    "RequestTimeout": (StorageUnavailable, Text("the service waited too long for the bytes")),
+    "ExpiredToken": (StorageError, Text("session_token has expired")),
+    "QuotaExceeded": (NoSpace, Text("the quota is used up; free some space")),
+    "XMinioStorageFull": (NoSpace, Text("the disk is full; free some space")),
+    "InsufficientCapacity": (NoSpace, Text("the disk is full; free some space")),
+    "RequestTimeTooSkewed": (StorageError, Text("the clock of this machine is wrong")),
+    "KeyTooLongError": (StorageError, Text("the path is longer than the 1,024 bytes that S3 allows")),
+    "SlowDown": (StorageUnavailable, Text("the service received too many requests")),
 }
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import asyncssh
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
+from saveany.texts import Text
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, Usage, endless_listing
 from storages.chunks import Chunks
 from storages.errors import name_taken, not_a_folder
@@ -300,7 +301,7 @@ _CIPHERS: Final = (
 )
 
 
-_FULL: Final = "the disk of the server is full; free some space"
+_FULL: Final = Text("the disk of the server is full; free some space")
 
 
 #: Errors that show that the connection, or the SFTP program on the server, is dead.
@@ -314,27 +315,29 @@ _LIBRARY: Final = (
 )
 
 
-_MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], str], ...]] = (
+_MEANINGS: Final[tuple[tuple[type[Exception], type[StorageError], Text], ...]] = (
     (asyncssh.SFTPNoSpaceOnFilesystem, NoSpace, _FULL),
-    (asyncssh.SFTPQuotaExceeded, NoSpace, "the quota is used up; free some space"),
-    (asyncssh.SFTPPermissionDenied, StorageError, "the server denies this to the configured user"),
-    (asyncssh.SFTPConnectionLost, StorageUnavailable, "the connection broke"),
-    (asyncssh.SFTPNoConnection, StorageUnavailable, "the connection broke"),
+    (asyncssh.SFTPQuotaExceeded, NoSpace, Text("the quota is used up; free some space")),
+    (asyncssh.SFTPPermissionDenied, StorageError, Text("the server denies this to the configured user")),
+    (asyncssh.SFTPConnectionLost, StorageUnavailable, Text("the connection broke")),
+    (asyncssh.SFTPNoConnection, StorageUnavailable, Text("the connection broke")),
     (
         asyncssh.PermissionDenied,
         StorageError,
-        "the server refuses the login; check username, password and private_key",
+        Text("the server refuses the login; check username, password and private_key"),
     ),
     (
         asyncssh.HostKeyNotVerifiable,
         StorageError,
-        "the host key of the server is not host_key, or not the one of the first connection; if it was "
-        "changed on purpose, correct host_key, or remove the old key from scratch/known_hosts in data_dir",
+        Text(
+            "the host key of the server is not host_key, or not the one of the first connection; if it was "
+            "changed on purpose, correct host_key, or remove the old key from scratch/known_hosts in data_dir"
+        ),
     ),
     (
         asyncssh.ChannelOpenError,
         StorageUnavailable,
-        "the server offers this user no SFTP, or has too many connections",
+        Text("the server offers this user no SFTP, or has too many connections"),
     ),
 )
 

@@ -26,6 +26,7 @@ import httpx
 
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from saveany.ranges import range_header
+from saveany.texts import Text
 from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
 from storages.errors import folder_needed, name_taken
@@ -286,9 +287,11 @@ class WebdavStorage(RemoteStorage):
                 storage=self.name,
                 address=str(target),
             )
-        kind, text = _MEANINGS.get(status, (None, f"the server replied {status} {response.reason_phrase}"))
-        if kind is None:
+        kind, text = _MEANINGS.get(status, (None, None))
+        if kind is None or text is None:
             kind = StorageUnavailable if status >= 500 else StorageError
+            reply = f"{status} {response.reason_phrase}"
+            text = Text("the server replied {reply}", {"reply": reply})
         return kind("storage {storage!r}: {problem}", storage=self.name, problem=text)
 
     def _name_taken(self, path: str) -> NameTaken:
@@ -297,19 +300,22 @@ class WebdavStorage(RemoteStorage):
 
 #: Maximum bytes of a listing: more than a million files.
 _MAX_LISTING: Final = 1 << 30
-_MEANINGS: Final[dict[int, tuple[type[StorageError], str]]] = {
-    401: (StorageError, "the server refuses the login; correct username, password or auth"),
-    403: (StorageError, "the server does not allow this; check the permissions of the user"),
-    404: (StorageError, "there is no such file or folder"),
-    405: (StorageError, "the server does not support WebDAV at this address; correct url"),
-    409: (StorageError, "the parent folder does not exist; if it is the one in url, make it, or correct url"),
+_MEANINGS: Final[dict[int, tuple[type[StorageError], Text]]] = {
+    401: (StorageError, Text("the server refuses the login; correct username, password or auth")),
+    403: (StorageError, Text("the server does not allow this; check the permissions of the user")),
+    404: (StorageError, Text("there is no such file or folder")),
+    405: (StorageError, Text("the server does not support WebDAV at this address; correct url")),
+    409: (
+        StorageError,
+        Text("the parent folder does not exist; if it is the one in url, make it, or correct url"),
+    ),
     413: (
         StorageError,
-        "the server refuses files of this size; raise its limit (client_max_body_size in nginx)",
+        Text("the server refuses files of this size; raise its limit (client_max_body_size in nginx)"),
     ),
-    423: (StorageError, "the file is locked; another program has it open"),
-    429: (StorageUnavailable, "the server received too many requests"),
-    507: (NoSpace, "the disk or the quota is full; free some space"),
+    423: (StorageError, Text("the file is locked; another program has it open")),
+    429: (StorageUnavailable, Text("the server received too many requests")),
+    507: (NoSpace, Text("the disk or the quota is full; free some space")),
 }
 
 

@@ -12,6 +12,7 @@ from saveany.errors import NoSpace, Offline, Permanent, Retryable, SaveAnyError
 from saveany.excerpt import excerpt
 from saveany.net import trust
 from saveany.net.proxy import GuardedProxy
+from saveany.texts import Text
 from workers.sources.process import without_proxy
 
 #: Keys of a status for the progress of a download, and those for its files.
@@ -26,14 +27,14 @@ _MAX_DESCRIPTION_BYTES = 16 << 20
 NO_RANGES = 8
 _DISK_FULL = 9
 _PERMANENT = {
-    3: "aria2: the file does not exist on the server",
-    4: "aria2: the file does not exist on the server",
-    22: "aria2: the server refuses the download",
-    24: "aria2: the server requires a login",
-    26: "aria2: the torrent cannot be read",
-    27: "aria2: the metalink cannot be read",
-    28: "aria2: an option is invalid",
-    32: "aria2: the checksum is wrong",
+    3: Text("aria2: the file does not exist on the server"),
+    4: Text("aria2: the file does not exist on the server"),
+    22: Text("aria2: the server refuses the download"),
+    24: Text("aria2: the server requires a login"),
+    26: Text("aria2: the torrent cannot be read"),
+    27: Text("aria2: the metalink cannot be read"),
+    28: Text("aria2: an option is invalid"),
+    32: Text("aria2: the checksum is wrong"),
 }
 #: Exit statuses that are caused by the data of a server, and not by the network.
 _CAUSED_BY_CONTENT = (3, 4, 26, 27, 28, 32)
@@ -55,20 +56,21 @@ def failure_of(status: dict[str, Any], link: str, proxy: GuardedProxy) -> SaveAn
         return None
     code, message = int(status.get("errorCode") or 1), str(status.get("errorMessage") or "")
     host = urlsplit(link).hostname or ""
-    refused = [refusal for refusal in proxy.refusals if host and host in refusal] or proxy.refusals
+    refused = [refusal for refusal in proxy.refusals if host and host in str(refusal)] or proxy.refusals
     if refused and ("403" in message or message.startswith("Proxy connection failed")):
         return Permanent(refused[-1])
-    message = trust.with_advice(excerpt(without_proxy(message, proxy.url), 200))
+    message = excerpt(without_proxy(message, proxy.url), 200)
+    details = trust.with_advice(message)
     if code == _DISK_FULL:
         return NoSpace("aria2 has no space left on its disk; free some")
     if proxy.problem and code not in _CAUSED_BY_CONTENT:
         return Offline("aria2: {reason}", reason=proxy.problem)
     if code in _PERMANENT and not _TEMPORARY.search(message):
         if message:
-            return Permanent(_PERMANENT[code] + " ({details})", details=message)
+            return Permanent("{reason} ({details})", reason=_PERMANENT[code], details=details)
         return Permanent(_PERMANENT[code])
     if message:
-        return Retryable("aria2: {reason}", reason=message)
+        return Retryable("aria2: {reason}", reason=details)
     return Retryable("aria2: error {code}", code=code)
 
 

@@ -26,6 +26,7 @@ from saveany.net import trust
 from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy, Take
 from saveany.programs import die_with_parent, end_group
+from saveany.texts import Text
 
 #: Seconds without output, network traffic or written files after which a program is killed.
 SILENCE = 180.0
@@ -55,10 +56,10 @@ OnLine = Callable[[str], None]
 
 
 class ProxyReport(NamedTuple):
-    """The refusals of our proxy to a program, and the problem of the operator's proxy ("" if it works)."""
+    """The refusals of our proxy to a program, and the problem of the operator's proxy (None if it works)."""
 
-    refusals: list[str]
-    problem: str
+    refusals: list[Text]
+    problem: Text | None
 
     def check(self, name: str) -> None:
         """Raise the error of the program `name`, if it failed because of the proxy."""

@@ -125,7 +125,7 @@ async def test_tls_through_a_proxy_uses_the_host_name(tmp_path: Path) -> None:
             with pytest.raises(httpx.ConnectError) as caught:
                 await client.get(f"https://hook.example:{server.port}/")
     assert names == ["hook.example"]
-    assert describe(caught.value).startswith("the certificate is not valid: self")
+    assert str(describe(caught.value)).startswith("the certificate is not valid: self")
 
 
 async def test_the_guard_applies_with_a_proxy() -> None:
@@ -158,7 +158,7 @@ async def test_an_unreachable_proxy_is_named_in_the_error() -> None:
     async with guarded_client(guard, timeout=5, proxy="http://me:secret@127.0.0.1:1") as client:
         with pytest.raises(httpx.ConnectError) as caught:
             await client.get("http://x.example/")
-    assert describe(caught.value) == "the proxy cannot be reached"
+    assert str(describe(caught.value)) == "the proxy cannot be reached"
 
 
 @pytest.mark.parametrize(

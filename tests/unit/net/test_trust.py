@@ -35,8 +35,8 @@ async def test_a_configured_certificate_is_trusted(tmp_path: Path) -> None:
     async with serving() as server, fault_proxy(server.port, pem) as tls:
         with pytest.raises(httpx.ConnectError) as caught:
             await get(tls.port)
-        assert describe(caught.value).startswith("the certificate is not valid: self")
-        assert describe(caught.value).endswith("[net] ca_file")
+        assert str(describe(caught.value)).startswith("the certificate is not valid: self")
+        assert str(describe(caught.value)).endswith("[net] ca_file")
         trust.add(Path(pem))
         assert await get(tls.port) == "ok"
         trust.add(None)

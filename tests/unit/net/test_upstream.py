@@ -54,7 +54,7 @@ async def test_a_bad_proxy_raises_proxy_failed(name: str) -> None:
         async with guarded_client(guard, timeout=10, proxy=bad.url()) as client:
             with pytest.raises(httpx.ConnectError) as failed:
                 await client.get("http://x.example/")
-        assert describe(failed.value) == str(caught.value)
+        assert str(describe(failed.value)) == str(caught.value)
 
 
 @pytest.mark.parametrize(
