@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
+from saveany.texts import Field, Text
+
 #: Option of yt-dlp -> whether it takes a value.
 YTDLP: Mapping[str, bool] = {
     "--audio-format": True,
@@ -73,6 +75,14 @@ ARIA2 = frozenset(
 )
 
 
+class NotAllowed(ValueError):
+    """An option is not allowed, or its value is missing or invalid; `text` says what is wrong."""
+
+    def __init__(self, template: str, **fields: Field) -> None:
+        self.text = Text(template, fields)
+        super().__init__(str(self.text))
+
+
 def ytdlp_flags(flags: Sequence[str]) -> list[str]:
     """The flags, each as one word (`--format=best`). Raises `ValueError` for a flag that is not allowed or
     lacks its value."""
@@ -84,15 +94,15 @@ def _flags(words: Iterator[str]) -> Iterator[str]:
         name, equals, value = word.partition("=")
         name = _SHORT.get(name, name)
         if name not in YTDLP:
-            raise ValueError(_unknown(word, list(YTDLP)))
+            raise _unknown(word, list(YTDLP))
         if not YTDLP[name]:
             if equals:
-                raise ValueError(f"{name} takes no value")
+                raise NotAllowed("{name} takes no value", name=name)
             yield name
             continue
         given = value if equals else next(words, None)
         if given is None or "\0" in given:
-            raise ValueError(f"{name} needs a value")
+            raise NotAllowed("{name} needs a value", name=name)
         yield f"{name}={given}"
 
 
@@ -100,13 +110,15 @@ def aria2_options(options: Mapping[str, str]) -> dict[str, str]:
     """The options, unchanged. Raises `ValueError` for one that is not allowed."""
     for name, value in options.items():
         if name not in ARIA2:
-            raise ValueError(_unknown(name, sorted(ARIA2)))
+            raise _unknown(name, sorted(ARIA2))
         if any(character in value for character in "\r\n\0"):
-            raise ValueError(f"the value of {name} must be a single line")
+            raise NotAllowed("the value of {name} must be a single line", name=name)
     return dict(options)
 
 
-def _unknown(word: str, known: Sequence[str]) -> str:
+def _unknown(word: str, known: Sequence[str]) -> NotAllowed:
     near = get_close_matches(word.partition("=")[0], known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
-    return f"{word[:100]!r} cannot be set here; {hint}"
+    hint = Text("allowed: {names}", {"names": ", ".join(known)})
+    if near:
+        hint = Text("did you mean {name}?", {"name": near[0]})
+    return NotAllowed("{option!r} cannot be set here; {hint}", option=word[:100], hint=hint)

@@ -18,7 +18,7 @@ from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.store import Store
-from saveany.texts import Text
+from saveany.texts import Text, gettext_noop
 from storages import registry
 from storages.base import Services, Storage
 
@@ -33,11 +33,11 @@ _REACH_SECONDS = 2.0
 #: Milliseconds that a worker has to mark the first disk of a storage before another may try.
 _MARKING_MS = 10_000
 
-_NO_MARKER = (
+_NO_MARKER = gettext_noop(
     "storage {storage!r} is not on this machine: its folder has no marker; is the disk mounted? If the "
     "folder is right, write {marker} into its .saveany-storage"
 )
-_OTHER_MARKER = (
+_OTHER_MARKER = gettext_noop(
     "storage {storage!r} is not on this machine: its folder has the marker of another storage; is the disk "
     "mounted? If the folder is right, write {marker} into its .saveany-storage"
 )

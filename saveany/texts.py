@@ -23,6 +23,11 @@ class Text(msgspec.Struct, frozen=True):
         return self.template.format(**self.fields) if self.fields else self.template
 
 
+def gettext_noop(text: str) -> str:
+    """Return `text` unchanged. It marks a template that is translated where it is shown."""
+    return text
+
+
 #: A text in a record; "" means none. Older versions stored the finished text.
 StoredText = str | Text
 

@@ -330,7 +330,7 @@ class RemoteUpload(SequentialUpload):
         await asyncio.wait([handing, putting], return_when=asyncio.FIRST_COMPLETED)
         if putting.done():
             putting.result()
-            raise self._error("the storage did not take all of {path!r}")
+            raise self._upload_error("the storage did not take all of {path!r}")
 
     async def copy(self, origin: Storage, path: str, report: Callable[[int], None]) -> None:
         """As in the contract, to the part."""
@@ -366,7 +366,7 @@ class RemoteUpload(SequentialUpload):
         if entry is None:
             raise self._taken_over()
         if entry.size != size:
-            raise self._error(
+            raise self._upload_error(
                 "{path!r} must have {size} bytes, but {arrived} arrived", size=size, arrived=entry.size
             )
 

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Sequence
 
 from saveany.errors import StorageError
+from saveany.texts import Field, Text
 from storages.base import Range, Receipt, Storage, Upload
 from storages.chunks import Chunk
 from storages.parts import split
@@ -33,7 +34,7 @@ class SequentialUpload(Upload):
         """As in the contract, in order."""
         self._check_open()
         if self._sealed or offset != self._written:
-            raise self._error("{path!r} must be written in order")
+            raise self._upload_error("{path!r} must be written in order")
         self._written += memoryview(data).nbytes
         await self._send(data)
 
@@ -45,7 +46,7 @@ class SequentialUpload(Upload):
         """As in the contract."""
         self._check_open()
         if self._written != size:
-            raise self._error(
+            raise self._upload_error(
                 "{path!r} must have {size} bytes, but {written} were written",
                 size=size,
                 written=self._written,
@@ -101,15 +102,15 @@ class SequentialUpload(Upload):
 
     def _check_open(self) -> None:
         if self._over:
-            raise self._error("the upload of {path!r} is over")
+            raise self._upload_error("the upload of {path!r} is over")
 
     def _check_final(self, path: str) -> None:
         if not self._storage.capabilities.late_name and path != self._path:
-            raise self._error("{final!r} is not {path!r}, with which the upload began", final=path)
+            raise self._upload_error("{final!r} is not {path!r}, with which the upload began", final=path)
         if split(path)[:-1] != split(self._path)[:-1]:
-            raise self._error("{final!r} is not in the folder of {path!r}", final=path)
+            raise self._upload_error("{final!r} is not in the folder of {path!r}", final=path)
 
-    def _error(self, text: str, **fields: str | int) -> StorageError:
-        """An error about this upload: `text` may also use `path`."""
-        template = f"storage {{storage!r}}: {text}"
-        return StorageError(template, storage=self._storage.name, path=self._path, **fields)
+    def _upload_error(self, template: str, **fields: Field) -> StorageError:
+        """An error about this upload: `template` may also use `path`."""
+        reason = Text(template, {"path": self._path, **fields})
+        return StorageError("storage {storage!r}: {reason}", storage=self._storage.name, reason=reason)

@@ -240,4 +240,4 @@ _OWN_TYPES = frozenset({"query", "one_link", "time"})
 def _text(found: dict[str, Any]) -> str:
     if found["type"] in _OWN_TYPES:
         return str(found["msg"])
-    return _JSON_TEXTS.get(found["type"]) or describe(found)
+    return _JSON_TEXTS.get(found["type"]) or str(describe(found))

@@ -25,11 +25,6 @@ from saveany.texts import Field, Text
 LANGUAGES: Final = {"en": "English", "zh-Hans": "简体中文"}
 
 
-def gettext_noop(text: str) -> str:
-    """Return `text` unchanged. It marks a text that is translated where it is shown."""
-    return text
-
-
 class CommandError(SaveAnyError):
     """The command cannot be carried out."""
 

@@ -71,7 +71,7 @@ def _invalid(error: Any) -> str:
     if choices := _choices(error.param):
         return f"must be {', '.join(choices[:-1])} or {choices[-1]}"
     errors = getattr(error.__cause__, "errors", None)
-    return validation.describe(errors()[0]) if errors else "is not valid"
+    return str(validation.describe(errors()[0])) if errors else "is not valid"
 
 
 def _choices(param: Any) -> list[str]:

@@ -5,9 +5,12 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, known: Iterable[str], fold: Callable[[str], str] = str.lower) -> str:
-    """`did you mean x?` for the most similar of `known`, "" if none is similar.
+    """`did you mean x?` for the `closest` of `known`, "" if there is none."""
+    near = closest(word, known, fold)
+    return f"did you mean {near}?" if near else ""
 
-    `fold` converts `word` to the case of `known`.
-    """
+
+def closest(word: str, known: Iterable[str], fold: Callable[[str], str] = str.lower) -> str:
+    """The most similar of `known`, "" if none is similar. `fold` converts `word` to the case of `known`."""
     near = get_close_matches(fold(word), list(known), n=1)
-    return f"did you mean {near[0]}?" if near else ""
+    return near[0] if near else ""

@@ -164,7 +164,7 @@ def _validate(data: dict[str, Any], folder: Path, origin: _Origin, problems: Seq
 
 
 def _describe(error: ErrorDetails, data: dict[str, Any]) -> str:
-    loc, text = error["loc"], validation.describe(error)
+    loc, text = error["loc"], str(validation.describe(error))
     if error["type"] == "extra_forbidden":
         hint = keys.hint(str(loc[-1]), keys.names_at(loc[:-1], data), inside=loc[:-1])
         text = "there is no such key" + (f"; {hint}" if hint else "")

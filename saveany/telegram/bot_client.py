@@ -237,7 +237,7 @@ class BotClient:
                 yield client
         except NeedsLogin as error:
             client.on_update(types.UpdatesTooLong())
-            raise Retryable(error.message, after=_RETRY_SECONDS) from error
+            raise Retryable(error.text, after=_RETRY_SECONDS) from error
 
     async def _send_to(self, client: Client, chat: int, request: Any) -> Any:
         """Send a request to a chat; returns the reply."""

@@ -18,7 +18,7 @@ from telethon.errors import common, rpcbaseerrors
 from saveany import advice
 from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, SaveAnyError, TaskError
 from saveany.net.dial import ProxyFailed
-from saveany.texts import Text
+from saveany.texts import Text, gettext_noop
 
 
 class Unreachable(OSError):
@@ -189,7 +189,7 @@ _GONE = (tg.UserDeactivatedError, tg.UserDeactivatedBanError)
 
 _DEFAULT_FLOOD_SECONDS = 60.0
 
-_OF_ACCOUNT = "Telegram account {account}: {reason}"
+_OF_ACCOUNT = gettext_noop("Telegram account {account}: {reason}")
 
 
 def kind_of(cls: type[BaseException]) -> ErrorKind | None:
@@ -247,7 +247,7 @@ def joined(texts: Sequence[Text], separator: str = "; ") -> Text:
     """Several texts as one, with the separator between them."""
     first, *others = texts
     for each in others:
-        first = Text("{first}" + separator + "{second}", {"first": first, "second": each})
+        first = Text(separator.join(("{first}", "{second}")), {"first": first, "second": each})
     return first
 
 
@@ -286,9 +286,9 @@ def translated(account: str = "", *, is_bot: bool = False) -> Iterator[None]:
 
 
 def _login_reason(error: BaseException, account: str, *, is_bot: bool) -> Text:
-    template = "{reason}. Log in again: {command}"
+    template = gettext_noop("{reason}. Log in again: {command}")
     if isinstance(error, _GONE) and not is_bot:
-        template = "{reason}. Log in another account: {command}"
+        template = gettext_noop("{reason}. Log in another account: {command}")
     reason = describe(common.AuthKeyNotFound() if unknown_key(error) else error)
     return Text(template, {"reason": reason, "command": login_command(account, is_bot)})
 

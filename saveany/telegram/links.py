@@ -27,29 +27,31 @@ BOT_CHAT_PREFIX = "tg://openmessage?"
 MAX_USER_ID = 2**40 - 1
 
 _BOT_API_OFFSET = 10**12  # the Bot API writes channel 1234567890 as -1001234567890: -(10**12 + id)
-_ADVICE = "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
+_ADVICE = Text(
+    "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
+)
 
 #: First path segments of links that lead to something other than a chat; none of them is a username.
 _NOT_A_CHAT = {
-    "addemoji": "a set of emoji",
-    "addlist": "a chat folder",
-    "addstickers": "a sticker set",
-    "addstyle": "a style",
-    "addtheme": "a theme",
-    "auction": "an auction",
-    "auth": "a login link",
-    "boost": "a boost link",
-    "call": "a call",
-    "confirmphone": "a login link",
-    "contact": "a contact",
-    "giftcode": "a gift code",
-    "invoice": "an invoice",
-    "login": "a login link",
-    "msg_url": "a share link",
-    "proxy": "a proxy",
-    "setlanguage": "a language",
-    "share": "a share link",
-    "socks": "a proxy",
+    "addemoji": Text("a set of emoji"),
+    "addlist": Text("a chat folder"),
+    "addstickers": Text("a sticker set"),
+    "addstyle": Text("a style"),
+    "addtheme": Text("a theme"),
+    "auction": Text("an auction"),
+    "auth": Text("a login link"),
+    "boost": Text("a boost link"),
+    "call": Text("a call"),
+    "confirmphone": Text("a login link"),
+    "contact": Text("a contact"),
+    "giftcode": Text("a gift code"),
+    "invoice": Text("an invoice"),
+    "login": Text("a login link"),
+    "msg_url": Text("a share link"),
+    "proxy": Text("a proxy"),
+    "setlanguage": Text("a language"),
+    "share": Text("a share link"),
+    "socks": Text("a proxy"),
 }
 _INVITES = frozenset({"join", "joinchat"})
 
@@ -206,7 +208,7 @@ def _bot_chat_link(options: Mapping[str, str]) -> MessageLink:
     chat = _number(options.get(f"{bot_chat}_id", ""))
     if not 0 < chat <= MAX_USER_ID:
         raise _refused("This link names no chat.")
-    message = _message(options.get("message_id", ""), "message")
+    message = _message(options.get("message_id", ""), Text("message"))
     return MessageLink(chat, message, single="single" in options, bot_chat=bot_chat)
 
 
@@ -222,11 +224,11 @@ def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -
         return _range(chat, several, numbers[:-1], options)
     return MessageLink(
         chat=chat,
-        message=_message(numbers[-1], "message"),
+        message=_message(numbers[-1], Text("message")),
         topic=_topic(numbers[:-1]),
-        comment=_message(options["comment"], "comment") if "comment" in options else None,
+        comment=_message(options["comment"], Text("comment")) if "comment" in options else None,
         single="single" in options,
-        thread=_message(options["thread"], "thread") if "thread" in options else None,
+        thread=_message(options["thread"], Text("thread")) if "thread" in options else None,
         timestamp=_seconds(options.get("t", "")),
     )
 
@@ -237,7 +239,7 @@ def _range(
     """A range of messages; its ends may be given in either order."""
     if "comment" in options:
         raise _refused("A range cannot consist of comments. Link each comment separately.")
-    first, last = sorted(_message(word, "message") for word in match.groups())
+    first, last = sorted(_message(word, Text("message")) for word in match.groups())
     if last - first >= MAX_RANGE:
         raise _refused("This range has more than {maximum} messages; split it.", maximum=f"{MAX_RANGE:,}")
     return MessageLink(
@@ -246,12 +248,12 @@ def _range(
         last=last if last > first else None,
         topic=_topic(before),
         single=first == last,
-        thread=_message(options["thread"], "thread") if "thread" in options else None,
+        thread=_message(options["thread"], Text("thread")) if "thread" in options else None,
     )
 
 
 def _topic(words: Sequence[str]) -> int | None:
-    return _message(words[0], "topic") if words else None
+    return _message(words[0], Text("topic")) if words else None
 
 
 def _username(word: str) -> str:
@@ -265,7 +267,7 @@ def _check_word(word: str) -> None:
     if word.startswith("+") or word.lower() in _INVITES:
         raise _refused("This is an invite link. Let your Telegram account join the chat first.")
     if noun := _NOT_A_CHAT.get(word.lower()):
-        raise _refused("This is {noun}, not a message.", noun=Text(noun))
+        raise _refused("This is {noun}, not a message.", noun=noun)
 
 
 def _channel(words: Sequence[str]) -> int:
@@ -277,12 +279,12 @@ def _channel(words: Sequence[str]) -> int:
     return number
 
 
-def _message(word: str, noun: str) -> int:
+def _message(word: str, noun: Text) -> int:
     number = _number(word)
     if not 0 < number <= MAX_MESSAGE_ID:
         raise _refused(
             "The {noun} id in this link is not a number from 1 to {maximum}.",
-            noun=Text(noun),
+            noun=noun,
             maximum=MAX_MESSAGE_ID,
         )
     return number
@@ -318,4 +320,4 @@ def _ascii(text: str | None) -> str:
 
 
 def _refused(reason: str, **fields: Field) -> InvalidInput:
-    return InvalidInput("{reason} {advice}", field="links", reason=Text(reason, fields), advice=Text(_ADVICE))
+    return InvalidInput("{reason} {advice}", field="links", reason=Text(reason, fields), advice=_ADVICE)

@@ -136,18 +136,18 @@ class MessageReader:
                 price=cost,
             )
         if story := story_without_content(message):
-            self._require_user(message, "The message quotes a story")
+            self._require_user(message, Text("The message quotes a story"))
             story.story = await self._client.retry_with_new_hash(lambda: self._story(message, story))
         if product_picture(message):
-            self._require_user(message, "The message is an invoice with a picture of the product")
+            self._require_user(message, Text("The message is an invoice with a picture of the product"))
 
-    def _require_user(self, message: Any, subject: str) -> None:
+    def _require_user(self, message: Any, subject: Text) -> None:
         """Raise `FilesWithheld` if the account is a bot, which may not fetch this."""
         if not self._client.is_bot:
             return
         text = Text(
             "{subject}, which no bot can read. Log in a user: /login in the bot, or {command}",
-            {"subject": Text(subject), "command": advice.command("login --phone")},
+            {"subject": subject, "command": advice.command("login --phone")},
         )
         if not isinstance(message.peer_id, types.PeerChannel):  # users cannot see messages to the bot
             text = Text("{advice}. Then send the link of the original message", {"advice": text})

@@ -8,11 +8,11 @@ from saveany.advice import command
 from saveany.errors import NeedsLogin, Offline, Permanent, Retryable, TaskError
 from saveany.telegram.errors import joined, without_account
 from saveany.telegram.messages import FilesWithheld, MessageNotFound
-from saveany.texts import Text
+from saveany.texts import Text, gettext_noop
 
 #: Advice for a chat that no account can read, and for one that no user account can read.
-MEMBER_ADVICE = "Add the bot to the chat, or log in a user who is a member: {command}"
-USER_ADVICE = "Log in a user who is a member of the chat: /login in the bot, or {command}"
+MEMBER_ADVICE = gettext_noop("Add the bot to the chat, or log in a user who is a member: {command}")
+USER_ADVICE = gettext_noop("Log in a user who is a member of the chat: /login in the bot, or {command}")
 
 LOGIN = "login --phone"
 
@@ -31,9 +31,9 @@ def combined_error(refusals: Mapping[str, TaskError], advice: str = MEMBER_ADVIC
         return retryable[0]
     reasons = joined([_sentence(name, error) for name, error in refusals.items()], " ")
     if retryable:
-        cls = Offline if all(isinstance(each, Offline) for each in retryable) else Retryable
+        kind = Offline if all(isinstance(each, Offline) for each in retryable) else Retryable
         after = min(each.after for each in retryable)
-        return cls("No Telegram account can read this now. {reasons}", after=after, reasons=reasons)
+        return kind("No Telegram account can read this now. {reasons}", after=after, reasons=reasons)
     if all(isinstance(each, NeedsLogin) for each in refusals.values()):
         return NeedsLogin("No Telegram account is ready. {reasons}", reasons=reasons)
     return Permanent(
@@ -62,7 +62,8 @@ def no_account() -> Text:
 
 def _sentence(account: str, error: TaskError) -> Text:
     reason = without_account(error.text)
-    template = "{account}: {reason}" if str(reason).endswith(".") else "{account}: {reason}."
+    has_full_stop = str(reason).endswith(".")
+    template = gettext_noop("{account}: {reason}") if has_full_stop else gettext_noop("{account}: {reason}.")
     return Text(template, {"account": account, "reason": reason})
 
 

@@ -27,7 +27,7 @@ from saveany.telegram.errors import (
 from saveany.telegram.file import OnWait
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.upload_retries import UploadRetries
-from saveany.texts import Text
+from saveany.texts import Text, gettext_noop
 from storages.message_sender import PART, Document, DocumentPart, Target
 
 #: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
@@ -247,12 +247,7 @@ class Uploader:
         async with self._accounts.using(name) as client:
             reason = await client.retry_with_new_hash(lambda: self._cannot_post(name, client, target))
             if reason:
-                raise Permanent(
-                    "{account} {reason} {chat}; add it, with the right to post",
-                    account=name,
-                    reason=Text(reason),
-                    chat=target.chat,
-                )
+                raise Permanent(reason, account=name, chat=target.chat)
 
     async def _cannot_post(self, name: str, client: Client, target: Target) -> str:
         peer = await self._accounts.peer(name, target.chat)
@@ -272,12 +267,13 @@ def _channel(peer: types.InputPeerChannel) -> types.InputChannel:
 
 
 def _missing_right(chat: types.Channel | types.ChannelForbidden | None) -> str:
-    """The reason why the account may not post in a channel or group; "" if none is known."""
+    """The reason why the account may not post in a channel or group, as a template with the fields `account`
+    and `chat`; "" if none is known."""
     if not isinstance(chat, types.Channel) or chat.left:
-        return "is not a member of the chat"
+        return gettext_noop("{account} is not a member of the chat {chat}; add it, with the right to post")
     rights = chat.admin_rights
     if chat.broadcast and not (chat.creator or (rights and rights.post_messages)):
-        return "may not post in the channel"
+        return gettext_noop("{account} may not post in the channel {chat}; add it, with the right to post")
     return ""
 
 

@@ -126,7 +126,7 @@ class Disk:
                 self._base.mkdir(parents=True, exist_ok=True)
             return FolderHandle(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY))
         except (FileExistsError, NotADirectoryError):
-            raise self._unavailable(f"base_path {self._base} is not a folder") from None
+            raise self._unavailable("base_path {folder} is not a folder", folder=str(self._base)) from None
         except FileNotFoundError:
             if self._identity is None:
                 raise

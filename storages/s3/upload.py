@@ -83,7 +83,7 @@ class S3Upload(SequentialUpload):
         """As in the contract, as a multipart upload, whose metadata contains the task."""
         bucket = getattr(origin, "bucket", None)
         if not isinstance(bucket, S3Bucket):
-            raise self._error("the service cannot copy from storage {origin!r}", origin=origin.name)
+            raise self._upload_error("the service cannot copy from storage {origin!r}", origin=origin.name)
         head = await bucket.head(bucket.key(path))
         if head is None:
             raise StorageError(

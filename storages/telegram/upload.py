@@ -39,7 +39,9 @@ class TelegramUpload(SequentialUpload):
     async def _send(self, data: Chunk) -> None:
         rest = memoryview(data).cast("B")
         if self._written > self._size:
-            raise self._error("{path!r} is longer than the {size} bytes that were announced", size=self._size)
+            raise self._upload_error(
+                "{path!r} is longer than the {size} bytes that were announced", size=self._size
+            )
         self._probe.add(self._written - len(rest), rest)
         while rest:
             rest = rest[await self._sending.take(rest) :]
@@ -53,7 +55,7 @@ class TelegramUpload(SequentialUpload):
 
     async def _finish(self, size: int) -> None:
         if size != self._size:
-            raise self._error(
+            raise self._upload_error(
                 "{path!r} has {size} bytes, but {planned} were announced", size=size, planned=self._size
             )
         await self._sending.wait_for_all()
@@ -62,7 +64,7 @@ class TelegramUpload(SequentialUpload):
     async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
         """Send the messages, at most ten at a time. Nothing is replaced: messages have no names."""
         if not await self._storage.send_paced(path, self._volumes):
-            raise self._error("Telegram has lost parts of {path!r}; the next attempt sends them again")
+            raise self._upload_error("Telegram has lost parts of {path!r}; the next attempt sends them again")
         return self._storage.receipt(path, size)
 
     async def _stop(self) -> None:

@@ -16,6 +16,7 @@ from saveany.errors import InvalidInput, Offline, Permanent, Retryable
 from saveany.net.client import describe, guarded_client, is_offline
 from saveany.net.guard import AddressGuard
 from saveany.net.http import retry_after_s
+from saveany.texts import gettext_noop
 from workers.sources.http_body import check_encoding
 
 _MAX_REDIRECTS = 10
@@ -37,11 +38,11 @@ _RESERVED_HEADERS = (
     "upgrade",
 )
 _REFUSED = {
-    401: "the server requires a login (HTTP {status}); give it as `headers` or `cookies`",
-    403: "the server refuses access to the file (HTTP {status})",
-    404: "the file does not exist on the server (HTTP {status})",
-    410: "the file was removed from the server (HTTP {status})",
-    451: "the file is blocked for legal reasons (HTTP {status})",
+    401: gettext_noop("the server requires a login (HTTP {status}); give it as `headers` or `cookies`"),
+    403: gettext_noop("the server refuses access to the file (HTTP {status})"),
+    404: gettext_noop("the file does not exist on the server (HTTP {status})"),
+    410: gettext_noop("the file was removed from the server (HTTP {status})"),
+    451: gettext_noop("the file is blocked for legal reasons (HTTP {status})"),
 }
 
 
@@ -112,7 +113,8 @@ class DownloadClient:
             check_encoding(response)
             return
         if status not in (408, 425, 429) and status < 500:
-            raise Permanent(_REFUSED.get(status, "the server refuses (HTTP {status})"), status=status)
+            refusal = _REFUSED.get(status, gettext_noop("the server refuses (HTTP {status})"))
+            raise Permanent(refusal, status=status)
         self._waits[url] += 1
         after = 0.0
         if self._waits[url] % _MAX_WAITS:

@@ -76,7 +76,7 @@ async def run(
     guard: AddressGuard,
     proxy: str,
     on_line: OnLine,
-    meanings: Mapping[int, str] | None = None,
+    meanings: Mapping[int, Text] | None = None,
     take: Take | None = None,
 ) -> ProxyReport:
     """Run a program in `folder` until it ends; `on_line` gets each line of its output. `take` limits the

@@ -212,7 +212,7 @@ class YtDlpSource(Source):
             guard=self._tools.guard,
             proxy=self._tools.config.proxy,
             on_line=on_line,
-            meanings={_REJECTED: "SaveAny does not allow the protocol of this video, such as RTMP"},
+            meanings={_REJECTED: Text("SaveAny does not allow the protocol of this video, such as RTMP")},
             take=take,
         )
 

@@ -13,9 +13,10 @@ from saveany.bot.context import Context
 from saveany.bot.drafts import MAX_SHOWN, MessageContents, TaskDraft
 from saveany.bot.registry import Command
 from saveany.bot.render import location
-from saveany.bot.texts import CommandError, gettext_noop
+from saveany.bot.texts import CommandError
 from saveany.errors import InvalidInput
 from saveany.planning.source_choice import source_of
+from saveany.texts import gettext_noop
 from saveany.validation import explain
 
 

@@ -8,11 +8,12 @@ from functools import partial
 from saveany import __version__
 from saveany.bot.context import Context
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, escape, gettext_noop
+from saveany.bot.texts import CommandError, escape
 from saveany.planning.available import source_problem
 from saveany.planning.source_choice import is_enabled
 from saveany.sources import sources
 from saveany.store import WorkerInfo
+from saveany.texts import gettext_noop
 
 #: What each source saves. A source of another package is described by its title.
 _DESCRIPTIONS = {

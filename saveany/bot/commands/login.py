@@ -13,7 +13,7 @@ from datetime import datetime
 
 from saveany.bot.context import BotServices, Context, rows
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, escape, gettext_noop, translator
+from saveany.bot.texts import CommandError, escape, translator
 from saveany.errors import SaveAnyError
 from saveany.logs import get_logger
 from saveany.telegram import login as logins
@@ -21,6 +21,7 @@ from saveany.telegram import qr
 from saveany.telegram.codes import CodeSent, DeliveryMethod, NoCode
 from saveany.telegram.login import Question
 from saveany.telegram.update_types import Button, ChatMessage, Keyboard
+from saveany.texts import gettext_noop
 
 #: Seconds without a reply after which a login is canceled.
 REPLY_SECONDS = 300.0

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from saveany.bot.context import Context
 from saveany.bot.registry import Command
 from saveany.bot.render import location
-from saveany.bot.texts import CommandError, escape, gettext_noop
+from saveany.bot.texts import CommandError, escape
 from saveany.models import Rule
 from saveany.planning import rules, templates
 from saveany.planning.paths import folder
 from saveany.preferences import Preferences
+from saveany.texts import gettext_noop
 
 # /rule
 

@@ -8,11 +8,12 @@ from saveany.bot import cards, drafts
 from saveany.bot.context import Context
 from saveany.bot.drafts import MessageContents, TaskDraft
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, gettext_noop
+from saveany.bot.texts import CommandError
 from saveany.planning.filter_syntax import parse_filter
 from saveany.planning.names import safe_name
 from saveany.telegram import links
 from saveany.telegram.update_types import ChatMessage
+from saveany.texts import gettext_noop
 
 _RANGE = re.compile(r"(?P<chat>\S+)\s+(?P<first>\d+)-(?P<last>\d+)(?:\s+(?P<filter>.+))?", re.DOTALL)
 _CHANNEL = re.compile(r"-100(\d+)")

@@ -7,10 +7,11 @@ from msgspec.structs import replace
 from saveany.bot.context import Context, choice_id, find_choice, folder_button, rows, storage_button
 from saveany.bot.registry import Command
 from saveany.bot.render import location
-from saveany.bot.texts import LANGUAGES, CommandError, escape, gettext_noop
+from saveany.bot.texts import LANGUAGES, CommandError, escape
 from saveany.planning.paths import folder
 from saveany.preferences import Preferences, Shortcut
 from saveany.telegram.update_types import Button, Keyboard
+from saveany.texts import gettext_noop
 
 _POLICIES = ("rename", "ask", "overwrite", "skip")
 #: Maximum number of folder buttons below a message.

@@ -12,13 +12,13 @@ from saveany.bot.commands import login
 from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
 from saveany.bot.render import clip, reason, size
-from saveany.bot.texts import CommandError, escape, gettext_noop
+from saveany.bot.texts import CommandError, escape
 from saveany.config.schema import PRIVATE_CHATS
 from saveany.errors import SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task
 from saveany.store.history import HistoryFilter
 from saveany.telegram.update_types import Button, CallbackQuery, Keyboard
-from saveany.texts import Text, loaded
+from saveany.texts import Text, gettext_noop, loaded
 
 #: Maximum number of tasks in one message.
 PAGE = 10

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, Translator, escape, gettext_noop
+from saveany.bot.texts import CommandError, Translator, escape
 from saveany.errors import Retryable
 from saveany.models import Rule
 from saveany.planning import rules
@@ -21,7 +21,7 @@ from saveany.store.watched_chats import Notify, WatchedChat
 from saveany.telegram import links
 from saveany.telegram.history import ChatState
 from saveany.telegram.update_types import Button, Keyboard
-from saveany.texts import Text, loaded
+from saveany.texts import Text, gettext_noop, loaded
 
 #: Maximum number of chats that one user can watch.
 MAX_WATCHES = 100

@@ -30,10 +30,21 @@ ERROR_PACKAGES = (
     "workers",
     "storages",
 )
-#: Constructors of errors and texts, whose first argument is a template.
+#: Constructors of errors and texts, whose first argument is a template; and functions of this project that
+#: make errors, with the position of the template among their arguments if it is not the first.
 ERROR_KEYWORDS = {
-    name: None for name, value in vars(errors).items() if isinstance(value, type) and name[0].isupper()
+    name: None
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and name[0].isupper() and name != "ConfigError"
+} | {
+    **dict.fromkeys(
+        ("gettext_noop", "ProxyFailed", "ProxyRefused", "_refused", "_unavailable", "_upload_error")
+    ),
+    **dict.fromkeys(("kind", "ours")),  # classes of errors in variables
+    "_error": (2,),
 }
+#: The suite for storages of other packages has no texts for users.
+METHODS = [("testing/**.py", "ignore"), ("**.py", "python")]
 
 
 def texts() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -52,7 +63,7 @@ def error_templates() -> set[str]:
 def extract(
     folder: Path, keywords: Mapping[str, tuple[int, ...] | None]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for file, line, message, *_ in extract_from_dir(str(folder), [("**.py", "python")], keywords=keywords):
+    for file, line, message, *_ in extract_from_dir(str(folder), METHODS, keywords=keywords):
         yield f"{file}:{line}", message if isinstance(message, tuple) else (message,)
 
 
