@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_from_dir
+from babel.messages.extract import extract_from_dir, extract_from_file
 from babel.messages.pofile import read_po
 
 import saveany.bot
@@ -30,19 +30,21 @@ ERROR_PACKAGES = (
     "workers",
     "storages",
 )
-#: Constructors of errors and texts, whose first argument is a template; and functions of this project that
-#: make errors, with the position of the template among their arguments if it is not the first.
+#: Modules outside of these packages with texts that the bot shows.
+MODULES = ("allowed", "filters", "sources", "storage_set", "validation", "watching")
+#: Constructors of errors and texts, and functions that make errors: the first argument is a template. Errors
+#: of the configuration are for operators, who see them in the log.
 ERROR_KEYWORDS = {
     name: None
     for name, value in vars(errors).items()
     if isinstance(value, type) and name[0].isupper() and name != "ConfigError"
 } | {
-    **dict.fromkeys(
-        ("gettext_noop", "ProxyFailed", "ProxyRefused", "_refused", "_unavailable", "_upload_error")
-    ),
-    **dict.fromkeys(("kind", "ours")),  # classes of errors in variables
-    "_error": (2,),
+    **dict.fromkeys(("gettext_noop", "ProxyFailed", "ProxyRefused", "NotAllowed")),
+    **dict.fromkeys(("_refused", "_unavailable", "_upload_error")),
+    **dict.fromkeys(("kind", "ours")),  # variables with a class of errors
 }
+#: Methods whose first argument is a class of errors, and whose second is a template.
+METHOD_KEYWORDS = {"_error": (2,)}
 #: The suite for storages of other packages has no texts for users.
 METHODS = [("testing/**.py", "ignore"), ("**.py", "python")]
 
@@ -55,9 +57,15 @@ def texts() -> Iterator[tuple[str, tuple[str, ...]]]:
 def error_templates() -> set[str]:
     """The templates of the errors that the bot may show."""
     found = itertools.chain.from_iterable(
-        extract(ROOT / package, ERROR_KEYWORDS) for package in ERROR_PACKAGES
+        extract(ROOT / package, keywords)
+        for package in ERROR_PACKAGES
+        for keywords in (ERROR_KEYWORDS, METHOD_KEYWORDS)
     )
-    return {forms[0] for _, forms in found}
+    modules = itertools.chain.from_iterable(
+        extract_from_file("python", ROOT / "saveany" / f"{name}.py", keywords=ERROR_KEYWORDS)
+        for name in MODULES
+    )
+    return {forms[0] for _, forms in found} | {str(message) for _, message, *_ in modules}
 
 
 def extract(
@@ -102,6 +110,12 @@ def test_every_translation_is_used(tag: str) -> None:
     used = {forms[0] for _, forms in texts()} | error_templates()
     ids = (each.id for each in catalog(tag) if each.id)
     assert [each for each in ids if (each[0] if isinstance(each, tuple) else each) not in used] == []
+
+
+@pytest.mark.parametrize("tag", OTHERS)
+def test_every_error_and_reason_that_the_bot_may_show_is_translated(tag: str) -> None:
+    known = catalog(tag)
+    assert [each for each in sorted(error_templates()) if not known.get(each)] == []
 
 
 @pytest.mark.parametrize("tag", OTHERS)
