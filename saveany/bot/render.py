@@ -84,9 +84,9 @@ def reason(t: Translator, text: Text, max_length: int) -> str:
     It does not contain the internal name of the storage for private chats.
     """
     chat = t("our chat")
+    shown = t.text(_renamed(text, chat)).replace(t.text(_named_storage(chat)), chat)
     # `_renamed` changes only fields, and the name may be part of a text without fields.
-    shown = t.text(_renamed(text, chat)).replace(f"storage {PRIVATE_CHATS!r}", chat)
-    return excerpt(shown, max_length)
+    return excerpt(shown.replace(str(_named_storage(PRIVATE_CHATS)), chat), max_length)
 
 
 def location(storage: str, path: str) -> str:
@@ -104,6 +104,11 @@ def bar(percent: float) -> str:
     """A progress bar of ten characters."""
     full = min(_BAR_CELLS, int(percent * _BAR_CELLS // 100))
     return "▰" * full + "▱" * (_BAR_CELLS - full)
+
+
+def _named_storage(name: str) -> Text:
+    """A storage as most templates name it."""
+    return Text("storage {storage!r}", {"storage": name})
 
 
 def _renamed(text: Text, chat: str) -> Text:

@@ -178,7 +178,9 @@ class AlistApi:
             if words in message:
                 return kind(message)
         if code == httpx.codes.UNAUTHORIZED:
-            option = "token" if self._options.token.get_secret_value() else "username or password"
+            option = Text("username or password")
+            if self._options.token.get_secret_value():
+                option = Text("token")
             return self._error(
                 StorageError,
                 "the server refuses the login ({reply}); correct {option}",

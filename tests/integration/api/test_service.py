@@ -15,6 +15,7 @@ from saveany.api.app import create_app
 from saveany.api.health import CachedCheck
 from saveany.config import Config
 from saveany.store import Store, WorkerInfo, connect
+from saveany.texts import Text
 from tests.integration.api.conftest import AUTH, check_error, create
 
 READY = {"local1": "", "local2": "", "local3": ""}
@@ -55,6 +56,15 @@ async def test_storages_are_listed(client: httpx.AsyncClient, store: Store) -> N
     assert "error" not in first
     assert (second["ready"], second["error"]) == (False, "no permission")
     assert (third["ready"], third["error"]) == (False, "no running worker has this storage")
+
+
+async def test_translatable_problems_are_shown_in_english(client: httpx.AsyncClient, store: Store) -> None:
+    problem = Text("storage {storage!r}: {reason}", {"storage": "local1", "reason": Text("it hangs")})
+    await send_heartbeat(store, storages={"local1": problem}, sources={"tgfiles": problem})
+    first = (await client.get("/api/v1/storages")).json()["storages"][0]
+    assert (first["ready"], first["error"]) == (False, "storage 'local1': it hangs")
+    details = {each["type"]: each for each in (await client.get("/api/v1/task-types")).json()["details"]}
+    assert details["tgfiles"]["error"] == "storage 'local1': it hangs"
 
 
 async def test_storages_without_a_worker_are_listed(client: httpx.AsyncClient) -> None:

@@ -227,3 +227,17 @@ async def test_notifications_use_the_language_of_the_user(
         await complete_oldest_task(store)
     await notifier.round()
     assert "已保存 2 个文件" in recorder.said[0][1]
+
+
+async def test_a_problem_is_reported_in_the_language_of_the_user(
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watched(store, language="zh-Hans")
+    now = time.time_ns() // 1_000_000
+    problem = Text(
+        "{reason}. Log in again: {command}", {"reason": Text("the login has expired"), "command": "x"}
+    )
+    await store.watched_chats.set_problem("w1", problem, now)
+    monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: now + 700_000)
+    await notifier.round()
+    assert "登录已过期。请重新登录：x" in recorder.said[0][1]  # noqa: RUF001

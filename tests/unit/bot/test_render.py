@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from telethon.extensions import html as telegram_html
 
-from saveany.bot.render import RenderedMessage, bar, clip, duration, size, task_view
+from saveany.bot.render import RenderedMessage, bar, clip, duration, reason, size, task_view
 from saveany.bot.texts import translator
 from saveany.models import Item, ItemStatus, Progress, Stage, Status, Task, TaskSpec
 from saveany.telegram.update_types import Button
+from saveany.texts import Text
 
 T = translator("en")
 ID = "0123456789abcdefghij"
@@ -171,9 +172,9 @@ def test_several_saved_files_are_counted() -> None:
 
 def test_a_failed_task_shows_its_reason_and_a_retry_button() -> None:
     view = task_view(T, a_task(Status.FAILED, error="no <access>" + "x" * 500), [])
-    reason = html.unescape(view.text.split("\n")[-1])
-    assert reason.startswith("no <access>xxx")
-    assert len(reason) == 240
+    shown = html.unescape(view.text.split("\n")[-1])
+    assert shown.startswith("no <access>xxx")
+    assert len(shown) == 240
     assert view.keyboard == ((Button("Retry", f"retry:{ID}"),),)
 
 
@@ -193,6 +194,12 @@ def test_files_sent_to_the_user_name_no_storage() -> None:
         assert "1/film0" not in text
         assert "this chat" in text
     assert "our chat: 'a.mkv' is empty" in task_view(T, sent, []).text
+
+
+def test_a_reason_with_fields_does_not_name_the_storage_of_private_chats() -> None:
+    text = Text("storage {storage!r}: {reason}", {"storage": "talks", "reason": Text("it does not reply")})
+    assert reason(T, text, 100) == "our chat: it does not reply"
+    assert reason(translator("zh-Hans"), text, 100) == "我们的对话：它没有响应"  # noqa: RUF001
 
 
 def test_a_long_reason_ends_with_a_sentence() -> None:

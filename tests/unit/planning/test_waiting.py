@@ -10,6 +10,7 @@ from saveany.config import Config
 from saveany.models import Progress, Status, Task, TaskSpec
 from saveany.planning.waiting import WaitingReasons
 from saveany.store import WorkerInfo
+from saveany.texts import StoredText, Text
 
 STALLED = Progress(stalled="no bytes have come")
 
@@ -19,7 +20,7 @@ def task(status: Status, **more: Any) -> Task:
     return Task(spec=spec, status=status, title="", created_at=1, updated_at=1, worker="w", **more)
 
 
-def outlook(**storages: str) -> WaitingReasons:
+def outlook(**storages: StoredText) -> WaitingReasons:
     worker = WorkerInfo(
         id="w",
         host="h",
@@ -49,6 +50,15 @@ def test_a_running_task_without_progress_names_the_reason(
     running: Task, storages: dict[str, str], told: str
 ) -> None:
     assert outlook(**storages).waiting(running) == told
+
+
+def test_the_problem_of_a_storage_is_translatable() -> None:
+    problem = Text(
+        "storage {storage!r}: its folder does not respond; does the disk hang?", {"storage": "box"}
+    )
+    assert outlook(box=problem).waiting_text(task(Status.RUNNING)) == problem
+    assert outlook(box=problem).waiting_text(task(Status.QUEUED)) == problem
+    assert outlook(box="it hangs").waiting_text(task(Status.QUEUED)) == Text("it hangs")
 
 
 def test_an_unresponsive_worker_is_reported() -> None:
