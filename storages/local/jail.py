@@ -26,8 +26,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from saveany.errors import NoSpace, StorageError, StorageUnavailable, UnsafePath
+from saveany.errors import StorageError, StorageUnavailable, UnsafePath
 from saveany.texts import Field, Text
+from storages.local.errors import LINK, MEANINGS
 from storages.parts import RESERVED, split
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class Disk:
             raise self._refusal(path, error) from error
 
     def _refusal(self, path: str, error: OSError) -> StorageError:
-        kind, text = _MEANINGS.get(error.errno or 0, (StorageError, Text(os.strerror(error.errno or 0))))
+        kind, text = MEANINGS.get(error.errno or 0, (StorageError, Text(os.strerror(error.errno or 0))))
         return kind(
             "storage {storage!r}: {path!r}: {problem}",
             storage=self.name,
@@ -139,7 +140,7 @@ class Disk:
             info = folder.stat(name)
             if info and stat.S_ISLNK(info.st_mode):
                 raise UnsafePath(
-                    "storage {storage!r}: {path!r}: {problem}", storage=self.name, path=path, problem=_LINK
+                    "storage {storage!r}: {path!r}: {problem}", storage=self.name, path=path, problem=LINK
                 ) from None
             raise StorageError(
                 "storage {storage!r}: {path!r} is a file; a folder is needed there",
@@ -435,29 +436,3 @@ def _call(function: str, *args: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     if call(*args) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-_LINK: Final = Text("is a symbolic link; none is followed inside a storage")
-#: For each error number, the class of the error, and what is wrong and what to do.
-_MEANINGS: Final[dict[int, tuple[type[StorageError], Text]]] = {
-    errno.ENOSPC: (NoSpace, Text("the disk is full; free some space")),
-    errno.EDQUOT: (NoSpace, Text("the disk quota is used up; free some space")),
-    errno.EFBIG: (StorageError, Text("too large for this file system (FAT32 ends at 4 GiB)")),
-    errno.EACCES: (
-        StorageUnavailable,
-        Text(
-            "no permission; give the folder to the user SaveAny runs as (chown, or PUID and PGID in Docker)"
-        ),
-    ),
-    errno.EROFS: (StorageUnavailable, Text("the disk is mounted read-only")),
-    errno.EIO: (StorageUnavailable, Text("the disk reports an input/output error; see the system log")),
-    errno.ESTALE: (StorageUnavailable, Text("the network disk has lost this file or folder; mount it again")),
-    errno.ENOENT: (StorageError, Text("does not exist")),
-    errno.ENOTDIR: (StorageError, Text("a file stands where a folder is needed")),
-    errno.EISDIR: (StorageError, Text("a folder stands where a file is needed")),
-    errno.ENAMETOOLONG: (UnsafePath, Text("the name is too long for this disk")),
-    errno.ELOOP: (UnsafePath, _LINK),
-}
-_MEANINGS[errno.EPERM] = _MEANINGS[errno.EACCES]
-for _gone in (errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT):
-    _MEANINGS[_gone] = (StorageUnavailable, Text("the disk cannot be reached; is it mounted?"))
