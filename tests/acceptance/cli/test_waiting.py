@@ -245,8 +245,8 @@ async def test_an_unresponsive_api_is_reported_once(installation: Installation) 
     assert installation.running.api
     await installation.running.kill(installation.running.api)
     assert following.stderr
-    for command in watching, following:  # both have noticed before the API returns
-        line = (await asyncio.wait_for(command.stderr.readline(), 60)).decode()
+    for errors in watching.stderr, following.stderr:  # both have noticed before the API returns
+        line = (await asyncio.wait_for(errors.readline(), 60)).decode()
         assert "; trying again" in line
     await installation.running.start_api()
     await installation.running.ready()
