@@ -113,7 +113,7 @@ async def test_a_channel_where_the_account_may_only_read_is_found_by_the_probe(
 
 def test_a_channel_that_removed_the_account_is_reported() -> None:
     thrown_out = tl.ChannelForbidden(id=1, access_hash=1, title="x", broadcast=True)
-    assert _missing_right(thrown_out) == "is not a member of the chat"
+    assert "is not a member of the chat" in _missing_right(thrown_out)
 
 
 async def test_without_an_account_the_storage_is_unavailable() -> None:
