@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from saveany.errors import NameTaken, StorageError
+from saveany.texts import Text
+
+
+def located(storage: str, path: str) -> Text:
+    """The storage and the path that an error is about, as its beginning; an empty path is left out."""
+    if path:
+        return Text("storage {storage!r}: {path!r}", {"storage": storage, "path": path})
+    return Text("storage {storage!r}", {"storage": storage})
 
 
 def name_taken(storage: str, path: str) -> NameTaken:

@@ -103,7 +103,7 @@ class TaskRunner:
         if task.unreadable:
             return Text(
                 "the record of this task cannot be read: {reason}; submit the link again",
-                {"reason": task.unreadable},
+                {"reason": Text(task.unreadable)},
             )
         if spec.type not in self._sources:
             return Text("there is no task type '{type}' in this version of SaveAny", {"type": spec.type})

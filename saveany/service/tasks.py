@@ -195,7 +195,9 @@ class TaskService:
         task = await self.get(principal, task_id)
         if task.unreadable:
             raise WrongState(
-                "the record of task {task} cannot be read: {reason}", task=task_id, reason=task.unreadable
+                "the record of task {task} cannot be read: {reason}",
+                task=task_id,
+                reason=Text(task.unreadable),
             )
         _check_result(task_id, await self._store.tasks.prioritize(task, priority))
 

@@ -21,7 +21,7 @@ from saveany.store.db import Arg, Db
 from saveany.store.records import Unreadable, decoder, text
 from saveany.store.results import ClaimResult
 from saveany.store.tasks import delivery_args, read_items
-from saveany.texts import Text
+from saveany.texts import Text, gettext_noop
 
 #: Milliseconds after which a claim that was not renewed is lost, and between two renewals.
 LEASE_MS = 15_000
@@ -171,7 +171,9 @@ class Claims:
         task = codec.decode_task(task_id, record)
         items = read_items(self._db, task_id, kept)
         if not task.unreadable and [item.index for item in items] != list(range(task.items_total)):
-            why = "some of its file records cannot be read" if items else "its file records are lost"
+            why = gettext_noop("its file records are lost")
+            if items:
+                why = gettext_noop("some of its file records cannot be read")
             task = msgspec.structs.replace(task, unreadable=why)
         if task.unreadable:
             self._db.records.report("task", task_id, Unreadable(task.unreadable))

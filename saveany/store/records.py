@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from saveany.logs import get_logger
+from saveany.texts import gettext_noop
 
 VERSION = 1
 #: Seconds before the same record is logged and counted again, and the number of records remembered for that.
@@ -58,7 +59,7 @@ def reason(error: Exception) -> str:
     """What is wrong with a record, without any of its content."""
     if isinstance(error, Unreadable):
         return str(error)
-    return "it is damaged"
+    return gettext_noop("it is damaged")
 
 
 def text(raw: bytes) -> str:

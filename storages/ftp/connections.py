@@ -12,6 +12,7 @@ import aioftp
 
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.net import trust
+from storages.errors import located
 from storages.ftp.client import CONNECT, PIECE, SILENCE, FtpClient
 from storages.ftp.options import FtpOptions
 from storages.ftp.replies import error_for
@@ -123,7 +124,7 @@ class FtpConnections:
     @contextmanager
     def translated_errors(self, path: str) -> Iterator[None]:
         """Translate errors of the library to those of the contract; `FileNotFoundError` stays."""
-        where = f"storage {self._options.name!r}: {path!r}" if path else f"storage {self._options.name!r}"
+        where = located(self._options.name, path)
         try:
             yield
         except FileNotFoundError:

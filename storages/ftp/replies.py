@@ -9,6 +9,7 @@ from typing import Any, Final
 import aioftp
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
+from saveany.texts import Text
 from storages.base import Entry
 from storages.ftp.client import FtpClient
 
@@ -16,7 +17,7 @@ from storages.ftp.client import FtpClient
 _BUSY: Final = re.compile("too many|maximum", re.IGNORECASE)
 
 
-def error_for(where: str, error: aioftp.StatusCodeError) -> StorageError:
+def error_for(where: Text, error: aioftp.StatusCodeError) -> StorageError:
     """The error of the contract for a reply that is not a success."""
     code = error.received_codes[-1]
     text = (error.info[-1] if isinstance(error.info, list) else error.info).strip(" -")[:200]

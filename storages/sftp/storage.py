@@ -20,7 +20,7 @@ from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from saveany.texts import Text
 from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, Usage, endless_listing
 from storages.chunks import Chunks
-from storages.errors import name_taken, not_a_folder
+from storages.errors import located, name_taken, not_a_folder
 from storages.reachability import check_port
 from storages.remote import RemoteStorage
 from storages.sftp.options import SftpOptions
@@ -117,7 +117,7 @@ class SftpStorage(RemoteStorage):
     @contextmanager
     def _translated_errors(self, path: str) -> Iterator[None]:
         """Translate errors of the library to those of the contract, or to `FileNotFoundError`."""
-        where = f"storage {self.name!r}: {path!r}" if path else f"storage {self.name!r}"
+        where = located(self.name, path)
         try:
             yield
         except (asyncssh.SFTPNoSuchFile, FileNotFoundError):
