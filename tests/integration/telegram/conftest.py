@@ -19,12 +19,14 @@ from saveany.sandbox.world import Chat
 from saveany.store import Db
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.bot_client import BotClient
 from saveany.telegram.media import Media
 from saveany.telegram.pool import PoolLimits
 from saveany.telegram.uploads import Uploader
 from storages.base import Services
 from storages.telegram.options import TelegramStorageOptions
 from storages.telegram.storage import TelegramStorage
+from tests.sandbox.clients import Person, person
 
 #: As in use, but a test never waits long.
 LIMITS = PoolLimits(part_seconds=15.0, idle_seconds=0.1, max_flood_seconds=3.0, max_tries=5)
@@ -94,6 +96,22 @@ async def start(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator
     yield make
     for accounts in running:
         await accounts.close()
+
+
+@pytest.fixture
+async def bot_client(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[BotClient]:
+    """A bot that is connected to the sandbox."""
+    bot_client = BotClient(table(sandbox, bot=True), tmp_path, store_of(redis))
+    await bot_client.open()
+    yield bot_client
+    await bot_client.close()
+
+
+@pytest.fixture
+async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
+    """A person who writes to the bot with an unmodified client."""
+    async with person(sandbox) as one:
+        yield one
 
 
 class Sink:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
@@ -21,27 +20,13 @@ from saveany.telegram.bot_client import BotClient, ChatGone
 from saveany.telegram.links import parse
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, TelegramUser
 from tests.fixtures.waiting import until
-from tests.integration.telegram.conftest import Start, fetch, store_of, table
+from tests.integration.telegram.conftest import Start, fetch, table
 from tests.integration.telegram.update_collector import UpdateCollector
 from tests.sandbox.clients import Person as Person
 from tests.sandbox.clients import named, person
 
 BOT, ANNA, ME = "sandbox_bot", samples.PERSON.id, samples.BOT.id
 CHOICE = ((Button("Left", "pick:l"), Button("Right", "pick:r")), (Button("Help", url="https://example.com"),))
-
-
-@pytest.fixture
-async def bot_client(sandbox: Sandbox, tmp_path: Path, redis: Redis) -> AsyncIterator[BotClient]:
-    bot_client = BotClient(table(sandbox, bot=True), tmp_path, store_of(redis))
-    await bot_client.open()
-    yield bot_client
-    await bot_client.close()
-
-
-@pytest.fixture
-async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
-    async with person(sandbox) as one:
-        yield one
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from saveany.telegram.update_types import ChatMessage as Letter
 from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import store_of, table
 from tests.integration.telegram.update_collector import UpdateCollector
-from tests.sandbox.clients import Person, person
+from tests.sandbox.clients import Person
 
 BOT, ANNA, ME = "sandbox_bot", samples.PERSON.id, samples.BOT.id
 GROUP, FEW = 1600000010, 4001
@@ -31,20 +30,6 @@ GROUP, FEW = 1600000010, 4001
 @pytest.fixture
 def config(sandbox: Sandbox) -> Any:
     return table(sandbox, bot=True)
-
-
-@pytest.fixture
-async def bot_client(config: Any, tmp_path: Path, redis: Redis) -> AsyncIterator[BotClient]:
-    bot_client = BotClient(config, tmp_path, store_of(redis))
-    await bot_client.open()
-    yield bot_client
-    await bot_client.close()
-
-
-@pytest.fixture
-async def anna(sandbox: Sandbox) -> AsyncIterator[Person]:
-    async with person(sandbox) as one:
-        yield one
 
 
 @pytest.fixture
