@@ -153,6 +153,8 @@ class AccountSet:
         account = self._accounts.get(name)
         if account is None:  # it was logged out
             return error
+        if account.problem:  # another request has found this out already
+            return account.problem
         _log.warning("account_login_lost", account=name, reason=error.message)
         problem = Retryable(error.text, after=_MAINTENANCE_SECONDS) if account.is_bot else error
         await self._disable(account, problem)

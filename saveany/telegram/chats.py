@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from telethon import utils
 from telethon.tl import functions, types
 
 from saveany.errors import Permanent
+from saveany.single_flight import SingleFlight
 from saveany.telegram.client import Client, refused_peer
 from saveany.telegram.errors import AccountRefused, describe
 from saveany.texts import Text
@@ -56,6 +58,9 @@ class ChatFinder:
         self._client = client
         self._dialogs_lock = asyncio.Lock()
         self._dialogs_read = -_DIALOGS_SECONDS
+        self._lookups = SingleFlight()
+        self._forgetting = asyncio.Lock()
+        self._forgotten: Counter[str] = Counter()  # how often each username was dropped from the cache
 
     async def call(self, request: Any) -> Any:
         """The reply to one request. Raises `ChatNotVisible` if this account cannot see the chat concerned."""
@@ -67,12 +72,22 @@ class ChatFinder:
     async def retry_without_cache(self, work: Callable[[], Awaitable[T]], name: str = "") -> T:
         """The result of `work`. Access hashes, and the chat that the username `name` leads to, are cached and
         may be outdated: if `work` fails because of that, the entry is dropped and `work` runs once more."""
+        forgotten = self._forgotten[name]
         try:
             return await work()
         except ChatNotVisible as error:
-            if not refused_peer(error) and not (name and await self._client.session.forget_name(name)):
+            if not refused_peer(error) and not (name and await self._forget_name(name, forgotten)):
                 raise
+            self._lookups.reset()
         return await work()
+
+    async def _forget_name(self, name: str, forgotten: int) -> bool:
+        """Drop a username from the cache. Returns whether it was dropped, by this caller or by another one
+        since it had been dropped `forgotten` times."""
+        async with self._forgetting:
+            if self._forgotten[name] == forgotten and await self._client.session.forget_name(name):
+                self._forgotten[name] += 1
+            return self._forgotten[name] != forgotten
 
     async def confirmed(self, text: str, username: str = "") -> types.InputChannel:
         """A channel or group by its current @name, or by its id as -100…, for which `username` is another way
@@ -90,6 +105,9 @@ class ChatFinder:
     async def find(self, chat: str | int, username: str = "") -> types.InputChannel:
         """A chat by username, plain channel id or marked id; for an id, `username` is another way to find
         it."""
+        return await self._lookups.run((chat, username), lambda: self._find(chat, username))
+
+    async def _find(self, chat: str | int, username: str) -> types.InputChannel:
         if isinstance(chat, str):
             return await self._by_username(chat)
         number = chat if chat > 0 else utils.resolve_id(chat)[0]
@@ -156,6 +174,10 @@ class ChatFinder:
     async def discussion(self, channel: types.InputChannel, username: str = "") -> types.InputChannel:
         """The discussion group of a channel. Raises `ChatNotVisible` if `username` is not the channel's any
         more."""
+        key = ("discussion", channel.channel_id, username)
+        return await self._lookups.run(key, lambda: self._discussion(channel, username))
+
+    async def _discussion(self, channel: types.InputChannel, username: str) -> types.InputChannel:
         full = await self.call(functions.channels.GetFullChannelRequest(channel))
         if username:
             check_username(username, channel, full)

@@ -3,7 +3,7 @@ listed, so bots can do all of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -16,8 +16,9 @@ from saveany.errors import Permanent
 from saveany.telegram.chats import ChatFinder, ChatNotVisible, check_username
 from saveany.telegram.client import Client
 from saveany.telegram.errors import ErrorKind, describe, kind_of
-from saveany.telegram.links import MessageLink
+from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, story_without_content
+from saveany.telegram.message_loader import BATCH, LoadedMessages, MessageLoader
 from saveany.telegram.peers import peers_in, public_names
 from saveany.texts import Field, Text
 
@@ -26,8 +27,6 @@ _ALBUM = 10
 #: Maximum distance of message ids in an album in chats with the bot, where all chats share one sequence of
 #: ids.
 _ALBUM_IN_BOT_CHATS = 50
-#: Maximum number of messages in one reply from Telegram.
-_BATCH = 100
 #: A channel or supergroup; or a chat with the bot, by the marked id of the user or small group.
 _Chat: TypeAlias = types.InputChannel | int
 
@@ -51,6 +50,7 @@ class MessageReader:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.chats = ChatFinder(client)  # the chats that this account sees
+        self._messages = MessageLoader(self._request, _loader_key)
 
     async def resolve(self, link: MessageLink, username: str = "") -> list[Media]:
         """The files of a link; those of an album in order. If the link names the chat by id, `username` is
@@ -65,12 +65,17 @@ class MessageReader:
         if link.last is not None:
             return await self._range(link, link.last, username)
         chat, number = await self._locate(link, username)
-        nearby = [number] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
-        messages, reply = await self._fetch(chat, nearby)
-        _check_name(link, chat, reply)
-        message = _existing(messages, number)
-        album = [m for m in messages.values() if m.id == number or _same_album(m, message)]
-        media = await self.files(sorted(album, key=lambda m: m.id), reply, previews=True)
+        nearby = [] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
+        loaded = await self._load(chat, [number], nearby)
+        _check_name(link, chat, loaded)
+        message = _existing(loaded.messages, number)
+        album = [message]
+        if nearby and getattr(message, "grouped_id", None) is not None:
+            if missing := [each for each in nearby if each not in loaded.requested]:
+                loaded |= await self._load(chat, missing)
+            found = (loaded.messages.get(each) for each in nearby)
+            album = [each for each in found if each is message or _same_album(each, message)]
+        media = await self.files(album, loaded, previews=True)
         if not media:
             raise Permanent(_reason_for_no_file(message))
         return media
@@ -90,12 +95,13 @@ class MessageReader:
         chat, topic = await self.chats.find(link.chat, username), link.topic or link.thread
         media: list[Media] = []
         withheld: Text | None = None
-        for first in range(link.message, last + 1, _BATCH):
-            messages, reply = await self._fetch(chat, list(range(first, min(first + _BATCH, last + 1))))
-            _check_name(link, chat, reply)
-            selected = (m for _, m in sorted(messages.items()) if topic is None or _is_in_topic(m, topic))
+        for numbers in _batches(range(link.message, last + 1)):
+            loaded = await self._load(chat, numbers)
+            _check_name(link, chat, loaded)
+            existing = [loaded.messages[each] for each in numbers if each in loaded.messages]
+            selected = [m for m in existing if topic is None or _is_in_topic(m, topic)]
             try:
-                media += await self.files(list(selected), reply)
+                media += await self.files(selected, loaded)
             except FilesWithheld as error:
                 media += error.rest
                 withheld = withheld or error.text
@@ -178,8 +184,8 @@ class MessageReader:
 
     async def _find(self, source: Mapping[str, Any]) -> Media:
         chat = await self._marked(source["chat"], source.get("chat_username", ""))
-        messages, reply = await self._fetch(chat, [source["message"]])
-        found = await self.files([_existing(messages, source["message"])], reply, previews=True)
+        loaded = await self._load(chat, [source["message"]])
+        found = await self.files([_existing(loaded.messages, source["message"])], loaded, previews=True)
         for media in found:
             if (media.document_id, media.kind) == (source["document"], source["kind"]):
                 return media
@@ -194,10 +200,10 @@ class MessageReader:
         peer = await self._marked(chat)
         messages: dict[int, Any] = {}
         known: dict[int, Any] = {}
-        for first in range(0, len(numbers), _BATCH):
-            found, reply = await self._fetch(peer, numbers[first : first + _BATCH])
-            messages |= found
-            known |= peers_in(reply)
+        for batch in _batches(numbers):
+            loaded = await self._load(peer, batch)
+            messages |= {each: loaded.messages[each] for each in batch if each in loaded.messages}
+            known |= peers_in(loaded)
         return messages, known
 
     async def _marked(self, chat: int, username: str = "") -> _Chat:
@@ -205,23 +211,36 @@ class MessageReader:
             return await self.chats.find(chat, username)
         return chat
 
-    async def _fetch(self, chat: _Chat, numbers: Sequence[int]) -> tuple[dict[int, Any], Any]:
-        """Messages by id, and the reply that contained them."""
+    async def _load(self, chat: _Chat, numbers: Sequence[int], extra: Sequence[int] = ()) -> LoadedMessages:
+        """Messages of a chat; `extra` as in `MessageLoader.load`."""
+        loaded = await self._messages.load(chat, numbers, extra)
+        if not isinstance(chat, int):
+            return loaded
+        own = {number: m for number, m in loaded.messages.items() if utils.get_peer_id(m.peer_id) == chat}
+        return replace(loaded, messages=own)
+
+    async def _request(self, chat: _Chat, numbers: Sequence[int]) -> Any:
         ids = [types.InputMessageID(n) for n in numbers]
         if not isinstance(chat, int):
-            reply = await self.chats.call(functions.channels.GetMessagesRequest(chat, ids))
-            return {m.id: m for m in reply.messages if not isinstance(m, types.MessageEmpty)}, reply
+            return await self.chats.call(functions.channels.GetMessagesRequest(chat, ids))
         if not self._client.is_bot:
             raise ChatNotVisible("Only the bot can read messages that were sent to it.")
-        reply = await self.chats.call(functions.messages.GetMessagesRequest(ids))
-        existing = [m for m in reply.messages if not isinstance(m, types.MessageEmpty)]
-        return {m.id: m for m in existing if utils.get_peer_id(m.peer_id) == chat}, reply
+        return await self.chats.call(functions.messages.GetMessagesRequest(ids))
+
+
+def _loader_key(chat: _Chat) -> tuple[int, int] | None:
+    """Equal for chats whose messages can be requested together: all chats with the bot share their ids."""
+    return None if isinstance(chat, int) else (chat.channel_id, chat.access_hash)
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH))
 
 
 def album_candidates(number: int, *, in_bot_chat: bool) -> list[int]:
     """The ids that the other messages of an album may have."""
     distance = _ALBUM_IN_BOT_CHATS if in_bot_chat else _ALBUM
-    return [each for each in range(number - distance + 1, number + distance) if each > 0]
+    return list(range(max(1, number - distance + 1), min(MAX_MESSAGE_ID, number + distance - 1) + 1))
 
 
 def _existing(messages: Mapping[int, Any], number: int) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
 import msgspec
 
@@ -23,7 +25,9 @@ from workers.sources.base import Report, Source, Tools, Write
 _Key = tuple[int, int, int]  # chat, message and document
 
 #: Number of files whose messages are remembered. Their file references are valid for hours, not for days.
-_MAX_REMEMBERED = 200
+_MAX_REMEMBERED = 2_000
+#: Maximum number of links of a task that are looked up at the same time.
+_MAX_LOOKUPS = 200
 
 
 class TelegramSource(Source):
@@ -48,12 +52,8 @@ class TelegramSource(Source):
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The files of every link that pass the filter; a message linked twice counts once."""
         found: dict[_Key, Media] = {}
-        user = self._config.user(spec.user_id)
-        for link in map(links.parse, spec.links):
-            # Only the bot can read what the user has sent to the bot.
-            only = user.accounts if user and not link.bot_chat_id else ()
-            for media in await self._accounts.resolve(link, only, username=spec.params.get("username", "")):
-                found.setdefault((media.chat_id, media.message_id, media.document_id), media)
+        for media in chain.from_iterable(await self._look_up(spec)):
+            found.setdefault((media.chat_id, media.message_id, media.document_id), media)
         albums = _albums(found.values())
         selection = Filter.model_validate(spec.params.get("filter", {}))
         passed = {
@@ -61,8 +61,36 @@ class TelegramSource(Source):
         }
         if not passed:
             raise Permanent("none of the {count} files passes the filter", count=len(found))
-        self._remembered = dict(list((self._remembered | passed).items())[-_MAX_REMEMBERED:])
+        self._remember(passed)
         return [_resolved_file(media, albums) for media in passed.values()]
+
+    async def _look_up(self, spec: TaskSpec) -> list[list[Media]]:
+        """The files of each link. Raises the error of the first link that fails.
+
+        The links are looked up at the same time, so that those of one chat share requests for messages.
+        """
+        user, free = self._config.user(spec.user_id), asyncio.Semaphore(_MAX_LOOKUPS)
+
+        async def look_up(text: str) -> list[Media]:
+            link = links.parse(text)
+            # Only the bot can read what the user has sent to the bot.
+            only = user.accounts if user and not link.bot_chat_id else ()
+            async with free:
+                return await self._accounts.resolve(link, only, username=spec.params.get("username", ""))
+
+        found: list[list[Media]] = []
+        for result in await asyncio.gather(*map(look_up, spec.links), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            found.append(result)
+        return found
+
+    def _remember(self, files: dict[_Key, Media]) -> None:
+        """Remember the files that will be fetched first, in place of those of older tasks."""
+        first = dict(islice(files.items(), _MAX_REMEMBERED))
+        older = {key: media for key, media in self._remembered.items() if key not in first}
+        room = _MAX_REMEMBERED - len(first)
+        self._remembered = dict(islice(older.items(), max(0, len(older) - room), None)) | first
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """The item with its real size, if an earlier attempt found that Telegram states another one."""

@@ -1,0 +1,123 @@
+"""Messages are looked up in batches: links of one chat share requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from saveany.errors import Permanent
+from saveany.sandbox import Sandbox, samples
+from saveany.sandbox.world import Chat
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.links import parse
+from tests.integration.telegram.conftest import Start
+
+FIRST = 1000
+
+
+@pytest.fixture
+def channel(sandbox: Sandbox) -> Chat:
+    """@channel with 100 more documents."""
+    channel = sandbox.world.by_username("channel")
+    assert isinstance(channel, Chat)
+    for number in range(FIRST, FIRST + 100):
+        sandbox.world.post(channel, replace(channel.messages[123], id=number))
+    return channel
+
+
+async def resolved(accounts: Accounts, numbers: Iterable[int]) -> list[Any]:
+    """The number of files behind each message link, or the error."""
+    links = [parse(f"https://t.me/channel/{number}") for number in numbers]
+    found = await asyncio.gather(*map(accounts.resolve, links), return_exceptions=True)
+    return [each if isinstance(each, BaseException) else len(each) for each in found]
+
+
+def requests(sandbox: Sandbox) -> int:
+    return sandbox.counters.requests(method="channels.getMessages")
+
+
+@pytest.mark.parametrize("which", ["bot", "user"])
+async def test_a_hundred_links_to_one_chat_cost_at_most_two_requests(
+    sandbox: Sandbox, start: Start, channel: Chat, which: str
+) -> None:
+    accounts = await start(**{which: True})
+    sandbox.counters.clear()
+    assert await resolved(accounts, range(FIRST, FIRST + 100)) == [1] * 100
+    assert requests(sandbox) <= 2
+    assert sandbox.counters.requests(method="contacts.resolveUsername") <= 1
+
+
+async def test_links_of_an_album_share_a_request_and_find_all_of_its_files(
+    sandbox: Sandbox, start: Start
+) -> None:
+    accounts = await start(bot=True)
+    sandbox.counters.clear()
+    assert await resolved(accounts, (131, 132, 133, 134)) == [4] * 4
+    assert requests(sandbox) == 1
+
+
+async def test_an_album_at_the_edge_of_a_full_request_is_complete(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    accounts = await start(bot=True)
+    sandbox.counters.clear()
+    numbers = [134, *range(FIRST, FIRST + 99)]
+    assert await resolved(accounts, numbers) == [4] + [1] * 99
+    assert requests(sandbox) == 2
+
+
+async def test_a_message_that_is_missing_fails_only_its_own_link(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    accounts = await start(bot=True)
+    numbers = [FIRST, FIRST + 1, FIRST + 500]
+    first, second, missing = await resolved(accounts, numbers)
+    assert (first, second) == (1, 1)
+    assert isinstance(missing, Permanent)
+    assert str(FIRST + 500) in missing.message
+
+
+async def test_every_link_falls_back_to_another_account(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    """The bot is not a member of the chat, the user is."""
+    private = sandbox.world.add_chat(Chat(id=1600000009, title="P", members={samples.USER.id}))
+    for number in range(2, 22):
+        sandbox.world.post(private, replace(channel.messages[123], id=number))
+    accounts = await start(bot=True, user=True)
+    links = [parse(f"https://t.me/c/1600000009/{number}") for number in range(2, 22)]
+    sandbox.counters.clear()
+    found = await asyncio.gather(*map(accounts.resolve, links))
+    assert {media.account for files in found for media in files} == {"me"}
+    assert requests(sandbox) <= 3
+
+
+async def test_a_canceled_lookup_does_not_cancel_those_that_share_its_request(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    accounts = await start(bot=True)
+    tasks = [
+        asyncio.create_task(accounts.resolve(parse(f"https://t.me/channel/{number}")))
+        for number in range(FIRST, FIRST + 10)
+    ]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert [len(each) for each in results[1:] if not isinstance(each, BaseException)] == [1] * 9
+
+
+async def test_files_that_are_found_again_share_a_request(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    accounts = await start(bot=True)
+    [media] = await accounts.resolve(parse(f"https://t.me/channel/{FIRST}"))
+    sources = [{**media.source(), "message": number} for number in range(FIRST, FIRST + 100)]
+    sandbox.counters.clear()
+    found = await asyncio.gather(*map(accounts.find, sources))
+    assert [each.message_id for each in found] == list(range(FIRST, FIRST + 100))
+    assert requests(sandbox) <= 2
