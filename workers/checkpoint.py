@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from saveany.models import Checkpoint, Item
-from saveany.store import Claim
 from storages.base import Range, Storage, Upload
+from workers.item_records import ItemRecords
 
 #: Seconds between two checkpoints of a file. A file that takes less time has none.
 _INTERVAL = 2.0
@@ -16,8 +16,8 @@ _INTERVAL = 2.0
 class Checkpoints:
     """The checkpoints of one item in flight."""
 
-    def __init__(self, claim: Claim, item: Item, upload: Upload, storage: Storage) -> None:
-        self._claim = claim
+    def __init__(self, records: ItemRecords, item: Item, upload: Upload, storage: Storage) -> None:
+        self._records = records
         self._item = item
         self._upload = upload
         self._enabled = storage.capabilities.resumes and item.size is not None
@@ -36,7 +36,7 @@ class Checkpoints:
         try:
             durable = tuple(await self._upload.sync(written()))
             checkpoint = Checkpoint(source=self._item.source, size=self._item.size or 0, durable=durable)
-            await self._claim.checkpoint(self._item.index, checkpoint)
+            await self._records.checkpoint(self._item.index, checkpoint)
         finally:
             self._due_at = time.monotonic() + _INTERVAL
             self._busy = False

@@ -123,14 +123,14 @@ class FileTransfer:
 
     async def durable_ranges(self, item: Item) -> Sequence[Range]:
         """The bytes that an earlier attempt has stored of exactly this version of the file."""
-        last = await self.context.claim.last_checkpoint(item.index)
+        last = await self.context.records.last_checkpoint(item.index)
         if last is None or last.source != item.source or last.size != item.size:
             return ()
         return last.durable
 
     async def forget_durable_ranges(self, item: Item) -> None:
         """Record that the storage has nothing of the item: new bytes must not be taken for stored ones."""
-        await self.context.claim.checkpoint(
+        await self.context.records.checkpoint(
             item.index, Checkpoint(source=item.source, size=item.size or 0, durable=())
         )
 
@@ -208,7 +208,7 @@ async def stream(file: FileTransfer) -> Item:
             if keep and not upload.kept:
                 await file.forget_durable_ranges(item)
             progress.set_stage(Stage.UPLOADING if progress.fetched else Stage.DOWNLOADING)
-            checkpoints = Checkpoints(file.context.claim, item, upload, file.storage)
+            checkpoints = Checkpoints(file.context.records, item, upload, file.storage)
             async with PartWriter(file.storage, upload, progress, checkpoints, source.read_ahead) as writer:
                 fetch = spool.fetch if spool.needed else source.fetch
                 await fetch(item, writer.write, upload.kept)

@@ -8,7 +8,7 @@ more work raise `PauseRequested`; `release`, `finish` and `checkpoint` succeed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -75,14 +75,21 @@ class Claim:
         args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
         await self._write("item", "1" if even_canceled else "0", *args)
 
-    async def checkpoint(self, index: int, checkpoint: Checkpoint) -> None:
-        """Record which bytes of an item are durable, so that the next claim continues from them."""
-        await self._write("checkpoint", index, codec.encode(checkpoint))
+    async def record_checkpoints(self, checkpoints: Mapping[int, Checkpoint]) -> None:
+        """Record which bytes of items are durable, by index, so that the next claim continues from them."""
+        args = [arg for index, each in checkpoints.items() for arg in (index, codec.encode(each))]
+        await self._write("checkpoint", *args)
 
-    async def last_checkpoint(self, index: int) -> Checkpoint | None:
-        """The last checkpoint of an item, by this claim or an earlier one; None if there is none."""
-        found = await wait_out_outages(lambda: self._db.do("HGET", keys.CHECKPOINTS(self.task.id), index))
-        return self._db.records.one("checkpoint", self.task.id, found, _checkpoint) if found else None
+    async def checkpoints(self) -> dict[int, Checkpoint]:
+        """The last checkpoint of each item that has one, by this claim or an earlier one."""
+        found = await wait_out_outages(lambda: self._db.do("HGETALL", keys.CHECKPOINTS(self.task.id)))
+        read = self._db.records.one
+        known = {
+            int(index): read("checkpoint", f"{self.task.id}-{text(index)}", raw, _checkpoint)
+            for index, raw in found.items()
+            if index.isdigit()
+        }
+        return {index: checkpoint for index, checkpoint in known.items() if checkpoint is not None}
 
     async def next_suffix(self, storage: str, path: str) -> int:
         """The next number for `path` in a storage: 1, 2, 3 … No two callers get the same (for 30 days)."""

@@ -57,7 +57,7 @@ class ByteBudget:
         await self._wait_until_quiet(targets)
         for target in targets:
             claim = self.installation.state.claims.take_over(interrupted[target.task], [])
-            checkpoint = await claim.last_checkpoint(0)
+            checkpoint = (await claim.checkpoints()).get(0)
             size = sum(end - start for start, end in checkpoint.durable) if checkpoint else 0
             self.interrupted[target.storage] += 1
             self.durable[target.storage] += size

@@ -88,7 +88,7 @@ async def _victim(
     async def has_checkpoint() -> bool:
         tasks = await installation.state.tasks.get_many([target.task for target in installation.targets])
         for task in tasks:
-            checkpoint = await installation.state.claims.take_over(task, []).last_checkpoint(0)
+            checkpoint = (await installation.state.claims.take_over(task, []).checkpoints()).get(0)
             if task.status is Status.RUNNING and checkpoint and checkpoint.durable:
                 found.append(task.worker)
         return bool(found)

@@ -69,12 +69,12 @@ async def test_a_pause_refuses_writes_that_would_begin_more_work(store: Store) -
 async def test_a_worker_returns_a_paused_task_with_its_checkpoint(store: Store) -> None:
     task_id, working = await paused_while_running(store)
     known = Checkpoint(source={}, size=9, durable=((0, 4),))
-    await working.checkpoint(0, known)
+    await working.record_checkpoints({0: known})
     await working.release()
     assert (await record(store, task_id)).paused
     assert await nothing_to_do(store)
     await store.tasks.resume(task_id)
-    assert await (await claim(store)).last_checkpoint(0) == known
+    assert await (await claim(store)).checkpoints() == {0: known}
 
 
 async def test_a_task_completed_during_the_pause_stays_completed(store: Store) -> None:

@@ -102,13 +102,13 @@ async def test_a_task_that_yielded_keeps_its_bytes_and_attempts(store: Store) ->
     await advance_time(store, PREEMPT_AFTER_MS)
     (stopped,) = await request_yields(store, running)
     known = Checkpoint(source={}, size=9, durable=((0, 4),))
-    await running[1].checkpoint(0, known)
+    await running[1].record_checkpoints({0: known})
     await running[1].release()
     assert ((await record(store, stopped)).status, (await record(store, stopped)).paused) == ("queued", False)
     await (await claim(store)).finish(Status.COMPLETED)
     again = await claim(store)
     assert (again.task.id, again.task.attempts) == (stopped, 1)
-    assert await again.last_checkpoint(0) == known
+    assert await again.checkpoints() == {0: known}
     await again.renew()
 
 
