@@ -304,6 +304,9 @@ class Storage(abc.ABC):
     """Files under paths. A process opens each storage once; all transfers share it."""
 
     capabilities: ClassVar[Capabilities]
+    #: Maximum number of files that a worker uploads at the same time. Each of its tasks may upload one in any
+    #: case.
+    uploads_at_once: int = 1
     name: str
 
     @abc.abstractmethod

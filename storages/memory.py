@@ -46,6 +46,7 @@ class MemoryStorage(RemoteStorage):
         moves=True,
         copies=True,
     )
+    uploads_at_once = 64
 
     def __init__(self, options: MemoryOptions, services: Services | None = None) -> None:
         super().__init__(options.name)

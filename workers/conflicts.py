@@ -94,7 +94,10 @@ class ConflictPolicy:
         )
 
     async def _next_path(self, item: Item) -> str:
-        """The path with the next number in its name, which no other file gets."""
-        first = paths.sibling(item.path, item.name)
-        number = await self._context.claim.next_suffix(self._storage.name, first)
-        return paths.sibling(first, numbered(item.name, number))
+        """The path with the next number in its name, which no other file gets. It does not depend on the
+        order in which the files of the task are saved."""
+        first = path = paths.sibling(item.path, item.name)
+        while path == first or self._context.records.is_path_of_other(item, path):
+            number = await self._context.claim.next_suffix(self._storage.name, first)
+            path = paths.sibling(first, numbered(item.name, number))
+        return path

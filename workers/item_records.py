@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from saveany.models import Checkpoint, Delivery, Item, ItemStatus
+from saveany.planning import paths
 from saveany.single_flight import SingleFlight
 from saveany.store import Claim
 from workers.group_commit import GroupCommit
@@ -36,6 +37,7 @@ class ItemRecords:
         self.items: list[Item] = list(claim.items)
         self._checkpoints: dict[int, Checkpoint] | None = None if claim.task.epoch > 1 else {}
         self._loading = SingleFlight()
+        self._chosen: dict[int, tuple[str, str]] = {}  # storage and path, by index
         self._changes = GroupCommit(self._write, _Change.joins)
 
     @property
@@ -47,6 +49,25 @@ class ItemRecords:
     def unfinished(self) -> list[Item]:
         """Items that were begun: their storage may hold parts of them."""
         return [item for item in self.items if item.status in (ItemStatus.RUNNING, ItemStatus.FINISHING)]
+
+    def is_path_of_other(self, item: Item, path: str) -> bool:
+        """Whether another item goes to `path` in the same storage."""
+        return any(
+            other.path == path and other.index != item.index and other.storage == item.storage
+            for other in self.items
+        )
+
+    def choose_path(self, item: Item) -> str:
+        """The path of an item, numbered if it is that of another item, or was chosen for one that is not
+        recorded yet."""
+        others = {other.index: (other.storage, other.path) for other in self.items}
+        taken = [(index, *where) for known in (others, self._chosen) for index, where in known.items()]
+        path = paths.distinct_from(
+            [path for index, storage, path in taken if index != item.index and storage == item.storage],
+            item.path,
+        )
+        self._chosen[item.index] = (item.storage, path)
+        return path
 
     async def put(self, *items: Item, deliveries: Sequence[Delivery] = ()) -> None:
         """Record items and the webhooks about them in one step. Raises `Fenced`, `CancelRequested` and

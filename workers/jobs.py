@@ -24,6 +24,7 @@ from saveany.storage_set import StorageHandle
 from saveany.store import Claim
 from saveany.texts import Text
 from workers.ending import BuildDeliveries, end_task, file_deliveries
+from workers.files_in_flight import FilesInFlight
 from workers.item_records import ItemRecords
 from workers.lease import LeaseRenewer
 from workers.progress import ProgressMeter
@@ -31,6 +32,7 @@ from workers.retries import LONG_WAIT, Retries, StorageOutage
 from workers.sources.base import Source
 from workers.task_files import TaskFiles
 from workers.task_storages import TaskStorages
+from workers.transfer_budget import TransferBudget
 from workers.transfer_context import TransferContext
 
 replace = msgspec.structs.replace
@@ -49,6 +51,7 @@ class Job:
         build_deliveries: BuildDeliveries,
         attempts: int,
         scratch: Path,
+        budget: TransferBudget,
     ) -> None:
         self._claim = claim
         self._task = claim.task
@@ -62,6 +65,8 @@ class Job:
         self._retries = Retries(self._task.id, meter, attempts)
         context = TransferContext(claim, self._records, source, self._storages.storage_of, meter, scratch)
         self._files = TaskFiles(context, self._storages, self._retries)
+        share = budget.share(concurrent=source.is_concurrent)
+        self._files_in_flight = FilesInFlight(self._files, self._record, share, meter)
         self._removal_failure: Text | None = None  # for originals of moved files that could not be removed
         self._ended = False  # whether this job has ended the task
 
@@ -95,7 +100,10 @@ class Job:
     async def _work_until_end(self) -> None:
         try:
             async with self._renewer:
-                last = await self._work()
+                try:
+                    last = await self._work()
+                finally:
+                    await self._records.drain()  # what follows must be the last write
             await _run_to_end(self._complete(last))
         except (CancelRequested, Fenced):
             raise
@@ -116,14 +124,11 @@ class Job:
             await self._abandon(Status.FAILED, internal)
 
     async def _work(self) -> list[Item]:
-        """Save all files. Returns those of the last unit, which are recorded together with the end of the
+        """Save all files. Returns those that were saved last, which are recorded together with the end of the
         task."""
         if not self._records.items:
             await self._retries.run(self._plan, self._suspects)
-        last: list[Item] = []
-        for unit in self._files.units():
-            await self._record(last)
-            last = await self._files.save(unit)
+        last = await self._files_in_flight.save_all()
         if self._source.moves(self._task.spec):
             # A copy must be recorded before its original is removed.
             await self._record(last)

@@ -136,6 +136,11 @@ class ThrottledSource(Source):
         return self.source.read_ahead
 
     @property
+    def is_concurrent(self) -> bool:
+        """As the wrapped source."""
+        return self.source.is_concurrent
+
+    @property
     def is_local(self) -> bool:
         """As the wrapped source."""
         return self.source.is_local

@@ -40,6 +40,7 @@ from workers.sources import open_sources
 from workers.sources.base import Source, Tools
 from workers.stall import note_wait
 from workers.storage_queries import reply_forever
+from workers.transfer_budget import TransferBudget
 
 #: Seconds between two refreshes of the limits.
 _LIMITS_SECONDS = 1.0
@@ -107,6 +108,7 @@ class Worker:
             config.api.webhook_url, config.api.webhook_events, store.claims.time_ms
         )
         self._throttle = Throttle(store, self._id, Limits(**config.limits.model_dump()))
+        self._budget = TransferBudget()
         self._storages = self._open_storages()
         sources = self._open_sources()
         self._runner = TaskRunner(
@@ -116,6 +118,7 @@ class Worker:
             storages=self._storages,
             sources=sources,
             throttle=self._throttle,
+            budget=self._budget,
             build_deliveries=build_deliveries,
         )
         self._arq = ArqWorker(
@@ -202,6 +205,7 @@ class Worker:
     async def _refresh_limits(self) -> None:
         await self._throttle.refresh()
         self._accounts.limit_memory(self._throttle.read_ahead)
+        self._budget.limit(self._throttle.read_ahead)
 
     async def _reply_to_queries(self) -> None:
         await reply_forever(self._store.queries, self._storages)

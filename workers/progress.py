@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from saveany.models import Progress, Stage
 from saveany.texts import Text
@@ -15,6 +17,8 @@ _WINDOW = 5.0
 _STANDSTILL = 300.0
 #: A first report of more bytes than this counts bytes that were on the disk before, not their speed.
 _LEAP = 16 << 20
+#: The stages of files, in order.
+_STAGES = (Stage.DOWNLOADING, Stage.UPLOADING, Stage.VERIFYING)
 
 
 class FileProgress:
@@ -26,12 +30,14 @@ class FileProgress:
         self.stored = 0
         #: Bytes on this machine, for sources that download to the disk first.
         self.fetched = 0
+        #: What is done with the file; None until its source or its storage begins.
+        self.stage: Stage | None = None
         #: Size of the file, while only its source knows it; 0 if unknown.
         self.expected = 0
 
     def set_stage(self, stage: Stage) -> None:
-        """Set the stage of the task."""
-        self._meter.stage = stage
+        """Set the stage of the file."""
+        self.stage = stage
 
     def restart(self, size: int) -> None:
         """Writing begins; the storage has `size` bytes of the file already."""
@@ -60,14 +66,41 @@ class ProgressMeter:
     def __init__(self, records: ItemRecords, shown: Progress | None = None) -> None:
         """`shown` is the progress that was published last, by whichever worker: the byte counts never fall
         below it."""
-        self.stage = Stage.RESOLVING
-        #: The error after which the task waits for its next attempt, None if it does not wait.
-        self.retry_reason: Text | None = None
+        self._stage = Stage.RESOLVING
+        self._in_flight = 0  # files
+        #: The errors after which steps wait for their next attempt.
+        self._retry_reasons: list[Text] = []
         self._shown = shown or Progress()
         self._records = records
         self._files: dict[int, FileProgress] = {}
         #: (time, bytes) of recent arrivals. The first entry only marks where the clock starts.
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the task: the earliest one of the files in flight."""
+        stages = {file.stage for file in self._files.values()}
+        self._stage = next((stage for stage in _STAGES if stage in stages), self._stage)
+        return self._stage
+
+    @contextmanager
+    def file_in_flight(self) -> Iterator[None]:
+        """A file, or an album, is being saved until the block ends."""
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    @contextmanager
+    def waiting_for_retry(self, reason: Text) -> Iterator[None]:
+        """A step waits for its next attempt until the block ends. The task has stalled only if this is so for
+        every file in flight."""
+        self._retry_reasons.append(reason)
+        try:
+            yield
+        finally:
+            self._retry_reasons.remove(reason)
 
     def start(self, index: int) -> FileProgress:
         """An attempt to save this item begins: its bytes are counted from 0."""
@@ -104,7 +137,7 @@ class ProgressMeter:
         downloaded = saved + sum(max(file.stored, file.fetched) for file in files)
         total = max(saved + sum(file.expected for file in files), sum(item.size or 0 for item in items))
         limit = total if all(item.size is not None for item in items) else shown.downloaded_bytes
-        stalled = self.retry_reason or self._stall_reason()
+        stalled = self._stall_reason()
         self._shown = Progress(
             total_bytes=total,
             downloaded_bytes=max(downloaded, min(shown.downloaded_bytes, limit)),
@@ -118,6 +151,8 @@ class ProgressMeter:
         return self._shown
 
     def _stall_reason(self) -> Text | None:
+        if self._retry_reasons and len(self._retry_reasons) >= self._in_flight:
+            return self._retry_reasons[0]
         transfers = self.stage in (Stage.DOWNLOADING, Stage.UPLOADING)
         if transfers and time.monotonic() - self._recent[-1][0] > _WINDOW:
             return Text("no bytes have arrived for more than {seconds} s", {"seconds": round(_WINDOW)})

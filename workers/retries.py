@@ -62,10 +62,9 @@ class Retries:
                 if error.after > LONG_WAIT or failures >= self.attempts:
                     raise
                 log.info("retry_scheduled", task=self._task_id, reason=error.message, after=error.after)
-                self._meter.retry_reason = error.text
-                wait = error.after or min(8.0, 0.5 * 2**failures)
-            await asyncio.sleep(wait)
-            self._meter.retry_reason = None
+                reason, wait = error.text, error.after or min(8.0, 0.5 * 2**failures)
+            with self._meter.waiting_for_retry(reason):
+                await asyncio.sleep(wait)
 
 
 async def _check_outage(error: SaveAnyError, suspects: list[StorageHandle]) -> None:

@@ -18,6 +18,7 @@ from workers.ending import fail_unstarted
 from workers.jobs import Job
 from workers.limits import Throttle, ThrottledSource
 from workers.sources.base import Source
+from workers.transfer_budget import TransferBudget
 
 log = get_logger("saveany.worker")
 
@@ -34,6 +35,7 @@ class TaskRunner:
         storages: StorageSet,
         sources: Mapping[str, Source],
         throttle: Throttle,
+        budget: TransferBudget,
         build_deliveries: DeliveryBuilder,
     ) -> None:
         self.worker = worker
@@ -44,6 +46,7 @@ class TaskRunner:
         self._storages = storages
         self._sources = sources
         self._throttle = throttle
+        self._budget = budget
         self._build_deliveries = build_deliveries
         self._jobs: dict[str, Job] = {}
         self._is_claiming = True
@@ -154,4 +157,5 @@ class TaskRunner:
             build_deliveries=self._build_deliveries,
             attempts=self._config.retry,
             scratch=self._config.services.scratch,
+            budget=self._budget,
         )

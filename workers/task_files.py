@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -12,6 +13,7 @@ from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus
 from saveany.storage_set import StorageHandle
 from saveany.texts import Text
+from storages.base import Storage
 from workers.albums import is_album_file, publish_album
 from workers.recovery import completed, roll_back
 from workers.retries import LONG_WAIT, Retries
@@ -24,7 +26,7 @@ log = get_logger("saveany.job")
 
 
 class TaskFiles:
-    """Saves the files of a task, unit by unit."""
+    """Saves single units of a task."""
 
     def __init__(self, context: TransferContext, storages: TaskStorages, retries: Retries) -> None:
         self._context = context
@@ -40,6 +42,13 @@ class TaskFiles:
             unit = (item.album, item.storage) if self._is_album_file(item) else item.index
             units.setdefault(unit, []).append(item)
         return list(units.values())
+
+    def needs(self, unit: list[Item]) -> tuple[Storage | None, int | None]:
+        """The storage of a unit, and the size of its largest file; None for what is unknown. The files of an
+        album are saved one after the other."""
+        handle = self._storages.find(unit[0])
+        sizes = [item.size for item in unit if item.size is not None]
+        return handle.storage if handle else None, max(sizes) if len(sizes) == len(unit) else None
 
     async def save(self, unit: list[Item]) -> list[Item]:
         """The items of a unit: completed, skipped, or failed with the reason. They are not recorded yet.
@@ -66,16 +75,25 @@ class TaskFiles:
     async def roll_back(self, *items: Item, keep: bool = False) -> None:
         """Remove what unfinished items have left in their storages (`recovery.roll_back`). What cannot be
         removed now is only logged; if the task ends as canceled, the store remembers it for later."""
-        for item in items:
-            try:
-                await roll_back(self._context, item, keep=keep)
-            except (Permanent, StorageError) as error:
-                log.warning(
-                    "rollback_failed",
-                    task=self._context.spec.id,
-                    item=item.index,
-                    reason=error.message,
-                )
+        handles = filter(None, map(self._storages.find, items))
+        free = asyncio.Semaphore(min((each.storage.uploads_at_once for each in handles), default=1))
+
+        async def roll_back_one(item: Item) -> None:
+            async with free:
+                await self._roll_back(item, keep=keep)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for item in items:
+                    group.create_task(roll_back_one(item))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _roll_back(self, item: Item, *, keep: bool) -> None:
+        try:
+            await roll_back(self._context, item, keep=keep)
+        except (Permanent, StorageError) as error:
+            log.warning("rollback_failed", task=self._context.spec.id, item=item.index, reason=error.message)
 
     def _is_album_file(self, item: Item) -> bool:
         handle = self._storages.find(item)

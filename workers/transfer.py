@@ -22,7 +22,6 @@ import msgspec
 from saveany.errors import Fenced, NameTaken, NoSpace, Permanent, Retryable, StorageError, StorageUnavailable
 from saveany.logs import get_logger
 from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, Stage
-from saveany.planning import paths
 from saveany.planning.plan import source_name, with_final_path
 from storages.base import Range, Upload
 from workers.albums import is_album_file
@@ -73,12 +72,7 @@ async def _prepared(context: TransferContext, item: Item) -> Item:
     if (ready.storage, ready.path) == (item.storage, item.path):
         return ready
     await context.storage_of(item).discard(context.upload_key(item), item.path)
-    others = [
-        other.path
-        for other in context.records.items
-        if other.index != item.index and other.storage == ready.storage
-    ]
-    return replace(ready, path=paths.distinct_from(others, ready.path))
+    return replace(ready, path=context.records.choose_path(ready))
 
 
 class FileTransfer:

@@ -93,6 +93,7 @@ class LocalStorage(Storage):
         usage=True,
         this_machine_only=True,
     )
+    uploads_at_once = 64
 
     def __init__(self, options: LocalOptions, services: Services | None = None) -> None:
         self.name = options.name

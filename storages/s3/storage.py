@@ -42,6 +42,7 @@ class S3Storage(Storage):
     """A bucket, or a folder in a bucket."""
 
     capabilities = Capabilities(resumes=True, lists=True, reads=True, moves=True, copies=True, links=True)
+    uploads_at_once = 16
 
     def __init__(self, options: S3Options, services: Services | None = None) -> None:
         self.name = options.name

@@ -44,6 +44,7 @@ class SftpStorage(RemoteStorage):
         moves=True,
         usage=True,
     )
+    uploads_at_once = 4
 
     def __init__(self, options: SftpOptions, services: Services | None = None) -> None:
         super().__init__(options.name)

@@ -45,6 +45,7 @@ class WebdavStorage(RemoteStorage):
     capabilities = Capabilities(
         late_name=True, lists=True, reads=True, folders=True, moves=True, copies=True, usage=True
     )
+    uploads_at_once = 4
 
     def __init__(self, options: WebdavOptions, services: Services | None = None) -> None:
         super().__init__(options.name)

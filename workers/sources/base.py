@@ -66,6 +66,11 @@ class Source(abc.ABC):
         return 4 << 20  # Telegram's parts have 1 MiB, and two dozen writes may wait
 
     @property
+    def is_concurrent(self) -> bool:
+        """Whether several files of a task may be prepared and fetched at the same time."""
+        return False
+
+    @property
     def problem(self) -> Text | None:
         """Why this worker cannot run such tasks now, for a user; None if it can."""
         return None

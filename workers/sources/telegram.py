@@ -42,6 +42,11 @@ class TelegramSource(Source):
         self._sizes: dict[_Key, int] = {}  # real sizes of photos for which Telegram states another one
 
     @property
+    def is_concurrent(self) -> bool:
+        """True: the downloader shares connections and memory among all files."""
+        return True
+
+    @property
     def problem(self) -> Text | None:
         """Why no account can be used, None if one can."""
         if self._accounts.ready:

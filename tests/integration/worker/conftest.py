@@ -22,6 +22,7 @@ from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from workers.jobs import Job
 from workers.sources.base import Source, Write
+from workers.transfer_budget import TransferBudget
 
 LANE = "tgfiles/local1"
 PART = 1 << 16
@@ -39,8 +40,13 @@ class FilesSource(Source):
     files: dict[str, bytes]
     step: Callable[[str, int], Awaitable[None]] | None = None
     resolved: int = 0
+    concurrent: bool = False  # whether its files are saved at the same time
     fetched: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # how jobs have left it
+
+    @property
+    def is_concurrent(self) -> bool:
+        return self.concurrent
 
     async def stop(self, task_id: str) -> None:
         self.left.append("stopped")
@@ -74,6 +80,7 @@ class JobHarness:
         self.scratch = folder.parent / "scratch"
         self.handle = StorageHandle(store, self.storage)
         self.others: dict[str, StorageHandle] = {}
+        self.budget = TransferBudget()
         self.source = FilesSource({"a.bin": content("a.bin")})
         self.announce = DeliveryBuilder(
             "http://127.0.0.1:9/hook", ["completed", "failed", "canceled"], store.claims.time_ms
@@ -109,6 +116,7 @@ class JobHarness:
             build_deliveries=self.announce,
             attempts=3,
             scratch=self.scratch,
+            budget=self.budget,
         )
 
     async def expire_lease(self, task_id: str) -> None:

@@ -1,0 +1,89 @@
+"""Saves the files of one task at the same time, as far as the budget of the worker admits them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from saveany.errors import SaveAnyError
+from saveany.models import Item
+from workers.progress import ProgressMeter
+from workers.task_files import TaskFiles
+from workers.transfer_budget import BudgetShare, Place
+
+#: Records the items of a unit.
+Record = Callable[[list[Item]], Awaitable[None]]
+
+
+class FilesInFlight:
+    """The units of a task that are being saved. A unit that fails delays no other: it is retried and recorded
+    by itself. An error that concerns the whole task stops all units, and is raised when they have ended."""
+
+    def __init__(self, files: TaskFiles, record: Record, share: BudgetShare, meter: ProgressMeter) -> None:
+        self._files = files
+        self._record = record
+        self._share = share
+        self._meter = meter
+        self._saving: set[asyncio.Task[None]] = set()
+        self._remaining = 0  # units that are not saved yet
+        self._last: list[Item] = []
+        self._error: Exception | None = None
+
+    async def save_all(self) -> list[Item]:
+        """Save and record all units. Returns the items of the one that ended last: the caller records them,
+        together with what follows."""
+        units = self._files.units()
+        self._remaining = len(units)
+        async with asyncio.TaskGroup() as group:
+            for unit in units:
+                place = await self._share.acquire(*self._files.needs(unit))
+                if self._error is not None:
+                    place.release()
+                    break
+                self._start(group, unit, place)
+        if self._error is not None:
+            raise self._error
+        if self._remaining:
+            raise AssertionError("a file was canceled, but not its task")
+        return self._last
+
+    def _start(self, group: asyncio.TaskGroup, unit: list[Item], place: Place) -> None:
+        task = group.create_task(self._save(unit, place))
+        self._saving.add(task)
+
+        def ended(_: object) -> None:
+            self._saving.discard(task)
+            place.release()  # also if the task was canceled before it began
+
+        task.add_done_callback(ended)
+
+    async def _save(self, unit: list[Item], place: Place) -> None:
+        try:
+            with self._meter.file_in_flight():
+                saved = await self._files.save(unit)
+            place.release()
+            self._saving.discard(_current_task())  # what is saved is recorded, even if another unit fails now
+            self._remaining -= 1
+            if self._remaining:
+                await self._record(saved)
+            else:
+                self._last = saved
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Stop all units. Of several errors the one that ends the claim counts, otherwise the first one."""
+        if self._error is None or (_is_fatal(error) and not _is_fatal(self._error)):
+            self._error = error
+        for task in self._saving - {_current_task()}:
+            task.cancel()
+
+
+def _current_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # only tasks call this
+    return task
+
+
+def _is_fatal(error: Exception) -> bool:
+    return isinstance(error, SaveAnyError) and error.fatal

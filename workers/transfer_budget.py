@@ -1,0 +1,119 @@
+"""Limits the files that a worker saves at the same time, by the memory they need and by their storages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+from storages.base import Storage
+
+#: Bytes that all files in flight of a process may hold in memory.
+MAX_BYTES = 64 << 20
+#: Minimum and maximum bytes that one file counts for: one part, and what eight connections have in flight.
+_LEAST, _MOST = 1 << 20, 16 << 20
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    share: BudgetShare
+    storage: Storage | None
+    size: int
+    admitted: asyncio.Future[None]
+
+
+class TransferBudget:
+    """Admits files in the order in which they arrive, as long as there is memory for them and their storages
+    take another upload.
+
+    A task without a file in flight is always admitted, so no task waits for the files of another one.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._limit = max_bytes
+        self._used = 0
+        self._uploads: Counter[str] = Counter()  # in flight, by storage
+        self._waiting: list[_Waiter] = []
+
+    def limit(self, max_bytes: int) -> None:
+        """Lower the maximum number of bytes from now on; 0 restores it."""
+        self._limit = min(max_bytes or self._max_bytes, self._max_bytes)
+        self._admit()
+
+    def share(self, *, concurrent: bool) -> BudgetShare:
+        """The share of one task. Without `concurrent` its files are admitted one by one."""
+        return BudgetShare(self, concurrent=concurrent)
+
+    async def _acquire(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
+        waiter = _Waiter(share, storage, size, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        self._admit()
+        try:
+            await waiter.admitted
+        except asyncio.CancelledError:
+            if waiter.admitted.done() and not waiter.admitted.cancelled():
+                self._release(share, storage, size)  # it was admitted at the moment of the cancellation
+            else:
+                self._waiting.remove(waiter)
+                self._admit()  # the next one may need less
+            raise
+
+    def _release(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
+        share.in_flight -= 1
+        self._used -= size
+        if storage is not None:
+            self._uploads[storage.name] -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        """Admit every file that can be admitted now. One that needs memory is not overtaken by smaller ones;
+        one that waits for its storage is."""
+        has_memory = True
+        for waiter in list(self._waiting):
+            if waiter.admitted.done():
+                continue
+            if waiter.share.in_flight:
+                if not waiter.share.concurrent or not self._takes_upload(waiter.storage):
+                    continue
+                has_memory = has_memory and self._used + waiter.size <= self._limit
+                if not has_memory:
+                    continue
+            self._waiting.remove(waiter)
+            waiter.share.in_flight += 1
+            self._used += waiter.size
+            if waiter.storage is not None:
+                self._uploads[waiter.storage.name] += 1
+            waiter.admitted.set_result(None)
+
+    def _takes_upload(self, storage: Storage | None) -> bool:
+        return storage is None or self._uploads[storage.name] < storage.uploads_at_once
+
+
+class BudgetShare:
+    """The files of one task in flight."""
+
+    def __init__(self, budget: TransferBudget, *, concurrent: bool) -> None:
+        self.in_flight = 0
+        self.concurrent = concurrent
+        self._budget = budget
+
+    async def acquire(self, storage: Storage | None, size: int | None) -> Place:
+        """Wait until a file of `size` bytes (None: unknown) may be saved to `storage`."""
+        counted = _MOST if size is None else max(_LEAST, min(size, _MOST))
+        await self._budget._acquire(self, storage, counted)
+        return Place(self, storage, counted)
+
+
+class Place:
+    """The place of one file in the budget."""
+
+    def __init__(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
+        self._share, self._storage, self._size = share, storage, size
+        self._released = False
+
+    def release(self) -> None:
+        """Leave the place to another file. Harmless when repeated."""
+        if not self._released:
+            self._released = True
+            self._share._budget._release(self._share, self._storage, self._size)
