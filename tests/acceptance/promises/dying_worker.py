@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 from saveany.cli import main
@@ -63,6 +65,19 @@ BOUNDARIES: dict[str, Callable[[], None]] = {
     "after-finish-recorded": lambda: _after(Claim, "finish"),
 }
 
+
+def _from_call(number: int) -> Callable[..., bool]:
+    """Whether this is that call or a later one."""
+    calls = count(1)
+    return lambda *_: next(calls) >= number
+
+
+#: The first, second, … time that items of a task with many files in flight are recorded.
+RECORDINGS: dict[str, Callable[[], None]] = {
+    **{f"before-recording-{n}": partial(_before, Claim, "item", _from_call(n)) for n in (1, 2, 4, 6)},
+    **{f"after-recording-{n}": partial(_after, Claim, "item", _from_call(n)) for n in (1, 2, 4, 6)},
+}
+
 if __name__ == "__main__":
-    BOUNDARIES[sys.argv.pop(1)]()
+    (BOUNDARIES | RECORDINGS)[sys.argv.pop(1)]()
     main()
