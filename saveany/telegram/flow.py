@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 ROUND = 1.0
 #: Minimum ratio of the new speed to the old one for a larger window to be kept.
 _MIN_GAIN = 1.1
+#: Number of urgent waiters in a row that get a slot before a normal one.
+_URGENT_IN_A_ROW = 4
 #: Seconds after which a settled window size is tested again.
 _REST = 30.0
 
@@ -92,13 +94,15 @@ class FairSemaphore:
     """A semaphore that serves waiters in order of arrival and whose `capacity` may change.
 
     Urgent waiters go first, and one of them may exceed the capacity. So a small file waits only for requests
-    that are under way, not for the whole queue of a big file.
+    that are under way, not for the whole queue of a big file. A big file still gets its share while there are
+    always small ones: after some urgent waiters in a row a normal one gets a slot.
     """
 
     def __init__(self, capacity: Callable[[], int]) -> None:
         self.demand = 0  # slots in use or waited for
         self._capacity = capacity
         self._in_use = 0
+        self._urgent_in_a_row = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._normal: deque[asyncio.Future[None]] = deque()
 
@@ -133,9 +137,18 @@ class FairSemaphore:
     def _wake_waiters(self) -> None:
         """Give free slots to waiters. A slot counts as in use at once, before its waiter runs, so that a new
         request cannot overtake those that wait."""
-        for queue, capacity in ((self._urgent, self._capacity() + 1), (self._normal, self._capacity())):
-            while queue and self._in_use < capacity:
-                waiter = queue.popleft()
-                if not waiter.done():  # not canceled
-                    waiter.set_result(None)
-                    self._in_use += 1
+        while (queue := self._next_queue()) is not None:
+            waiter = queue.popleft()
+            if waiter.done():  # canceled
+                continue
+            waiter.set_result(None)
+            self._in_use += 1
+            self._urgent_in_a_row = self._urgent_in_a_row + 1 if queue is self._urgent else 0
+
+    def _next_queue(self) -> deque[asyncio.Future[None]] | None:
+        """The queue whose first waiter may have a slot now; None if none may."""
+        free = self._capacity() - self._in_use
+        normal_is_due = self._normal and self._urgent_in_a_row >= _URGENT_IN_A_ROW
+        if self._urgent and not normal_is_due and free >= 0:
+            return self._urgent
+        return self._normal if self._normal and free > 0 else None

@@ -166,6 +166,22 @@ async def test_a_new_request_does_not_overtake_waiters() -> None:
     assert order == ["often", "once", "often", "often"]
 
 
+async def test_urgent_requests_without_end_leave_slots_for_the_others() -> None:
+    semaphore = FairSemaphore(lambda: 2)
+    order: list[str] = []
+
+    async def user(name: str, *, urgent: bool) -> None:
+        for _ in range(20):
+            async with semaphore.slot(urgent=urgent):
+                order.append(name)
+                await asyncio.sleep(0)
+
+    users = [user("small", urgent=True) for _ in range(6)] + [user("big", urgent=False)]
+    await asyncio.gather(*users)
+    assert order.count("big") == 20
+    assert 10 <= order[:100].count("big") <= 30
+
+
 async def test_urgent_waiters_go_first_and_one_may_exceed_the_capacity() -> None:
     semaphore = FairSemaphore(lambda: 2)
     gates = {name: asyncio.Event() for name in "abcdxyz"}
