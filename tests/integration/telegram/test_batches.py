@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from saveany.config import Config
 from saveany.errors import Permanent
+from saveany.models import Item, TaskSpec
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Chat
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from tests.integration.telegram.conftest import Start
+from workers.sources.telegram import TelegramSource
 
 FIRST = 1000
 
@@ -49,6 +53,47 @@ async def test_a_hundred_links_to_one_chat_cost_at_most_two_requests(
     assert await resolved(accounts, range(FIRST, FIRST + 100)) == [1] * 100
     assert requests(sandbox) <= 2
     assert sandbox.counters.requests(method="contacts.resolveUsername") <= 1
+
+
+def source_of(accounts: Accounts) -> TelegramSource:
+    tools = SimpleNamespace(config=Config(), accounts=accounts, on_wait=lambda seconds: None)
+    return TelegramSource(cast(Any, tools))
+
+
+def task(numbers: Iterable[int]) -> TaskSpec:
+    links = tuple(f"https://t.me/channel/{number}" for number in numbers)
+    return TaskSpec(id="t", type="tgfiles", links=links, user_id=1, storage="local1")
+
+
+async def test_tasks_of_one_chat_share_requests_and_read_no_message_twice(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    """From the lookup to the last byte."""
+    source = source_of(await start(bot=True))
+    sandbox.counters.clear()
+    tasks = [task(range(FIRST + first, FIRST + first + 25)) for first in (0, 25, 50, 75)]
+    planned = await asyncio.gather(*map(source.resolve, tasks))
+    assert [len(files) for files in planned] == [25] * 4
+    assert requests(sandbox) <= 2
+
+    async def write(offset: int, data: bytes | memoryview) -> None:
+        return
+
+    files = [file for files in planned for file in files]
+    items = [
+        Item(index=i, name=f.name, path=f.name, size=f.size, source=f.source) for i, f in enumerate(files)
+    ]
+    await asyncio.gather(*(source.fetch(item, write) for item in items))
+    assert requests(sandbox) <= 2
+    await asyncio.gather(*(source.fetch(item, write) for item in items))  # as another worker would
+    assert requests(sandbox) <= 4
+
+
+async def test_the_first_link_that_fails_is_reported(sandbox: Sandbox, start: Start, channel: Chat) -> None:
+    source = source_of(await start(bot=True))
+    for _ in range(3):
+        with pytest.raises(Permanent, match=str(FIRST + 200)):
+            await source.resolve(task([FIRST, FIRST + 200, 144, FIRST + 300]))
 
 
 async def test_links_of_an_album_share_a_request_and_find_all_of_its_files(
