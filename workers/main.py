@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -109,6 +110,7 @@ class Worker:
         )
         self._throttle = Throttle(store, self._id, Limits(**config.limits.model_dump()))
         self._budget = TransferBudget()
+        self._waits_until = 0.0  # end of the latest flood wait, monotonic
         self._storages = self._open_storages()
         sources = self._open_sources()
         self._runner = TaskRunner(
@@ -164,7 +166,11 @@ class Worker:
 
     def _count_wait(self, seconds: float) -> None:
         """Count a flood wait for /metrics, and tell the stall detector that the download has not stalled."""
-        self._store.counters.add(FLOOD_WAIT_SECONDS, seconds)
+        now = time.monotonic()
+        new = now + seconds - max(now, self._waits_until)  # files in flight wait at the same time
+        if new > 0:
+            self._store.counters.add(FLOOD_WAIT_SECONDS, new)
+            self._waits_until = now + seconds
         note_wait(seconds)
 
     async def run(self, stop: asyncio.Event, end_drain: asyncio.Event) -> None:
