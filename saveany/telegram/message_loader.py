@@ -16,7 +16,7 @@ from telethon.tl import types
 #: Maximum number of messages in one reply from Telegram.
 BATCH = 100
 #: Maximum number of requests for messages of one chat that are in flight.
-_IN_FLIGHT = 4
+IN_FLIGHT = 4
 
 C = TypeVar("C")
 
@@ -111,7 +111,7 @@ class MessageLoader(Generic[C]):
         queue.waiting = [
             load for load in queue.waiting if not load.result.done()
         ]  # their callers were canceled
-        while queue.waiting and len(queue.in_flight) < _IN_FLIGHT:
+        while queue.waiting and len(queue.in_flight) < IN_FLIGHT:
             if queue.in_flight and sum(len(load.ids) for load in queue.waiting) < BATCH:
                 break
             requested, batch = queue.next_batch()

@@ -3,7 +3,8 @@ listed, so bots can do all of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -18,7 +19,7 @@ from saveany.telegram.client import Client
 from saveany.telegram.errors import ErrorKind, describe, kind_of
 from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, story_without_content
-from saveany.telegram.message_loader import BATCH, LoadedMessages, MessageLoader
+from saveany.telegram.message_loader import BATCH, IN_FLIGHT, LoadedMessages, MessageLoader
 from saveany.telegram.peers import peers_in, public_names
 from saveany.texts import Field, Text
 
@@ -95,8 +96,7 @@ class MessageReader:
         chat, topic = await self.chats.find(link.chat, username), link.topic or link.thread
         media: list[Media] = []
         withheld: Text | None = None
-        for numbers in _batches(range(link.message, last + 1)):
-            loaded = await self._load(chat, numbers)
+        async for numbers, loaded in self._load_range(chat, range(link.message, last + 1)):
             _check_name(link, chat, loaded)
             existing = [loaded.messages[each] for each in numbers if each in loaded.messages]
             selected = [m for m in existing if topic is None or _is_in_topic(m, topic)]
@@ -218,6 +218,17 @@ class MessageReader:
             return loaded
         own = {number: m for number, m in loaded.messages.items() if utils.get_peer_id(m.peer_id) == chat}
         return replace(loaded, messages=own)
+
+    async def _load_range(
+        self, chat: _Chat, numbers: range
+    ) -> AsyncIterator[tuple[Sequence[int], LoadedMessages]]:
+        """The messages of a range, batch by batch; several are loaded at the same time."""
+        batches = list(_batches(numbers))
+        for first in range(0, len(batches), IN_FLIGHT):
+            group = batches[first : first + IN_FLIGHT]
+            loaded = await asyncio.gather(*(self._load(chat, batch) for batch in group))
+            for each in zip(group, loaded, strict=True):
+                yield each
 
     async def _request(self, chat: _Chat, numbers: Sequence[int]) -> Any:
         ids = [types.InputMessageID(n) for n in numbers]
