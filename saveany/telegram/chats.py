@@ -78,7 +78,6 @@ class ChatFinder:
         except ChatNotVisible as error:
             if not refused_peer(error) and not (name and await self._forget_name(name, forgotten)):
                 raise
-            self._lookups.reset()
         return await work()
 
     async def _forget_name(self, name: str, forgotten: int) -> bool:
@@ -87,6 +86,7 @@ class ChatFinder:
         async with self._forgetting:
             if self._forgotten[name] == forgotten and await self._client.session.forget_name(name):
                 self._forgotten[name] += 1
+                self._lookups.reset()
             return self._forgotten[name] != forgotten
 
     async def confirmed(self, text: str, username: str = "") -> types.InputChannel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from saveany.errors import Permanent
@@ -61,6 +63,19 @@ async def test_links_lead_to_the_current_owner_of_the_username(
     move(sandbox, first_owner, name)
     [media] = await user.resolve(parse(link))
     assert media.document_id == NEW_FILE
+
+
+@pytest.mark.parametrize("link", ["https://t.me/moving/5", "https://t.me/moving/5?comment=5"])
+async def test_concurrent_links_all_lead_to_the_current_owner_of_the_username(
+    sandbox: Sandbox, user: Accounts, first_owner: Chat, link: str
+) -> None:
+    """One of them finds out that the stored chat is outdated, while the others are under way."""
+    await user.resolve(parse(link))
+    move(sandbox, first_owner, "")
+    sandbox.counters.clear()
+    found = await asyncio.gather(*(user.resolve(parse(link)) for _ in range(20)))
+    assert [[media.document_id for media in files] for files in found] == [[NEW_FILE]] * 20
+    assert sandbox.counters.requests(method="contacts.resolveUsername") <= 2
 
 
 async def test_a_link_with_an_unused_username_is_refused(
