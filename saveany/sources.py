@@ -29,8 +29,11 @@ from saveany.telegram import links as telegram
 
 GROUP = "saveany.sources"
 
+#: Maximum number of links of a task.
+MAX_LINKS = 10_000
+
 Link = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
-Links = Annotated[list[Link], Field(min_length=1, max_length=1000)]
+Links = Annotated[list[Link], Field(min_length=1, max_length=MAX_LINKS)]
 Headers = dict[
     # The length is a keyword, because a bound within the pattern costs megabytes once it is compiled.
     Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)],
@@ -65,7 +68,7 @@ class TgFilesParams(Params):
     link_field = "message_links"
     message_links: list[Annotated[str, StringConstraints(min_length=1, max_length=2048)]] = Field(
         min_length=1,
-        max_length=100,
+        max_length=MAX_LINKS,
         description="Links to messages. The whole album is saved unless the link has `?single`. "
         "`https://t.me/channel/100-200` means all messages with these numbers, up to "
         f"{telegram.MAX_RANGE:,} of them.",

@@ -6,10 +6,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from saveany.models import Checkpoint, Delivery, Item, ItemStatus
-from saveany.planning import paths
 from saveany.single_flight import SingleFlight
 from saveany.store import Claim
 from workers.group_commit import GroupCommit
+from workers.path_index import PathIndex
+
+_BEGUN = (ItemStatus.RUNNING, ItemStatus.FINISHING)
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over all items of a task."""
+
+    files: int = 0
+    size: int = 0  # of the items whose size is known
+    unknown_sizes: int = 0
+    done: int = 0
+    saved: int = 0  # bytes of the items that are done
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> Totals:
+        """The sums over these items."""
+        totals = cls()
+        for item in items:
+            totals._add(item, 1)
+        return totals
+
+    def replace(self, before: Item, after: Item) -> None:
+        """An item has changed."""
+        self._add(before, -1)
+        self._add(after, 1)
+
+    def _add(self, item: Item, times: int) -> None:
+        size = (item.size or 0) * times
+        self.files += times
+        self.size += size
+        self.unknown_sizes += times * (item.size is None)
+        self.done += times * item.status.done
+        self.saved += size * item.status.done
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +64,21 @@ class ItemRecords:
     """The records, in memory: they change here only after the store has accepted the change.
 
     Changes by files that are saved at the same time are written together; one write of a claim is in flight.
+    What is done for each item takes the same time however many items there are.
     """
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
-        self.items: list[Item] = list(claim.items)
         self._checkpoints: dict[int, Checkpoint] | None = None if claim.task.epoch > 1 else {}
         self._loading = SingleFlight()
-        self._chosen: dict[int, tuple[str, str]] = {}  # storage and path, by index
         self._changes = GroupCommit(self._write, _Change.joins)
+        self.replace_all(claim.items)
+
+    def replace_all(self, items: Sequence[Item]) -> None:
+        """These are the items of the task from now on; the store has them already."""
+        self.items: list[Item] = list(items)
+        self.totals = Totals.of(self.items)
+        self._paths: PathIndex | None = None  # most tasks never need it
 
     @property
     def pending(self) -> list[Item]:
@@ -48,26 +88,21 @@ class ItemRecords:
     @property
     def unfinished(self) -> list[Item]:
         """Items that were begun: their storage may hold parts of them."""
-        return [item for item in self.items if item.status in (ItemStatus.RUNNING, ItemStatus.FINISHING)]
+        return [item for item in self.items if item.status in _BEGUN]
+
+    def may_have_parts(self, index: int) -> bool:
+        """Whether the storage may hold parts of an item, from this claim or an earlier one that died while it
+        removed them."""
+        return self.items[index].status in _BEGUN or self._claim.task.epoch > 1
 
     def is_path_of_other(self, item: Item, path: str) -> bool:
         """Whether another item goes to `path` in the same storage."""
-        return any(
-            other.path == path and other.index != item.index and other.storage == item.storage
-            for other in self.items
-        )
+        return self._path_index().is_taken(item, path)
 
     def choose_path(self, item: Item) -> str:
         """The path of an item, numbered if it is that of another item, or was chosen for one that is not
         recorded yet."""
-        others = {other.index: (other.storage, other.path) for other in self.items}
-        taken = [(index, *where) for known in (others, self._chosen) for index, where in known.items()]
-        path = paths.distinct_from(
-            [path for index, storage, path in taken if index != item.index and storage == item.storage],
-            item.path,
-        )
-        self._chosen[item.index] = (item.storage, path)
-        return path
+        return self._path_index().choose(item)
 
     async def put(self, *items: Item, deliveries: Sequence[Delivery] = ()) -> None:
         """Record items and the webhooks about them in one step. Raises `Fenced`, `CancelRequested` and
@@ -96,6 +131,11 @@ class ItemRecords:
         """Wait until no write is in flight, after those who wanted it were canceled."""
         await self._changes.drain()
 
+    def _path_index(self) -> PathIndex:
+        if self._paths is None:
+            self._paths = PathIndex(self.items)
+        return self._paths
+
     async def _known_checkpoints(self) -> dict[int, Checkpoint]:
         if self._checkpoints is None:
             found = await self._loading.run("checkpoints", self._claim.checkpoints)
@@ -107,10 +147,13 @@ class ItemRecords:
         checkpoints = {index: each for change in changes for index, each in change.checkpoints.items()}
         if checkpoints:
             await self._claim.record_checkpoints(checkpoints)
-            self._checkpoints = (await self._known_checkpoints()) | checkpoints
+            (await self._known_checkpoints()).update(checkpoints)
             return
         items = [item for change in changes for item in change.items]
         deliveries = [delivery for change in changes for delivery in change.deliveries]
         await self._claim.item(*items, deliveries=deliveries, even_canceled=changes[0].even_canceled)
         for item in items:
+            self.totals.replace(self.items[item.index], item)
+            if self._paths:
+                self._paths.record(item)
             self.items[item.index] = item

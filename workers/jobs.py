@@ -145,7 +145,7 @@ class Job:
         progress = Progress(total_bytes=sum(item.size or 0 for item in items), total_files=len(items))
         deliveries = await self._build_deliveries(self._task, items, "task.running")
         await self._claim.plan(title, items, progress, deliveries, subject=subject)
-        self._records.items = items
+        self._records.replace_all(items)
 
     def _suspects(self, error: SaveAnyError) -> list[StorageHandle]:
         return self._storages.suspects(error, None)

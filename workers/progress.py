@@ -127,23 +127,21 @@ class ProgressMeter:
 
     def progress(self) -> Progress:
         """The sums at this moment."""
-        items, shown = self._records.items, self._shown
-        done = [item for item in items if item.status.done]
-        for item in done:
-            self._files.pop(item.index, None)
-        saved = sum(item.size or 0 for item in done)
+        items, totals, shown = self._records.items, self._records.totals, self._shown
+        for index in [index for index in self._files if items[index].status.done]:
+            del self._files[index]
         files = self._files.values()
-        uploaded = saved + sum(file.stored for file in files)
-        downloaded = saved + sum(max(file.stored, file.fetched) for file in files)
-        total = max(saved + sum(file.expected for file in files), sum(item.size or 0 for item in items))
-        limit = total if all(item.size is not None for item in items) else shown.downloaded_bytes
+        uploaded = totals.saved + sum(file.stored for file in files)
+        downloaded = totals.saved + sum(max(file.stored, file.fetched) for file in files)
+        total = max(totals.saved + sum(file.expected for file in files), totals.size)
+        limit = shown.downloaded_bytes if totals.unknown_sizes else total
         stalled = self._stall_reason()
         self._shown = Progress(
             total_bytes=total,
             downloaded_bytes=max(downloaded, min(shown.downloaded_bytes, limit)),
             uploaded_bytes=max(uploaded, min(shown.uploaded_bytes, limit)),
-            total_files=len(items),
-            done_files=len(done),
+            total_files=totals.files,
+            done_files=totals.done,
             speed_bps=self._speed(),
             stalled=str(stalled or ""),
             stalled_text=stalled,

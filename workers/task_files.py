@@ -126,7 +126,8 @@ class TaskFiles:
 
     async def _failed(self, item: Item, reason: Text) -> Item:
         log.info("file_failed", task=self._context.spec.id, item=item.index, reason=str(reason))
-        await self.roll_back(self._records.items[item.index], keep=True)
+        if self._records.may_have_parts(item.index):
+            await self.roll_back(self._records.items[item.index], keep=True)
         self._context.meter.forget(item.index)
         item = self._records.items[item.index]
         if item.status.done:  # it turned out to be saved

@@ -114,8 +114,8 @@ class TypedTask(TaskOptions):
 
     type: str = Field(max_length=64, description="A type from /api/v1/task-types.", examples=["tgfiles"])
     params: dict[str, Any] = Field(
-        description="What to download. For `tgfiles`: `message_links`, 1 to 100 links to Telegram messages, "
-        "which become one task.",
+        description="What to download. For `tgfiles`: `message_links`, 1 to 10,000 links to Telegram "
+        "messages, which become one task.",
         examples=[{"message_links": ["https://t.me/channel/123"]}],
     )
     user_id: int | None = Field(

@@ -44,7 +44,7 @@ _MESSAGES = {
     401: Unauthorized().message,
     404: "there is nothing at this address; /openapi.json lists all addresses",
     405: "this address does not support this method; the Allow header lists those it supports",
-    413: "the body is larger than 1 MiB; send less",
+    413: "the body is larger than 2 MiB; send less",
     415: "send the body as JSON, with the header Content-Type: application/json",
     500: "something went wrong inside SaveAny; look for the error id 5f0c1d2e3a4b in its log",
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Maximum size of a body in bytes.
-MAX_BODY = 1024 * 1024
+#: Maximum size of a body in bytes: 10,000 links of 200 characters.
+MAX_BODY = 2 * 1024 * 1024
 #: Maximum number of bytes that are read and discarded before the response. A client that is still sending
 #: when the connection closes would get a connection error instead of the response.
 MAX_DISCARDED = 64 * 1024 * 1024

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from itertools import count
 
 from saveany.errors import InvalidInput
 from saveany.planning.characters import is_hidden
-from saveany.planning.names import numbered
 from storages.parts import is_reserved
 
 #: Linux's maximum lengths of one part of a path and of a whole path, in bytes.
@@ -53,14 +50,6 @@ def join(folder: str, name: str) -> str:
 def sibling(path: str, name: str) -> str:
     """The path of the file `name` in the folder that contains `path`."""
     return join(path.rpartition("/")[0], name)
-
-
-def distinct_from(others: Iterable[str], path: str) -> str:
-    """`path`, numbered if it equals one of `others`, ignoring case."""
-    taken = {other.casefold() for other in others}
-    name = path.rpartition("/")[2]
-    candidates = (sibling(path, numbered(name, n)) for n in count())
-    return next(each for each in candidates if each.casefold() not in taken)
 
 
 def _check_part(part: str) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
 import msgspec
 
-from saveany.errors import Permanent
+from saveany.errors import Permanent, TaskError
 from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
 from saveany.planning.facts import Facts
-from saveany.planning.names import name_for, split_extension
+from saveany.planning.names import name_for, safe_name, split_extension
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram import links
 from saveany.telegram.file import PhotoSizeMismatch
@@ -25,9 +25,11 @@ from workers.sources.base import Report, Source, Tools, Write
 _Key = tuple[int, int, int]  # chat, message and document
 
 #: Number of files whose messages are remembered. Their file references are valid for hours, not for days.
-_MAX_REMEMBERED = 2_000
+_MAX_REMEMBERED = 10_000
 #: Maximum number of links of a task that are looked up at the same time.
 _MAX_LOOKUPS = 200
+#: Key in `Item.source` of a link that could not be resolved.
+_LINK = "link"
 
 
 class TelegramSource(Source):
@@ -40,6 +42,9 @@ class TelegramSource(Source):
         # Files found by `resolve`, so that the first `fetch` need not read their messages again.
         self._remembered: dict[_Key, Media] = {}
         self._sizes: dict[_Key, int] = {}  # real sizes of photos for which Telegram states another one
+        # What is known of the links of tasks, by task: everything while some must be looked up again, then
+        # only why the others failed.
+        self._looked_up: dict[str, dict[str, list[Media] | TaskError]] = {}
 
     @property
     def is_concurrent(self) -> bool:
@@ -55,9 +60,12 @@ class TelegramSource(Source):
         return min(problems, key=str, default=Text("no Telegram account is configured"))
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
-        """The files of every link that pass the filter; a message linked twice counts once."""
+        """The files of every link that pass the filter; a message linked twice counts once. A link that
+        cannot be resolved becomes a file that fails with the reason when its turn comes, unless no link leads
+        to a file."""
+        results = await self._look_up_all(spec)
         found: dict[_Key, Media] = {}
-        for media in chain.from_iterable(await self._look_up(spec)):
+        for media in chain.from_iterable(each for each in results.values() if isinstance(each, list)):
             found.setdefault((media.chat_id, media.message_id, media.document_id), media)
         albums = _albums(found.values())
         selection = Filter.model_validate(spec.params.get("filter", {}))
@@ -65,30 +73,46 @@ class TelegramSource(Source):
             key: media for key, media in found.items() if selection.accepts(_with_album_text(media, albums))
         }
         if not passed:
+            for result in results.values():
+                if isinstance(result, TaskError):
+                    raise result
             raise Permanent("none of the {count} files passes the filter", count=len(found))
         self._remember(passed)
-        return [_resolved_file(media, albums) for media in passed.values()]
+        return list(_resolved_files(results, passed, albums))
 
-    async def _look_up(self, spec: TaskSpec) -> list[list[Media]]:
-        """The files of each link. Raises the error of the first link that fails.
+    async def _look_up_all(self, spec: TaskSpec) -> Mapping[str, list[Media] | TaskError]:
+        """The files of each link, or why there are none. Raises the first error that may pass; then what was
+        found out is kept for the next attempt.
 
         The links are looked up at the same time, so that those of one chat share requests for messages.
         """
-        user, free = self._config.user(spec.user_id), asyncio.Semaphore(_MAX_LOOKUPS)
+        known = self._looked_up.setdefault(spec.id, {})
+        missing = [link for link in spec.links if link not in known]
+        free = asyncio.Semaphore(_MAX_LOOKUPS)
 
-        async def look_up(text: str) -> list[Media]:
-            link = links.parse(text)
-            # Only the bot can read what the user has sent to the bot.
-            only = user.accounts if user and not link.bot_chat_id else ()
+        async def look_up(link: str) -> list[Media]:
             async with free:
-                return await self._accounts.resolve(link, only, username=spec.params.get("username", ""))
+                return await self._look_up(spec, link)
 
-        found: list[list[Media]] = []
-        for result in await asyncio.gather(*map(look_up, spec.links), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            found.append(result)
+        results = await asyncio.gather(*map(look_up, missing), return_exceptions=True)
+        failed: BaseException | None = None
+        for link, result in zip(missing, results, strict=True):
+            if isinstance(result, list) or (isinstance(result, TaskError) and not result.retryable):
+                known[link] = result
+            else:
+                failed = failed or result
+        if failed:
+            raise failed
+        found = {link: known[link] for link in spec.links}
+        for link in [link for link, result in found.items() if isinstance(result, list)]:
+            del known[link]  # only errors are needed again
         return found
+
+    async def _look_up(self, spec: TaskSpec, text: str) -> list[Media]:
+        link, user = links.parse(text), self._config.user(spec.user_id)
+        # Only the bot can read what the user has sent to the bot.
+        only = user.accounts if user and not link.bot_chat_id else ()
+        return await self._accounts.resolve(link, only, username=spec.params.get("username", ""))
 
     def _remember(self, files: dict[_Key, Media]) -> None:
         """Remember the files that will be fetched first, in place of those of older tasks."""
@@ -98,8 +122,28 @@ class TelegramSource(Source):
         self._remembered = dict(islice(older.items(), max(0, len(older) - room), None)) | first
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
-        """The item with its real size, if an earlier attempt found that Telegram states another one."""
+        """The item with its real size, if an earlier attempt found that Telegram states another one. A link
+        that could not be resolved is looked up again, except by the worker that has just done so."""
+        if link := item.source.get(_LINK):
+            return await self._resolved_later(item, spec, link)
         return msgspec.structs.replace(item, size=self._sizes.get(_key(item), item.size))
+
+    async def _resolved_later(self, item: Item, spec: TaskSpec, link: str) -> Item:
+        found = await self.resolve(msgspec.structs.replace(spec, links=(link,)))
+        if len(found) > 1:
+            raise Permanent(
+                "the link leads to {count} files, which was not known when the task began; create a new task",
+                count=len(found),
+            )
+        return msgspec.structs.replace(item, name=found[0].name, size=found[0].size, source=found[0].source)
+
+    async def stop(self, task_id: str) -> None:
+        """Forget what was found out about the links of the task."""
+        self._looked_up.pop(task_id, None)
+
+    async def forget(self, task_id: str) -> None:
+        """The same."""
+        self._looked_up.pop(task_id, None)
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Download the file. Its message is read again if this worker has not read it recently."""
@@ -118,6 +162,21 @@ class TelegramSource(Source):
 
 def _key(item: Item) -> _Key:
     return item.source["chat"], item.source["message"], item.source["document"]
+
+
+def _resolved_files(
+    results: Mapping[str, list[Media] | TaskError], passed: Mapping[_Key, Media], albums: _Albums
+) -> Iterator[ResolvedFile]:
+    """The files that pass, each once, and one for each link that failed; in the order of the links."""
+    rest = dict(passed)
+    for link, result in results.items():
+        if isinstance(result, TaskError):
+            name = safe_name(link.removeprefix("https://"))
+            yield ResolvedFile(name, None, {_LINK: link})
+            continue
+        for media in result:
+            if rest.pop((media.chat_id, media.message_id, media.document_id), None):
+                yield _resolved_file(passed[media.chat_id, media.message_id, media.document_id], albums)
 
 
 _Albums = dict[tuple[int, int | None], tuple[str, str]]

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from saveany.config import Config
-from saveany.errors import Permanent
+from saveany.errors import Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Chat
@@ -89,11 +89,86 @@ async def test_tasks_of_one_chat_share_requests_and_read_no_message_twice(
     assert requests(sandbox) <= 4
 
 
-async def test_the_first_link_that_fails_is_reported(sandbox: Sandbox, start: Start, channel: Chat) -> None:
+async def test_the_first_link_that_fails_is_reported_if_all_fail(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
     source = source_of(await start(bot=True))
     for _ in range(3):
         with pytest.raises(Permanent, match=str(FIRST + 200)):
-            await source.resolve(task([FIRST, FIRST + 200, 144, FIRST + 300]))
+            await source.resolve(task([FIRST + 200, 144, FIRST + 300]))
+
+
+async def test_a_link_that_fails_becomes_a_file_that_fails(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    """The others are saved. A retry looks the link up again."""
+    source = source_of(await start(bot=True))
+    spec = task([FIRST, FIRST + 200, 144, FIRST + 1])
+    for _ in range(3):
+        files = await source.resolve(spec)
+        assert [file.source.get("message") for file in files] == [FIRST, None, None, FIRST + 1]
+        with pytest.raises(Permanent, match=str(FIRST + 200)):
+            await source.prepare(item_of(files, 1), spec, lambda done, size: None)
+    sandbox.counters.clear()
+    with pytest.raises(Permanent, match=str(FIRST + 200)):
+        await source.prepare(item_of(files, 1), spec, lambda done, size: None)
+    assert requests(sandbox) == 0  # the worker that has looked it up knows the reason
+    await source.stop("t")
+    with pytest.raises(Permanent, match=str(FIRST + 200)):
+        await source.prepare(item_of(files, 1), spec, lambda done, size: None)
+    sandbox.world.post(channel, replace(channel.messages[123], id=FIRST + 200))
+    await source.stop("t")
+    ready = await source.prepare(item_of(files, 1), spec, lambda done, size: None)
+    assert (ready.source["message"], ready.size) == (FIRST + 200, files[0].size)
+    assert ready.name == files[0].name
+
+
+def item_of(files: list[Any], index: int) -> Item:
+    file = files[index]
+    return Item(index=index, name=file.name, path=file.name, size=file.size, source=file.source)
+
+
+async def test_ten_thousand_links_of_which_every_third_is_wrong_cost_a_request_for_a_hundred(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    for number in range(10_000, 20_000):
+        if number % 3:
+            sandbox.world.post(channel, replace(channel.messages[123], id=number))
+    source = source_of(await start(bot=True))
+    sandbox.counters.clear()
+    spec = task(range(10_000, 20_000))
+    files = await source.resolve(spec)
+    assert [file.source.get("message") for file in files] == [
+        number if number % 3 else None for number in range(10_000, 20_000)
+    ]
+    assert requests(sandbox) <= 105
+    failing = [item_of(files, index) for index, file in enumerate(files) if "link" in file.source]
+    for item in failing:
+        with pytest.raises(Permanent, match="does not exist"):
+            await source.prepare(item, spec, lambda done, size: None)
+    assert requests(sandbox) <= 105
+
+
+async def test_links_that_were_looked_up_are_not_looked_up_again_when_another_one_must_be_retried(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    source = source_of(await start(bot=True))
+    spec = task(range(FIRST, FIRST + 100))
+    real, failing = source._accounts.resolve, [True]
+
+    async def resolve(link: Any, *args: Any, **more: Any) -> Any:
+        if link.message == FIRST + 50 and failing.pop():
+            failing.append(False)
+            raise Retryable("try again")
+        return await real(link, *args, **more)
+
+    source._accounts.resolve = resolve  # type: ignore[method-assign]
+    with pytest.raises(Retryable):
+        await source.resolve(spec)
+    sandbox.counters.clear()
+    files = await source.resolve(spec)
+    assert [file.source["message"] for file in files] == list(range(FIRST, FIRST + 100))
+    assert requests(sandbox) == 1
 
 
 async def test_links_of_an_album_share_a_request_and_find_all_of_its_files(
