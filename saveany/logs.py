@@ -15,8 +15,11 @@ from types import TracebackType
 from typing import Literal
 from urllib.parse import quote
 
-import structlog
-from structlog.typing import Processor
+from saveany.imports import without
+
+with without("rich"):  # structlog would load it for tracebacks that show the values of variables
+    import structlog
+    from structlog.typing import Processor
 
 MASK = "***"
 

@@ -187,9 +187,9 @@ def config_path(ctx: typer.Context) -> Path | None:
 def file_to_change(ctx: typer.Context) -> Path:
     """The configuration file that `--config` and the environment name. Raises `ConfigError` if there is
     none."""
-    from saveany.config import loader
+    from saveany.config import files
 
-    file = loader.find(config_path(ctx), os.environ)
+    file = files.find(config_path(ctx), os.environ)
     if file is None or not file.exists():
         missing = "there is no file {file}" if file else "there is no configuration file"
         raise ConfigError(

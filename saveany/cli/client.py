@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -13,9 +12,9 @@ import httpx
 import typer
 
 from saveany import __version__, advice
-from saveany.cli import FAILED, load_config
-from saveany.config import Config
-from saveany.config.values import is_loopback, local_address
+from saveany.cli import FAILED
+from saveany.cli.address import own_address
+from saveany.config.values import is_loopback
 from saveany.errors import ConfigError, RequestError, Unavailable
 from saveany.models import ENDED
 from saveany.net import trust
@@ -111,18 +110,21 @@ class ApiClient:
         host = parts.netloc.rpartition("@")[2]  # without user name and password
         self._address = f"{parts.scheme}://{host}"
         authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            verify=trust.new_context(),
-            headers=[
+        self.options: Json = {  # of an HTTP client
+            "base_url": url,
+            "verify": trust.new_context() if parts.scheme == "https" else False,
+            "headers": [
                 (b"User-Agent", f"SaveAny/{__version__}".encode()),
                 (b"Content-Type", b"application/json"),  # required for every POST without a token
                 *authorization,
             ],
-            timeout=_TIMEOUT_SECONDS,
-            limits=httpx.Limits(max_connections=None),
-            trust_env=not is_loopback(parts.hostname or ""),  # never a proxy to this machine
-        )
+            "timeout": _TIMEOUT_SECONDS,
+            "limits": httpx.Limits(max_connections=None),
+            "trust_env": not is_loopback(parts.hostname or ""),  # never a proxy to this machine
+        }
+        self._http = httpx.AsyncClient(**self.options)
+        #: Sends the requests instead: their coroutines then end without ever waiting for an event loop.
+        self.blocking: httpx.Client | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -233,6 +235,8 @@ class ApiClient:
 
     async def _ask(self, method: str, path: str, **options: Any) -> Json:
         try:
+            if self.blocking is not None:
+                return self._read(self.blocking.request(method, path, **options))
             return self._read(await self._http.request(method, path, **options))
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
@@ -270,51 +274,47 @@ class ApiClient:
 def connect(ctx: typer.Context, url: str, token: str) -> ApiClient:
     """The API that the options name, or else the configuration."""
     if not (url and token):
-        config = load_config(ctx, warn=False)
-        url = url or _own_url(config)
-        token = token or config.api.token.get_secret_value()
+        own = own_address(ctx, checked=url.startswith("https:"))  # net.ca_file may apply then
+        url, token = url or own.url, token or own.token
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError("--url must look like http://127.0.0.1:8080, not {url!r}", url=url)
     return ApiClient(url, token)
 
 
-def _own_url(config: Config) -> str:
-    host, port = local_address(config.api.host), config.api.port
-    if not port:
-        raise ConfigError("api.port is 0, so the port is not known here; set the address with --url")
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def call(api: ApiClient, request: Callable[[ApiClient], Coroutine[Any, Any, T]]) -> T:
+    """The reply of the API to one request, or to several that follow each other:
+    `call(api, lambda api: api.get("queue"))`.
 
-
-def call(api: ApiClient, request: Callable[[ApiClient], Awaitable[T]]) -> T:
-    """The reply of the API to one request: `call(api, lambda api: api.get("queue"))`."""
-
-    async def main() -> T:
-        async with api:
-            return await request(api)
-
-    return asyncio.run(main())
+    There is no event loop: to import asyncio and what httpx needs for it takes longer than the request."""
+    with httpx.Client(**api.options) as api.blocking:
+        coroutine = request(api)
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        raise RuntimeError("a request has waited for an event loop")
 
 
 def for_each(
-    api: ApiClient, ids: Sequence[str], act: Callable[[ApiClient, str], Awaitable[None]], done: str
+    api: ApiClient, ids: Sequence[str], act: Callable[[ApiClient, str], Coroutine[Any, Any, None]], done: str
 ) -> None:
     """Call `act` for each task and print `done`. Prints refusals on stderr; the exit code is 1 then."""
 
-    async def main() -> bool:
+    async def main(api: ApiClient) -> bool:
         refused = False
-        async with api:
-            for task_id in dict.fromkeys(ids):
-                try:
-                    task_id = await api.find(task_id)
-                    await act(api, task_id)
-                    typer.echo(f"{task_id} {done}")
-                except RequestRefused as error:
-                    typer.echo(f"error: {task_id}: {error.message}", err=True)
-                    refused = True
+        for task_id in dict.fromkeys(ids):
+            try:
+                task_id = await api.find(task_id)
+                await act(api, task_id)
+                typer.echo(f"{task_id} {done}")
+            except RequestRefused as error:
+                typer.echo(f"error: {task_id}: {error.message}", err=True)
+                refused = True
         return refused
 
-    if asyncio.run(main()):
+    if call(api, main):
         raise typer.Exit(FAILED)
 
 

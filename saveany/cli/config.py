@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from saveany import advice
 from saveany.cli import config_path, fail, file_to_change, load_config, usage
-from saveany.config import Config, keys, loader, write
+from saveany.config import Config, files, keys, write
 
 app = typer.Typer(
     cls=usage.CommandGroup,
@@ -93,7 +93,7 @@ def set_(
 ) -> None:
     """Change one key in the file if the result is valid. Keeps the comments in the file."""
     file = file_to_change(ctx)
-    found = keys.find(key, loader.toml(loader.read(file), file))
+    found = keys.find(key, files.toml(files.read(file), file))
     write.set_key(file, key, found.parse(value))
     for variable in (found.variable, f"{found.variable}_FILE"):
         if os.environ.get(variable):
@@ -103,7 +103,7 @@ def set_(
 @app.command()
 def path(ctx: typer.Context) -> None:
     """Print the path of the configuration file in use."""
-    file = loader.find(config_path(ctx), os.environ)
+    file = files.find(config_path(ctx), os.environ)
     if file is None:
         fail(f"there is no configuration file; `{advice.command('init')}` writes one")
     typer.echo(file.absolute())

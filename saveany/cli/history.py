@@ -10,7 +10,6 @@ import typer
 
 from saveany import advice
 from saveany.cli.client import JsonOption, TokenOption, UrlOption, UserOption, call, connect
-from saveany.cli.tables import print_tasks
 from saveany.errors import ConfigError
 from saveany.models import Status
 
@@ -59,6 +58,8 @@ def history(
     if as_json:
         typer.echo(json.dumps({"tasks": tasks}))
     elif tasks:
+        from saveany.cli.tables import print_tasks  # imports rich
+
         print_tasks(tasks)
     else:
         typer.echo(

@@ -18,7 +18,6 @@ from saveany.cli.client import (
     call,
     connect,
 )
-from saveany.cli.tables import print_tasks
 from saveany.models import Status
 
 
@@ -46,6 +45,8 @@ def ls(
     if as_json:
         typer.echo(json.dumps({"tasks": tasks}))
     elif tasks:
+        from saveany.cli.tables import print_tasks  # imports rich
+
         print_tasks(tasks)
     else:
         typer.echo(_nothing(status, ended=everything), err=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from saveany import advice, validation
-from saveany.config import compat, folders, keys
+from saveany import validation
+from saveany.config import compat, files, folders, keys
 from saveany.config.hints import did_you_mean
 from saveany.config.lines import Loc, key_lines
 from saveany.config.schema import Config
@@ -24,21 +22,6 @@ from saveany.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-#: Files that are tried, in this order, when none is named.
-DEFAULT_FILES = (Path("config.toml"), Path("/etc/saveany/config.toml"))
-
-#: Message of tomllib -> the same in words for a user.
-_TOML_ERRORS = {
-    "Invalid value": "a value is missing or not valid; text needs quotes",
-    "Cannot overwrite a value": "this key is set twice",
-    "Unterminated string": "a text has no closing quote",
-    "Unclosed array": "a list has no closing bracket",
-    "Unclosed inline table": "a table has no closing brace",
-    "Expected '=' after a key in a key/value pair": "a key must be followed by = and a value",
-    "Expected newline or end of document after a statement": "there is more text after the value",
-    "Unescaped '\\' in a string": "write \\ in a text as \\\\, or use single quotes",
-}
-
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
     """The configuration. Variables override the file, the file overrides the defaults.
@@ -46,34 +29,8 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Confi
     The file is `path`, else `SAVEANY_CONFIG`, else ./config.toml, else /etc/saveany/config.toml, else none.
     Raises `ConfigError` with all problems, one per line: `file:line: key: what is wrong`.
     """
-    file = find(path, env)
-    return parse(read(file) if file else "", file, env)
-
-
-def find(path: Path | None, env: Mapping[str, str]) -> Path | None:
-    """The file that `load` reads, None if there is none."""
-    if path is None and env.get("SAVEANY_CONFIG"):
-        path = Path(env["SAVEANY_CONFIG"])
-    return path or next((file for file in DEFAULT_FILES if file.exists()), None)
-
-
-def read(file: Path) -> str:
-    """The text of a configuration file."""
-    try:
-        return file.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(
-            "there is no file {file}; `{command}` writes one", file=str(file), command=advice.command("init")
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            "cannot read {file}: {reason}", file=str(file), reason=error.strerror or ""
-        ) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            "{file}:{line}: this is not UTF-8 text; save the file in UTF-8", file=str(file), line=line
-        ) from error
+    file = files.find(path, env)
+    return parse(files.read(file) if file else "", file, env)
 
 
 def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool = True) -> Config:
@@ -81,7 +38,7 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
 
     With `lines=False` messages name only the file, because `text` has not been written yet.
     """
-    data = toml(text, file)
+    data = files.toml(text, file)
     found = read_variables(env)
     variables: dict[Loc, str] = {setting.key.path: setting.variable for setting in found.settings}
     origin = _Origin(file, key_lines(text) if lines else {}, variables)
@@ -91,27 +48,12 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
     folder = (file.parent if file else Path()).absolute()
     config = _anchored(_validate(data, folder, origin, found.problems), folder)
     config._file = file
-    refused = folders.problems(config, [file] if file else DEFAULT_FILES, _storage_tables(data))
+    refused = folders.problems(config, [file] if file else files.DEFAULT_FILES, _storage_tables(data))
     if problems := [f"{origin.source(loc)}: {spell(loc)}: {text}" for loc, text in refused]:
         raise ConfigError("\n".join(problems))
     notes += _unknown_names(config, data)
     config._warnings = (*found.warnings, *(f"{origin.source(loc)}: {note}" for loc, note in notes))
     return config
-
-
-def toml(text: str, file: Path | None) -> dict[str, Any]:
-    """`text` parsed. Raises `ConfigError` with the line where it is not TOML."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        reason, _, position = str(error).partition(" (at ")
-        found = re.match(r"line (\d+)", position)  # otherwise it is "end of document"
-        raise ConfigError(
-            "{file}:{line}: this is not TOML: {reason}",
-            file=str(file),
-            line=int(found[1]) if found else max(1, len(text.splitlines())),
-            reason=_TOML_ERRORS.get(reason, "check this line, and the one before it"),
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

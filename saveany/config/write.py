@@ -19,7 +19,7 @@ from tomlkit.container import Container
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Comment, Item, Key, Table, Whitespace
 
-from saveany.config import keys, loader
+from saveany.config import files, keys, loader
 from saveany.config.schema import Config
 from saveany.errors import ConfigError
 
@@ -31,7 +31,7 @@ def set_key(path: Path, dotted: str, value: object, env: Mapping[str, str] = os.
     `storages.0.base_path`. A missing file is created. Raises `ConfigError`, and changes nothing, if there is
     no such key, the value is not valid, or the file cannot be written.
     """
-    key = keys.find(dotted, loader.toml(loader.read(path), path) if path.exists() else {})
+    key = keys.find(dotted, files.toml(files.read(path), path) if path.exists() else {})
 
     def change(document: TOMLDocument) -> None:
         table: Any = document
@@ -85,7 +85,7 @@ def update(path: Path, change: Callable[[TOMLDocument], None], env: Mapping[str,
 
     Raises `ConfigError` if the file or the result does not load.
     """
-    text = loader.read(path) if path.exists() else ""
+    text = files.read(path) if path.exists() else ""
     loader.parse(text, path, env)
     try:
         document = tomlkit.parse(text)

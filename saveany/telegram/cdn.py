@@ -17,7 +17,6 @@ from hashlib import sha256
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from telethon.crypto import rsa
 from telethon.errors import SecurityError
 from telethon.network import MTProtoPlainSender, authenticator
@@ -49,7 +48,7 @@ class CdnRedirect:
         self.dc_id = int(reply.dc_id)
         self._size = size
         self._token = bytes(reply.file_token)
-        self._key = algorithms.AES(bytes(reply.encryption_key))
+        self._key = bytes(reply.encryption_key)
         self._iv = bytes(reply.encryption_iv)
         self._hashes: dict[int, types.FileHash] = {}
         self._add_hashes(reply.file_hashes)
@@ -81,8 +80,11 @@ class CdnRedirect:
         return data[offset - start : offset - start + limit]
 
     def _decrypt(self, offset: int, data: Any) -> bytes:
+        # imported here, because few files are on a CDN
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
         counter = self._iv[:-4] + (offset // _CTR_BLOCK).to_bytes(4, "big")
-        return Cipher(self._key, modes.CTR(counter)).decryptor().update(data)
+        return Cipher(algorithms.AES(self._key), modes.CTR(counter)).decryptor().update(data)
 
     async def _verify(self, start: int, data: bytes, call_home: Call) -> None:
         view, at, end = memoryview(data), start, start + len(data)

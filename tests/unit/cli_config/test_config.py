@@ -135,7 +135,7 @@ def test_set_without_a_file_recommends_init(folder: Path, monkeypatch: pytest.Mo
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: there is no file none.toml; `")
     assert " init` writes one" in result.stderr
-    monkeypatch.setattr("saveany.config.loader.DEFAULT_FILES", (folder / "nothing.toml",))
+    monkeypatch.setattr("saveany.config.files.DEFAULT_FILES", (folder / "nothing.toml",))
     assert run("config", "set", "workers", "7").exit_code == 2
     assert not (folder / "none.toml").exists()
 
@@ -157,7 +157,7 @@ def test_path_prints_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_path_without_a_file_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saveany.config.loader.DEFAULT_FILES", (folder / "none.toml",))
+    monkeypatch.setattr("saveany.config.files.DEFAULT_FILES", (folder / "none.toml",))
     result = run("config", "path")
     assert (result.exit_code, result.stdout) == (1, "")
 

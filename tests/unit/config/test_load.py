@@ -34,7 +34,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, and no configuration in /etc."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "saveany.config.loader.DEFAULT_FILES", (Path("config.toml"), tmp_path / "etc/config.toml")
+        "saveany.config.files.DEFAULT_FILES", (Path("config.toml"), tmp_path / "etc/config.toml")
     )
     return tmp_path
 
