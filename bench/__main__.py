@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import api, history, memory, ranges, results, stores, tasks, transfer
+from bench import api, footprint, history, memory, ranges, recovery, results, small, stores, tasks, transfer
 from bench.results import Measurement
 
 Run = Callable[[], Awaitable[list[Measurement]]]
@@ -21,10 +21,21 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     ("loopback_cpu", "loopback_wall"): transfer.loopback,
     ("rtt50",): transfer.rtt50,
     ("rtt50_cap6", "rtt50_cap6_of_cap"): transfer.rtt50_cap6,
-    ("small_tasks",): tasks.small_tasks,
+    ("small_range",): small.small_range,
+    ("small_range_rtt50",): small.small_range_rtt50,
+    ("small_links_rtt50",): small.small_links_rtt50,
+    ("small_tasks", "small_task_cpu_ms"): small.small_tasks,
+    ("small_tasks_rtt50",): small.small_tasks_rtt50,
+    ("small_s3_rtt50",): small.small_s3_rtt50,
     ("pickup_p95_ms",): tasks.pickup,
     ("mem_4gib_mb",): memory.one_large,
     ("mem_8_files_mb",): memory.eight_at_once,
+    ("start_to_saved",): footprint.start_to_saved,
+    ("cli_start",): footprint.cli_start,
+    ("run_idle_pss_mb", "run_idle_cpu"): footprint.idle,
+    ("run_peak_pss_mb",): footprint.peak,
+    ("refetched_after_kill_mb", "restart_to_resumed_s"): recovery.crash,
+    ("end_lag_ms",): recovery.end_lag,
     ("range_first_byte_rtt",): ranges.first_byte,
     ("api_post",): api.api_post,
     ("history_1m",): history.history_1m,

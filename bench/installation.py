@@ -4,10 +4,11 @@ loopback."""
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ import tomli_w
 
 from bench import files
 from bench.process import Child, child
+from bench.telegram import Served
 from saveany.embedded import EmbeddedRedis
 from saveany.models import ENDED, Item, Status
 from saveany.store import Store, open_store
 
 _TOKEN = "token-of-the-benchmark"
+AUTHORIZATION = {"Authorization": f"Bearer {_TOKEN}"}
 _USER = 123456789
 _STORAGE = "local1"
 _READY_SECONDS = 60.0
@@ -46,9 +49,14 @@ class Telegram:
     process: Child
     facts: dict[str, Any]  # as returned by `saveany.sandbox.__main__.describe`
 
+    async def served(self) -> Served:
+        """What it has served so far."""
+        self.process.signal(signal.SIGUSR1)
+        return Served(**await self.process.read_json())
+
 
 @dataclass(frozen=True)
-class Installation:
+class Service:
     """A running SaveAny; `http` sends its token."""
 
     folder: Path
@@ -56,26 +64,20 @@ class Installation:
     redis_url: str
     store: Store
     http: httpx.AsyncClient
-    api: Child
-    workers: list[Child]
 
     async def post(self, number: int) -> str:
         """Create a task for a file; returns its id."""
-        body = {"telegram_url": files.link(number), "user_id": _USER, "storage_name": _STORAGE}
-        reply = await self.http.post("/api/v1/tasks", json=body)
+        reply = await self.http.post("/api/v1/tasks", json=new_task(files.link(number)))
         reply.raise_for_status()
         return str(reply.json()["task_id"])
 
-    async def save(self, number: int) -> Saved:
-        """Save a file with the first worker, verify it, and remove it again."""
+    async def transfer(self, number: int) -> dict[str, int]:
+        """Save a file, verify it, and remove it again. Returns the times of its events, as `ended` does."""
         since = await self.store.events.last_id()
-        before = self.workers[0].cpu()
         task_id = await self.post(number)
         at = await self.ended(task_id, since)
-        cpu = self.workers[0].cpu() - before
         await self.verify(task_id, number)
-        # The first update of a task is its plan, which is made when its message has been resolved.
-        return Saved((max(at.values()) - at["task.updated"]) / 1000, cpu)
+        return at
 
     async def ended(self, task_id: str, since: str) -> dict[str, int]:
         """Wait for the end of a task. Returns the time of the first event of each type, in ms by Redis'
@@ -107,6 +109,41 @@ class Installation:
         return item
 
 
+@dataclass(frozen=True)
+class Installation(Service):
+    """The same with each role as a child process of the benchmark."""
+
+    api: Child
+    workers: list[Child]
+
+    async def save(self, number: int) -> Saved:
+        """Save a file with the first worker, verify it, and remove it again."""
+        since = await self.store.events.last_id()
+        before = self.workers[0].cpu()
+        task_id = await self.post(number)
+        at = await self.ended(task_id, since)
+        cpu = self.workers[0].cpu() - before
+        await self.verify(task_id, number)
+        # The first update of a task is its plan, which is made when its message has been resolved.
+        return Saved((max(at.values()) - at["task.updated"]) / 1000, cpu)
+
+
+def new_task(link: str, folder: str = "/") -> dict[str, Any]:
+    """The body of a request that saves what a link stands for."""
+    return {"telegram_url": link, "user_id": _USER, "storage_name": _STORAGE, "dir_path": folder}
+
+
+def task_of_links(links: Sequence[str], folder: str) -> dict[str, Any]:
+    """The body of a request that saves several links in one task."""
+    return {
+        "type": "tgfiles",
+        "user_id": _USER,
+        "storage": _STORAGE,
+        "path": folder,
+        "params": {"message_links": list(links)},
+    }
+
+
 @asynccontextmanager
 async def telegram(folder: Path, *faults: str) -> AsyncIterator[Telegram]:
     """The sandbox with the files of the benchmark; see `saveany.sandbox.faults`."""
@@ -123,8 +160,8 @@ async def installation(
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="saveany-bench-")))
         sandbox = await stack.enter_async_context(telegram(folder, *faults))
-        port = _free_port()
-        file = write_config(folder, sandbox, port, slots, storage)
+        port = free_port()
+        file = write_config(folder, sandbox, port, slots=slots, storage=storage)
         redis = EmbeddedRedis(folder / "data")
         stack.callback(redis.stop)
         url = redis.start()
@@ -142,7 +179,7 @@ async def installation(
             sandbox,
             url,
             store,
-            await stack.enter_async_context(_client(port)),
+            await stack.enter_async_context(client(port)),
             await role("api", "api.log"),
             [await role("worker", f"worker{n}.log") for n in range(workers)],
         )
@@ -150,12 +187,17 @@ async def installation(
             await _ready(running)
             yield running
         except Exception:
-            _print_logs(folder)
+            print_logs(folder)
             raise
 
 
 def write_config(
-    folder: Path, sandbox: Telegram, port: int, slots: int, storage: Mapping[str, Any] | None = None
+    folder: Path,
+    sandbox: Telegram,
+    port: int,
+    *,
+    slots: int | None = None,
+    storage: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a configuration that uses this sandbox to a file in `folder`; returns the file."""
     facts = sandbox.facts["telegram"]
@@ -163,7 +205,7 @@ def write_config(
     local = {"type": "local", "base_path": str(folder / "files")}
     tables = {
         "data_dir": "data",
-        "workers": slots,
+        **({"workers": slots} if slots else {}),
         "api": {"host": "127.0.0.1", "port": port, "token": _TOKEN},
         "telegram": {
             "dc_id": facts["dc_id"],
@@ -179,10 +221,10 @@ def write_config(
     return file
 
 
-def _client(port: int) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {_TOKEN}"}
+def client(port: int) -> httpx.AsyncClient:
+    """A client of the API at this port, with its token."""
     return httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=30
+        base_url=f"http://127.0.0.1:{port}", headers=AUTHORIZATION, trust_env=False, timeout=30
     )
 
 
@@ -206,12 +248,14 @@ async def _is_ready(running: Installation, wanted: set[int]) -> bool:
     return wanted <= {worker["pid"] for worker in listed}
 
 
-def _print_logs(folder: Path) -> None:
+def print_logs(folder: Path) -> None:
+    """Print the end of each log in `folder`, to explain a failure."""
     for log in sorted(folder.glob("*.log")):
         print(f"--- the end of {log.name}\n{log.read_text()[-_LOG_TAIL:]}", file=sys.stderr)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that no program listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -16,7 +16,7 @@ from saveany.store import Event
 
 async def one_large() -> list[Measurement]:
     """The peak while a file of 4 GiB is saved."""
-    _require(files.size(files.GIB_4))
+    require_space(files.size(files.GIB_4))
     async with installation() as running:
         saved = await running.save(files.GIB_4)
         peak = running.workers[0].peak_mb()
@@ -25,7 +25,7 @@ async def one_large() -> list[Measurement]:
 
 async def eight_at_once() -> list[Measurement]:
     """The peak while eight files of 256 MiB are saved at the same time."""
-    _require(sum(map(files.size, files.EIGHT)))
+    require_space(sum(map(files.size, files.EIGHT)))
     async with installation(slots=len(files.EIGHT)) as running:
         await asyncio.gather(*map(running.save, files.EIGHT))
         peak = running.workers[0].peak_mb()
@@ -49,7 +49,8 @@ def _times(events: Iterable[Event], type_: str) -> list[int]:
     return [event.at for event in events if event.type == type_]
 
 
-def _require(size: int) -> None:
+def require_space(size: int) -> None:
+    """Raise if the folder for temporary files has no room for files of `size` bytes."""
     folder = tempfile.gettempdir()
     if shutil.disk_usage(folder).free < 2 * size:
         raise RuntimeError(

@@ -18,7 +18,7 @@ async def first_byte() -> list[Measurement]:
     with TemporaryDirectory(prefix="saveany-bench-") as name:
         folder = Path(name)
         async with telegram(folder, f"delay={_RTT}") as sandbox:
-            config = write_config(folder, sandbox, port=0, slots=1)
+            config = write_config(folder, sandbox, port=0)
             async with child(folder / "reader.log", "bench.reader", str(config)) as reader:
                 report = await reader.read_json()
     if report["wrong"]:

@@ -8,8 +8,6 @@ import json
 import os
 import sys
 import tempfile
-import time
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from statistics import median
 import pytest
 
 from bench.memory import one_into
-from bench.process import child
+from bench.process import child, run_timed
 from bench.results import MB, MIB, Measurement, compared
 from storages.base import StorageOptions
 from storages.local.options import LocalOptions
@@ -186,14 +184,8 @@ async def _run_saveany(options: StorageOptions, way: str, log: Path) -> float:
 async def _run_reference(command: Sequence[str | Path], *, timed: bool) -> float:
     """Seconds that the reference program takes."""
     await asyncio.to_thread(os.sync)
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
-    )
-    out, err = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}: {err.decode()[-500:]}")
-    return float(json.loads(out)) if timed else time.monotonic() - began
+    seconds, out = await run_timed(command)
+    return float(json.loads(out)) if timed else seconds
 
 
 def _fill(file: Path) -> None:
