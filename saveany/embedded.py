@@ -41,7 +41,9 @@ _MAX_SOCKET_PATH = 100  # sun_path of unix(7) holds 108 bytes, 104 on macOS
 _SILENCE_S = 30.0  # a server that sends no reply for this long, not even LOADING, is broken
 _STOP_S = 20.0
 _POLL_S = 0.02
-_CHECK_S = 0.5
+#: Seconds between two checks whether the owner has died, and between two of the owner, which is notified when
+#: the server dies.
+_CHECK_S, _OWNER_CHECK_S = 0.5, 2.0
 _MAX_DELAY_S = 10.0
 _TAIL_LINES = 8
 _OWN_SERVER = 'set redis.url to a server of your own, for example redis.url = "redis://127.0.0.1:6379"'
@@ -103,9 +105,9 @@ class EmbeddedRedis:
 
     async def keep(self) -> None:
         """Until canceled, restart the server when it dies, or when its owner has died."""
-        delay = _CHECK_S
+        delay, died = _CHECK_S, False
         while True:
-            await asyncio.sleep(delay)
+            await (asyncio.sleep(delay) if died else self._wait())
             try:
                 self._socket()  # a cleaner of temporary files may have removed the short path
                 died = self._begin()
@@ -116,6 +118,21 @@ class EmbeddedRedis:
             if died:
                 log.warning("embedded_redis_died", log=str(self._dir / _LOG), checked_after_s=delay)
             delay = min(2 * delay, _MAX_DELAY_S) if died else _CHECK_S
+
+    async def _wait(self) -> None:
+        """Wait until it is time for a check. An owner whose server dies waits no longer."""
+        if self._server is None or not self._alive() or not hasattr(os, "pidfd_open"):
+            await asyncio.sleep(_CHECK_S)
+            return
+        died, loop = asyncio.Event(), asyncio.get_running_loop()
+        descriptor = os.pidfd_open(self._server.pid)
+        loop.add_reader(descriptor, died.set)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(died.wait(), _OWNER_CHECK_S)
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
 
     def _alive(self) -> bool:
         return self._server is not None and self._server.poll() is None
@@ -170,6 +187,7 @@ class EmbeddedRedis:
             "unixsocketperm": "600",
             "appendonly": "yes",
             "appendfsync": self._fsync,
+            "hz": "2",  # of its background work, which is nothing while it is idle
             "aof-load-truncated": "yes",  # a power cut may leave an incomplete last entry
             "save": "",
             "maxmemory-policy": "noeviction",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from saveany.errors import ConfigError, SaveAnyError, StoreDamaged, Unavailable
@@ -21,6 +21,43 @@ _REMEMBERED = 100
 T = TypeVar("T")
 
 log = get_logger("saveany.loops")
+
+
+class Signal:
+    """Ends the waits of loops of this process at once, so that they need not check again and again."""
+
+    def __init__(self) -> None:
+        #: Number of times that it was sent.
+        self.count = 0
+        self._waits: set[asyncio.Timeout] = set()
+
+    def send(self) -> None:
+        """End all current waits."""
+        self.count += 1
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def interrupts(self, seconds: float | None = None) -> AsyncIterator[None]:
+        """Cancel what the block waits for, without an error, when the signal is sent or after `seconds`."""
+        wait = asyncio.timeout(seconds)
+        try:
+            async with wait:
+                self._waits.add(wait)
+                yield
+        except TimeoutError:
+            if not wait.expired():
+                raise
+        finally:
+            self._waits.discard(wait)
+
+    async def wait(self, seconds: float | None = None, *, since: int | None = None) -> None:
+        """Wait until the signal is sent, or for `seconds`. `since` is an earlier `count`: if the signal was
+        sent after it, there is nothing to wait for."""
+        if since in (None, self.count):
+            async with self.interrupts(seconds):
+                await asyncio.get_running_loop().create_future()
 
 
 async def wait_out_outages(call: Callable[[], Awaitable[T]]) -> T:

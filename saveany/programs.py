@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,11 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 #: Seconds that a program may take to end after SIGTERM.
 _END_SECONDS = 5.0
+#: Seconds for which the result of `is_installed` is remembered: it is asked for with every task.
+_REMEMBERED_SECONDS = 5.0
+
+#: (name, PATH) -> whether the program was found, and the time (monotonic) of the next look.
+_installed: dict[tuple[str, str], tuple[bool, float]] = {}
 
 
 def find_program(name: str) -> str | None:
@@ -25,6 +31,16 @@ def find_program(name: str) -> str | None:
     """
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def is_installed(name: str) -> bool:
+    """Whether `find_program` finds the program, now or within the last seconds."""
+    key, now = (name, os.environ.get("PATH", "")), time.monotonic()
+    found, until = _installed.get(key, (False, 0.0))
+    if now >= until:
+        found = find_program(name) is not None
+        _installed[key] = found, now + _REMEMBERED_SECONDS
+    return found
 
 
 def die_with_parent(signum: int) -> Callable[[], None] | None:

@@ -60,6 +60,7 @@ class StorageHandle:
         #: Whether the disk or server was present at the last check, even if it could not be written to.
         self.is_present = False
         self._store = store
+        self._marker = ""  # of the disk, which the store has confirmed since the last test file
         self._probed_at = 0.0
         self._probing: asyncio.Task[bool] | None = None
 
@@ -73,7 +74,10 @@ class StorageHandle:
     async def check_presence(self) -> bool:
         """Whether the disk has the marker of this storage; sets `problem` if not. Quick, writes nothing."""
         try:
-            await check_identity(self._store, self.storage)
+            if not self._marker or await self.storage.identity() != self._marker:
+                await check_identity(self._store, self.storage)
+                if self.storage.capabilities.this_machine_only:
+                    self._marker = await self.storage.identity() or ""
         except StorageError as e:
             self.is_present = False
             self._set_problem(e.text)
@@ -90,6 +94,7 @@ class StorageHandle:
         return await asyncio.shield(self._probing)
 
     async def _probe(self) -> bool:
+        self._marker = ""
         if not await self.check_presence():
             return False
         probing = asyncio.create_task(self.storage.probe())

@@ -49,7 +49,9 @@ class Reconciler:
         """Do one round, unless another worker has just done it."""
         if not await self._store.workers.lock("reconcile", round(_ROUND_SECONDS * 1000 * 0.9)):
             return
-        found = await self._store.claims.reconcile(check_leases=await self._is_settled())
+        found = await self._store.claims.reconcile(check_leases=False)
+        if found.lapsed and await self._is_settled():
+            found = await self._store.claims.reconcile(check_leases=True)
         for task_id, epoch in found.canceled:
             try:
                 await self._end(task_id, epoch)

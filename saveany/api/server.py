@@ -21,6 +21,7 @@ from saveany.config import Config
 from saveany.config.values import local_address
 from saveany.errors import ConfigError
 from saveany.logs import get_logger
+from saveany.loops import Signal
 from saveany.store import open_store
 from saveany.supervisor import report_working
 
@@ -86,6 +87,10 @@ def other_instance_error(port: int) -> str:
 _KEEP_ALIVE_SECONDS = 9
 
 
+#: Seconds between two checks of all connections.
+_TICK_SECONDS = 1.0
+
+
 class ApiServer(uvicorn.Server):
     """uvicorn with limited connections, event streams that end when it stops, and our own signal handlers."""
 
@@ -104,13 +109,15 @@ class ApiServer(uvicorn.Server):
             )
         )
         self._app = app
+        self._stopping = Signal()
         self.server_state: Connections = Connections(max_connections)
 
-    async def on_tick(self, counter: int) -> bool:
-        """Close connections that are too slow; called ten times a second."""
-        if counter % 10 == 0:
+    async def main_loop(self) -> None:
+        """Wait for a stop signal; uvicorn looks for one ten times a second. Once a second, renew the date in
+        responses and close connections that are too slow."""
+        while not await self.on_tick(0):
             self.server_state.sweep()
-        return await super().on_tick(counter)
+            await self._stopping.wait(_TICK_SECONDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting connections, and let running requests finish."""
@@ -121,6 +128,7 @@ class ApiServer(uvicorn.Server):
         """Stop gracefully; the second time at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._stopping.send()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -152,6 +152,7 @@ class Reconciled:
 
     returned: int  # tasks of dead workers that were put back into the queue
     woken: int  # delayed tasks that have become ready
+    lapsed: int  # expired leases
     canceled: list[tuple[str, int]]  # (id, epoch) of canceled tasks of dead workers; the caller ends them
 
 
@@ -225,13 +226,13 @@ class Claims:
         return text(reply[0]).removeprefix(keys.WAKE_UPS("")) if reply else ""
 
     async def reconcile(self, *, check_leases: bool, limit: int = 200) -> Reconciled:
-        """Recover tasks of dead workers and wake delayed tasks. `check_leases=False` skips expired leases,
-        because after an outage of Redis workers need time to renew them."""
-        returned, woken, flat = await self._db.script(
+        """Recover tasks of dead workers and wake delayed tasks. `check_leases=False` only counts expired
+        leases, because after an outage of Redis workers need time to renew them."""
+        returned, woken, lapsed, flat = await self._db.script(
             "reconcile", limit, LEASE_MS, "1" if check_leases else "0"
         )
         canceled = [(text(i), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
-        return Reconciled(returned, woken, canceled)
+        return Reconciled(returned, woken, lapsed, canceled)
 
     def take_over(self, task: Task, items: list[Item]) -> Claim:
         """The claim of a canceled task from `reconcile`; `task` must have the epoch that it returned."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 
 from saveany.errors import InvalidInput
@@ -61,8 +59,9 @@ class Outbox:
         """Wait until a delivery may be due, for at most `timeout` seconds."""
         first = await self._db.do("ZRANGE", keys.OUTBOX(), 0, 0, "WITHSCORES")
         if first:
-            timeout = min(timeout, max(0.0, (float(first[1]) - await self._db.time_ms()) / 1000))
-        await asyncio.sleep(min(timeout, 0.25) if timeout > 0 else 0)
+            timeout = min(timeout, (float(first[1]) - await self._db.time_ms()) / 1000)
+        if timeout > 0:
+            await self._db.do("BLPOP", keys.OUTBOX_WAKE_UPS(), max(timeout, 0.001))  # 0 would wait forever
 
     async def of_task(self, task_id: str) -> list[Delivery]:
         """All deliveries of a task, oldest first."""

@@ -26,7 +26,7 @@ _QUEUE_PER_HOST = 8
 #: Seconds without progress after which a full queue is no longer waited for.
 _STUCK_S = 1.0
 #: Seconds between two checks for due deliveries when there are none.
-_IDLE_S = 5.0
+_IDLE_S = 10.0
 #: Seconds before the outbox is read again after a failure.
 _FAILURE_S = 1.0
 

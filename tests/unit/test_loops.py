@@ -43,6 +43,7 @@ OF_ONE = {
 }
 #: Loops that are run again by the named caller.
 WITHIN = {
+    "the supervisor, which starts the API again": "saveany.api.server.ApiServer.main_loop",
     "repeat, in workers.main": """
         workers.storage_queries.reply_forever""",
     "until_done, in saveany.bot.app._serve: the bot starts again": """

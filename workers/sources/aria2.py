@@ -26,7 +26,7 @@ from saveany.models import Item, TaskSpec
 from saveany.net.proxy import GuardedProxy
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
-from saveany.programs import find_program
+from saveany.programs import is_installed
 from saveany.texts import Text
 from storages.base import Range
 from workers import stall
@@ -76,7 +76,7 @@ class Aria2Source(Source):
     @property
     def problem(self) -> Text | None:
         """That aria2 is missing, None if it is not."""
-        if self._table.url or find_program(self._table.program):
+        if self._table.url or is_installed(self._table.program):
             return None
         return Text(
             "{program} is not installed; on Debian and Ubuntu: apt install aria2",

@@ -17,7 +17,7 @@ from saveany.errors import Permanent
 from saveany.models import Item, TaskSpec
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
-from saveany.programs import find_program
+from saveany.programs import find_program, is_installed
 from saveany.texts import Text
 from storages.base import Range
 from workers.sources import disk
@@ -51,7 +51,7 @@ class GallerySource(Source):
     @property
     def problem(self) -> Text | None:
         """That the program is missing, None if it is not."""
-        return None if find_program(self._program) else self._missing()
+        return None if is_installed(self._program) else self._missing()
 
     def _missing(self) -> Text:
         return Text("{program} is not installed; pip install gallery-dl", {"program": self._program})

@@ -24,7 +24,7 @@ from saveany.models import Item, TaskSpec
 from saveany.net.proxy import Take
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
-from saveany.programs import find_program
+from saveany.programs import find_program, is_installed
 from saveany.texts import Text
 from storages.base import Range
 from workers import stall
@@ -77,7 +77,7 @@ class YtDlpSource(Source):
     @property
     def problem(self) -> Text | None:
         """That the program is missing, None if it is not."""
-        return None if find_program(self._table.program) else self._missing()
+        return None if is_installed(self._table.program) else self._missing()
 
     def _missing(self) -> Text:
         return Text("{program} is not installed; pip install yt-dlp", {"program": self._table.program})

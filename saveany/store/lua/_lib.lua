@@ -207,6 +207,15 @@ local function enqueue(id, at, delay)
   if made_room then redis.call('ZADD', P .. 'users', 'XX', next_turn(), field(id, 'user')) end
 end
 
+-- Has one worker that waits for webhook deliveries read again which one is due first. A damaged key stops no script:
+-- the senders repair it.
+local function wake_sender()
+  local key = P .. 'outbox:wake'
+  local length = redis.pcall('LLEN', key)
+  if type(length) == 'number' and length < MAX_WAKE_UPS then redis.call('RPUSH', key, 1) end
+  redis.call('EXPIRE', key, 3600)
+end
+
 -- Adds deliveries: triples of id, task and JSON from ARGV[first] on. Existing deliveries stay unchanged.
 local function add_deliveries(first, at)
   for i = first, #ARGV, 3 do
@@ -215,6 +224,7 @@ local function add_deliveries(first, at)
       redis.call('ZADD', P .. 'outbox', at, id)
       redis.call('ZADD', P .. 'posted', at, id)
       redis.call('SADD', P .. 'deliveries:' .. task, id)
+      wake_sender()
     end
   end
 end

@@ -1,5 +1,5 @@
 -- Writes items of a task, and the webhooks about them.
--- Touches: items:<id>, task:<id>, outbox, delivery:<id>, deliveries:<task>, posted.
+-- Touches: items:<id>, task:<id>, outbox, outbox:wake, delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, '1' to write even if the task was canceled or paused, item count, (index, item JSON) …, (delivery id, task, JSON) …
 -- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
 local id = ARGV[1]

@@ -1,5 +1,5 @@
 -- Writes the outcome of an attempt, unless the delivery was settled meanwhile.
--- Touches: outbox, delivery:<id>, task:<task>, counters.
+-- Touches: outbox, outbox:wake, delivery:<id>, task:<task>, counters.
 -- ARGV: id, task, delivery JSON, webhook summary JSON, delay ms until the next attempt (-1: none follows),
 -- outcome for the counter
 -- Returns 1 if it was written
@@ -11,6 +11,7 @@ if tonumber(ARGV[5]) < 0 then
   redis.call('ZREM', P .. 'outbox', id)
 else
   redis.call('ZADD', P .. 'outbox', now() + ARGV[5], id)
+  wake_sender()
 end
 if redis.call('EXISTS', task_key(ARGV[2])) == 1 then
   redis.call('HSET', task_key(ARGV[2]), 'webhook', ARGV[4])

@@ -1,5 +1,5 @@
 -- Records the items of a task. A task is planned once; a later claim continues with its items.
--- Touches: task:<id>, items:<id>, events, outbox, delivery:<id>, deliveries:<task>, posted.
+-- Touches: task:<id>, items:<id>, events, outbox, outbox:wake, delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, title, subject JSON, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
 -- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
 local id = ARGV[1]

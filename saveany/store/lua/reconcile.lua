@@ -3,12 +3,11 @@
 -- worker that dies loses its wake-up.
 -- Touches: leases, task:<id>, running, running:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
 -- wake:<lane>, turn, events, counters; reads settings.
--- ARGV: limit, lease ms, '1' to check leases
--- Returns {number put back into the queue, number of delayed tasks made ready, {id, epoch of canceled tasks …}}
+-- ARGV: limit, lease ms, '1' to recover the tasks of expired leases
+-- Returns {number put back into the queue, number of delayed tasks made ready, number of expired leases, {id, epoch of canceled tasks …}}
 local at, canceled, returned = now(), {}, 0
-local lapsed = {}
-if ARGV[3] == '1' then lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1]) end
-for _, id in ipairs(lapsed) do
+local lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(ARGV[3] == '1' and lapsed or {}) do
   if field(id, 'status') ~= 'running' then
     stop_running(id) -- its record is missing or damaged
   elseif field(id, 'cancel') == '1' then
@@ -21,11 +20,11 @@ for _, id in ipairs(lapsed) do
     returned = returned + 1
   end
 end
-if #lapsed > 0 then count('lost_leases', #lapsed) end
+if ARGV[3] == '1' and #lapsed > 0 then count('lost_leases', #lapsed) end
 local due = redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', at, 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'delayed', id)
   if field(id, 'status') == 'queued' then make_ready(id) else redis.call('ZREM', P .. 'queued', id) end
 end
 wake_for_all()
-return { returned, #due, canceled }
+return { returned, #due, #lapsed, canceled }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -69,7 +70,7 @@ async def serving(app: FastAPI, most: int = 2048) -> AsyncIterator[ApiServer]:
         running = asyncio.create_task(server.serve(sockets=[sock]))
         await until(_is_started(server))
         yield server
-        server.should_exit = True
+        server.handle_exit(signal.SIGTERM, None)
         await running
 
 

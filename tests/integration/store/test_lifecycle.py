@@ -388,4 +388,4 @@ async def test_pruning_deletes_all_records_of_a_task(store: Store) -> None:
     assert await store.history.forget(0) == 0
     assert await store.history.forget(await store.db.time_ms() + 1000) == 1
     left = {key.decode() for key in await store.db.do("KEYS", "sa:*")}
-    assert left <= {"sa:events", "sa:turn"}
+    assert left <= {"sa:events", "sa:turn", "sa:outbox:wake"}

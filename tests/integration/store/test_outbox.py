@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from saveany.errors import InvalidInput
 from saveany.models import Delivery, Status
 from saveany.store import Store
+from tests.fixtures.waiting import until
 from tests.integration.store.test_lifecycle import accept, claim, delivery
 
 
@@ -122,3 +125,45 @@ async def test_attempts_are_counted_by_outcome(store: Store) -> None:
         "webhook_attempts:failed": 2,
         "webhook_attempts:gave_up": 1,
     }
+
+
+async def waiting_sender(store: Store, begun: list[asyncio.Task[None]]) -> asyncio.Task[None]:
+    """A sender that waits for deliveries for a long time, after it has read that none is due."""
+    sender = asyncio.create_task(store.outbox.wait(3600))
+    begun.append(sender)
+
+    async def is_blocked() -> bool:
+        return int((await store.db.info("clients"))["blocked_clients"]) == len(begun)
+
+    await until(is_blocked)
+    return sender
+
+
+async def test_a_new_delivery_wakes_one_sender_at_once(store: Store) -> None:
+    begun: list[asyncio.Task[None]] = []
+    senders = [await waiting_sender(store, begun) for _ in range(2)]
+    await deliveries(store, 1)
+    awake, asleep = await asyncio.wait(senders, return_when=asyncio.FIRST_COMPLETED)
+    assert len(awake) == len(asleep) == 1
+    asleep.pop().cancel()
+
+
+async def test_a_failed_and_a_repeated_delivery_wake_a_sender(store: Store) -> None:
+    (told,) = await deliveries(store, 1)
+    (first,) = await due(store)
+    await store.outbox.wait(3600)  # takes the wake-up of the new delivery
+    sender = await waiting_sender(store, [])
+    await store.outbox.retry(first, 10_000, 500, "")
+    await sender
+    sender = await waiting_sender(store, [])
+    await store.outbox.redeliver(told)
+    await sender
+
+
+async def test_an_idle_sender_does_not_ask_again(store: Store) -> None:
+    await store.db.do("CONFIG", "RESETSTAT")
+    sender = await waiting_sender(store, [])
+    calls = await store.db.info("commandstats")
+    assert calls["cmdstat_zrange"]["calls"] == 1
+    assert "cmdstat_blpop" not in calls  # it counts when it ends
+    sender.cancel()
