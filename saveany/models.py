@@ -118,6 +118,16 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         source = f"{self.type}@{self.source_storage}" if self.source_storage else self.type
         return f"{source}/{self.storage}"
 
+    @property
+    def slot_lane(self) -> str:
+        """The lane of this task once it is known that it needs a slot of the worker."""
+        return slot_lane(self.lane)
+
+
+def slot_lane(lane: str) -> str:
+    """The lane of those tasks of `lane` that need a slot of a worker, because their files are large."""
+    return f"slot:{lane}"
+
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One file of a task."""
@@ -239,8 +249,10 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started_at: int
     tasks: list[str] = msgspec.field(default_factory=list)
-    #: number of tasks it can run at a time; 0 in heartbeats of older versions
+    #: number of tasks with large files it can run at a time; 0 in heartbeats of older versions
     slots: int = 0
+    #: number of slots in use; None in heartbeats of older versions, where each task has one
+    slots_in_use: int | None = None
     #: storage name -> "" if the worker can use it, otherwise what is wrong
     storages: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
     #: storage name -> capabilities, by the names in `storages.base.Capabilities`
@@ -249,6 +261,12 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
     #: Telegram account -> "" if it is logged in, otherwise what is wrong
     accounts: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether all of its slots are in use."""
+        used = len(self.tasks) if self.slots_in_use is None else self.slots_in_use
+        return 0 < self.slots <= used
 
 
 #: A file name, before or after the name of the storage, may contain an arrow.

@@ -24,6 +24,8 @@ from storages.base import Services, Storage
 
 #: Seconds between two checks of a storage.
 _CHECK_SECONDS = 2.0
+#: Seconds for which a disk that was present counts as present.
+_PRESENT_SECONDS = 0.5
 #: Seconds between two test files in a storage that works. One with a problem gets a test file at each check.
 _PROBE_SECONDS = 60.0
 #: Seconds after which a disk that does not respond is reported, such as a network disk whose server is down.
@@ -61,6 +63,7 @@ class StorageHandle:
         self.is_present = False
         self._store = store
         self._marker = ""  # of the disk, which the store has confirmed since the last test file
+        self._seen_at = 0.0  # when the disk was last found present, monotonic
         self._probed_at = 0.0
         self._probing: asyncio.Task[bool] | None = None
 
@@ -70,6 +73,12 @@ class StorageHandle:
             return
         if self.problem or time.monotonic() - self._probed_at > _PROBE_SECONDS:
             await self._report_hang(self.probe())
+
+    async def was_just_present(self) -> bool:
+        """The result of `check_presence`, which is at most `_PRESENT_SECONDS` old if the disk was present."""
+        if self.is_present and time.monotonic() - self._seen_at < _PRESENT_SECONDS:
+            return True
+        return await self.check_presence()
 
     async def check_presence(self) -> bool:
         """Whether the disk has the marker of this storage; sets `problem` if not. Quick, writes nothing."""
@@ -84,7 +93,7 @@ class StorageHandle:
         except StoreUnavailable as e:  # the expected marker is unknown for now, so the last result stands
             log.warning("storage_marker_unknown", storage=self.storage.name, reason=e.message)
         else:
-            self.is_present = True
+            self.is_present, self._seen_at = True, time.monotonic()
         return self.is_present
 
     async def probe(self) -> bool:

@@ -1,15 +1,15 @@
-"""The part of arq that SaveAny uses: slots, running jobs, the health record and the drain at shutdown.
+"""The part of arq that SaveAny uses: running jobs, the health record and the drain at shutdown.
 
 Its queue in Redis is not used: it is polled, does not know which worker can run a job, and hides waiting jobs
-behind running ones. Tasks wait in the store instead, and an idle worker waits there for a wake-up.
+behind running ones. Tasks wait in the store instead, and a worker with room for tasks waits there for a
+wake-up.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -19,13 +19,11 @@ from arq.worker import Worker, func
 from saveany.errors import StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import repeat
-from saveany.store import Store
+from saveany.store import Claim, Store
 from saveany.store.db import mapped_errors
 
-#: Seconds that one wait for a free slot or a wake-up lasts. Then the health record and the lanes are updated.
+#: Seconds that one wait for room or a wake-up lasts. Then the health record and the lanes are updated.
 _WAIT_SECONDS = 1.0
-#: Seconds between two checks while this worker can run nothing.
-_IDLE_SECONDS = 0.2
 #: Seconds between two writes of the health record (`arq:queue:health-check`).
 _HEALTH_SECONDS = 15
 
@@ -36,78 +34,109 @@ async def _unused(ctx: dict[Any, Any]) -> None:
     """arq refuses to start without a function for the jobs of its queue."""
 
 
-class ArqWorker(Worker):
-    """Runs `work` in one of `slots` slots for each wake-up of a lane that this worker can run."""
+class Runner(Protocol):
+    """Claims tasks and runs them (`workers.runner.TaskRunner`)."""
 
-    def __init__(
-        self,
-        store: Store,
-        work: Callable[[str], Awaitable[None]],
-        *,
-        lanes: Callable[[], list[str]],
-        slots: int,
-    ) -> None:
+    on_room: Callable[[], None]
+
+    def open_lanes(self) -> list[str]:
+        """The lanes of the tasks that it can claim now."""
+
+    async def claim(self, wake_up: str = "") -> list[Claim]:
+        """Claim tasks for which there is room; `wake_up` is the lane of a wake-up that was received."""
+
+    async def run(self, claim: Claim) -> None:
+        """Work on a claimed task until that ends."""
+
+
+class ArqWorker(Worker):
+    """Claims tasks whenever there are some and there is room for them, and runs each in a job."""
+
+    def __init__(self, store: Store, runner: Runner, *, max_jobs: int) -> None:
         super().__init__(
             functions=[func(_unused, name="unused")],
             redis_pool=ArqRedis(store.db.redis.connection_pool),
-            max_jobs=slots,
+            max_jobs=max_jobs,
             health_check_interval=_HEALTH_SECONDS,
             handle_signals=False,
             job_serializer=msgspec.msgpack.encode,
             job_deserializer=msgspec.msgpack.decode,
         )
         self._store = store
-        self._work = work
-        self._lanes = lanes
-        self._slot_is_free = asyncio.Event()
-        self._slot_is_free.set()
+        self._runner = runner
+        self._has_room = asyncio.Event()  # tasks may wait for which there was no room before
+        self._listening: asyncio.Task[str] | None = None
+        self._claiming = asyncio.Lock()
+        runner.on_room = self.claim_soon
 
     async def main(self) -> None:
-        """Wait for wake-ups and respond to them until canceled; an outage of Redis only makes it wait."""
-        await repeat("wake_ups", self._poll_iteration)
+        """Claim and run tasks until canceled; an outage of Redis only makes it wait."""
+        try:
+            await repeat("wake_ups", self._poll_iteration)
+        finally:
+            if self._listening is not None:
+                self._listening.cancel()
+
+    def claim_soon(self) -> None:
+        """Claim tasks without a wake-up: this worker may have missed some, or had no room for their tasks."""
+        self._has_room.set()
 
     async def _poll_iteration(self) -> None:
-        """Wait for a free slot and for a wake-up. arq's own method reads its queue instead."""
+        """Wait until there may be tasks to run, and start them. arq's own method reads its queue instead."""
         with mapped_errors():
             await self.heart_beat()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._slot_is_free.wait(), _WAIT_SECONDS)
-        if not self._slot_is_free.is_set():
+        lane = await self._wait()
+        if lane is None:
             return
-        if not (lanes := self._lanes()) or not self.allow_pick_jobs:
-            await asyncio.sleep(_IDLE_SECONDS)
-        elif lane := await self._store.claims.next_wake_up(lanes, _WAIT_SECONDS):
-            self.start(lane)
+        async with self._claiming:
+            if self.allow_pick_jobs:
+                for claim in await self._runner.claim(lane):
+                    self._start(claim)
 
-    def start(self, lane: str = "") -> None:
-        """Run `work` in a free slot, if there is one: a busy slot looks for more tasks by itself."""
-        if self.job_counter >= self.max_jobs or not self.allow_pick_jobs:
-            return
+    async def _wait(self) -> str | None:
+        """Wait for room, or for a wake-up. Returns the lane of the wake-up, "" without one, None if there is
+        nothing to do for now."""
+        if self._listening is None and self.allow_pick_jobs and (lanes := self._runner.open_lanes()):
+            self._listening = asyncio.create_task(self._store.claims.next_wake_up(lanes, _WAIT_SECONDS))
+        room = asyncio.create_task(self._has_room.wait())
+        try:
+            events = [room, self._listening] if self._listening else [room]
+            await asyncio.wait(events, timeout=_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            room.cancel()
+        listening, has_room = self._listening, self._has_room.is_set()
+        self._has_room.clear()
+        if listening is not None and listening.done():
+            self._listening = None
+            if lane := listening.result():
+                return lane
+        return "" if has_room else None
+
+    def _start(self, claim: Claim) -> None:
         self.job_counter += 1
-        if self.job_counter >= self.max_jobs:
-            self._slot_is_free.clear()
         name = uuid4().hex
-        task = asyncio.create_task(self._run_in_slot(name, lane), name="slot")
+        task = asyncio.create_task(self._run_job(name, self._runner.run(claim)), name=claim.task.id)
         self.tasks[name] = self.job_tasks[name] = task
 
-    async def _run_in_slot(self, name: str, lane: str) -> None:
+    async def _run_job(self, name: str, job: Awaitable[None]) -> None:
         try:
-            await self._work(lane)
+            await job
             self.jobs_complete += 1
         except StoreUnavailable as e:
-            log.warning("slot_failed", reason=e.message)
+            log.warning("job_failed", reason=e.message)
             self.jobs_failed += 1
         except Exception:
-            log.exception("slot_failed")
+            log.exception("job_failed")
             self.jobs_failed += 1
         finally:
             del self.tasks[name], self.job_tasks[name]
             self.job_counter -= 1
-            self._slot_is_free.set()
 
     async def drain(self, seconds: float) -> None:
         """Start nothing more, wait up to `seconds` for running jobs, then cancel those that still run."""
         self.allow_pick_jobs = False
+        async with self._claiming:  # tasks that are being claimed are among those that run
+            pass
         running = list(self.tasks.values())
         if running:
             await asyncio.wait(running, timeout=seconds)

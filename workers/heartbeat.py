@@ -35,7 +35,7 @@ class Heartbeat:
         accounts: Accounts,
         claim_more: Callable[[], None],
     ) -> None:
-        """`claim_more` has a free slot of this worker claim tasks."""
+        """`claim_more` has this worker claim tasks for which it has room."""
         self._store = store
         self._runner = runner
         self._storages = storages
@@ -73,7 +73,8 @@ class Heartbeat:
             pid=os.getpid(),
             started_at=self._started_at,
             tasks=self._runner.running,
-            slots=self._runner.slots,
+            slots=self._runner.slots.count,
+            slots_in_use=len(self._runner.slots.holders),
             storages={name: stored(handle.problem) for name, handle in self._storages.items()},
             capabilities={
                 name: asdict(handle.storage.capabilities) for name, handle in self._storages.items()

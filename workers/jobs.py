@@ -29,6 +29,7 @@ from workers.item_records import ItemRecords
 from workers.lease import LeaseRenewer
 from workers.progress import ProgressMeter
 from workers.retries import LONG_WAIT, Retries, StorageOutage
+from workers.slots import NoSlot, TaskSlot, needs_slot
 from workers.sources.base import Source
 from workers.task_files import TaskFiles
 from workers.task_storages import TaskStorages
@@ -52,7 +53,9 @@ class Job:
         attempts: int,
         scratch: Path,
         budget: TransferBudget,
+        slot: TaskSlot | None = None,
     ) -> None:
+        """Without `slot` the task may use as much as one that has a slot."""
         self._claim = claim
         self._task = claim.task
         self._source = source
@@ -65,7 +68,8 @@ class Job:
         self._retries = Retries(self._task.id, meter, attempts)
         context = TransferContext(claim, self._records, source, self._storages.storage_of, meter, scratch)
         self._files = TaskFiles(context, self._storages, self._retries)
-        share = budget.share(concurrent=source.is_concurrent)
+        self._slot = slot
+        share = budget.share(concurrent=source.is_concurrent, slot=slot)
         self._files_in_flight = FilesInFlight(self._files, self._record, share, meter)
         self._removal_failure: Text | None = None  # for originals of moved files that could not be removed
         self._ended = False  # whether this job has ended the task
@@ -109,6 +113,8 @@ class Job:
             raise
         except PauseRequested:
             await self._release()
+        except NoSlot:
+            await self._claim.release(needs_slot=True)
         except asyncio.CancelledError:
             await asyncio.shield(self._conclude(self._release()))
             raise
@@ -128,6 +134,7 @@ class Job:
         task."""
         if not self._records.items:
             await self._retries.run(self._plan, self._suspects)
+        await self._take_slot_if_needed()
         last = await self._files_in_flight.save_all()
         if self._source.moves(self._task.spec):
             # A copy must be recorded before its original is removed.
@@ -146,6 +153,17 @@ class Job:
         deliveries = await self._build_deliveries(self._task, items, "task.running")
         await self._claim.plan(title, items, progress, deliveries, subject=subject)
         self._records.replace_all(items)
+
+    async def _take_slot_if_needed(self) -> None:
+        """Raise `NoSlot` if the files are large and no slot is free."""
+        if self._slot is None or self._slot.held:
+            return
+        if not needs_slot(self._records.pending):
+            self._slot.release()
+        elif self._slot.take():
+            await self._claim.take_slot()
+        else:
+            raise NoSlot
 
     def _suspects(self, error: SaveAnyError) -> list[StorageHandle]:
         return self._storages.suspects(error, None)

@@ -36,7 +36,7 @@ from workers.heartbeat import Heartbeat
 from workers.janitor import Janitor
 from workers.limits import Throttle
 from workers.reconcile import Reconciler
-from workers.runner import TaskRunner
+from workers.runner import WITHOUT_SLOT, TaskRunner
 from workers.sources import open_sources
 from workers.sources.base import Source, Tools
 from workers.stall import note_wait
@@ -123,16 +123,14 @@ class Worker:
             budget=self._budget,
             build_deliveries=build_deliveries,
         )
-        self._arq = ArqWorker(
-            store, self._runner.run_ready, lanes=self._runner.lanes, slots=self._runner.slots
-        )
+        self._arq = ArqWorker(store, self._runner, max_jobs=config.workers + WITHOUT_SLOT)
         self._heartbeat = Heartbeat(
             store,
             self._runner,
             storages=self._storages,
             sources=sources,
             accounts=accounts,
-            claim_more=self._arq.start,
+            claim_more=self._arq.claim_soon,
         )
         self._janitor = Janitor(store, self._runner, storages=self._storages, sources=sources)
         self._reconciler = Reconciler(
@@ -180,7 +178,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
             delivering = group.create_task(deliver_forever(self._store.outbox, sender, stop_delivering))
-            log.info("worker_ready", worker=self._id, slots=self._runner.slots)
+            log.info("worker_ready", worker=self._id, slots=self._runner.slots.count)
             await stop.wait()
             log.info("worker_draining", worker=self._id, tasks=len(self._runner.running))
             await self._drain(end_drain)

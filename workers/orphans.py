@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from saveany.models import slot_lane
 from saveany.storage_set import lanes
 from saveany.store import WorkerInfo
 
@@ -38,4 +39,5 @@ def known_lanes(workers: Sequence[WorkerInfo]) -> set[str]:
     to the same worker."""
     kinds = {kind for worker in workers for kind in worker.sources}
     storages = {name for worker in workers for name in worker.storages}
-    return set(lanes(kinds, storages))
+    known = lanes(kinds, storages)
+    return {*known, *map(slot_lane, known)}

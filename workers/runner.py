@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from saveany import advice
 from saveany.config import Config
 from saveany.errors import CancelRequested, Fenced
 from saveany.logs import get_logger
-from saveany.models import Task
+from saveany.models import Task, slot_lane
 from saveany.storage_set import StorageSet, lanes
 from saveany.store import Claim, Store
 from saveany.supervisor import report_working
@@ -17,14 +17,26 @@ from saveany.webhooks.builder import DeliveryBuilder
 from workers.ending import fail_unstarted
 from workers.jobs import Job
 from workers.limits import Throttle, ThrottledSource
+from workers.slots import Slots
 from workers.sources.base import Source
 from workers.transfer_budget import TransferBudget
 
 log = get_logger("saveany.worker")
 
 
+#: Maximum number of tasks without a slot that run here at a time: tasks that are looked up, and small ones.
+WITHOUT_SLOT = 64
+#: Maximum number of tasks that are claimed in one step, so that other workers get their share.
+_AT_ONCE = 16
+
+
 class TaskRunner:
-    """Everything between a free slot of this worker and a `Job`."""
+    """Claims the tasks for which this worker has room, and runs each of them in a `Job`.
+
+    A task whose source requires a slot is claimed together with one. The others are claimed without a slot
+    and looked up; those whose files are large continue if a slot is free, and otherwise return to the queue
+    until one is.
+    """
 
     def __init__(
         self,
@@ -39,8 +51,9 @@ class TaskRunner:
         build_deliveries: DeliveryBuilder,
     ) -> None:
         self.worker = worker
-        #: Number of tasks that run here at a time.
-        self.slots = config.workers
+        self.slots = Slots(config.workers, self._on_free_slot)
+        #: Called when there is room for tasks that may wait in the queue.
+        self.on_room: Callable[[], None] = lambda: None
         self._store = store
         self._config = config
         self._storages = storages
@@ -48,8 +61,10 @@ class TaskRunner:
         self._throttle = throttle
         self._budget = budget
         self._build_deliveries = build_deliveries
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, Job | None] = {}  # by task; None until the job begins
         self._is_claiming = True
+        # Whether tasks may wait for a slot, or for room without one.
+        self._wait_for_slot = self._wait_for_room = False
 
     @property
     def running(self) -> list[str]:
@@ -57,38 +72,89 @@ class TaskRunner:
         return sorted(self._jobs)
 
     def lanes(self) -> list[str]:
-        """Lanes of the tasks that can run here now: into storages that work, from sources that work."""
-        return lanes(
-            (kind for kind, each in self._sources.items() if not each.problem), self._storages.working
-        )
+        """Lanes of all tasks that can run here, as soon as there is room: into storages that work, from
+        sources that work."""
+        return [*self._small_lanes(), *self._slot_lanes()]
+
+    def open_lanes(self) -> list[str]:
+        """Those of the lanes for whose tasks there is room now."""
+        small = self._small_lanes() if self._room else []
+        return [*small, *(self._slot_lanes() if self.slots.free else [])]
+
+    @property
+    def _room(self) -> int:
+        """Number of tasks that may be claimed without a slot."""
+        return WITHOUT_SLOT - sum(task_id not in self.slots.holders for task_id in self._jobs)
+
+    def _small_lanes(self) -> list[str]:
+        """Lanes whose tasks are claimed without a slot."""
+        return self._lanes_of(lambda source: source.is_concurrent)
+
+    def _slot_lanes(self) -> list[str]:
+        """Lanes whose tasks are claimed together with a slot."""
+        small = map(slot_lane, self._small_lanes())
+        return [*self._lanes_of(lambda source: not source.is_concurrent), *small]
+
+    def _lanes_of(self, chosen: Callable[[Source], bool]) -> list[str]:
+        kinds = (kind for kind, each in self._sources.items() if chosen(each) and not each.problem)
+        return lanes(kinds, self._storages.working)
 
     def stop_claiming(self) -> None:
         """Start no more tasks; running tasks continue."""
         self._is_claiming = False
 
-    async def run_ready(self, wake_up: str = "") -> None:
-        """Run one ready task after the other in this slot until none is left for this worker. `wake_up` is
-        the lane whose wake-up this slot has taken."""
-        while self._is_claiming:
-            claim = await self._store.claims.claim(
+    async def claim(self, wake_up: str = "") -> list[Claim]:
+        """Claim tasks for which there is room. `wake_up` is the lane whose wake-up this worker has
+        received."""
+        if not self._is_claiming:
+            return []
+        slots, room = min(self.slots.free, _AT_ONCE), min(self._room, _AT_ONCE)
+        with self.slots.reserved(slots):
+            claims = await self._store.claims.claim_several(
                 self.worker,
-                self.lanes(),
+                slot_lanes=self._slot_lanes(),
+                slots=slots,
+                lanes=self._small_lanes(),
+                without_slot=room,
                 tasks_per_user=self._config.limits.tasks_per_user,
                 wake_up=wake_up,
             )
-            if claim is None:
-                return
-            wake_up = ""
+        for claim in claims:
+            self._jobs[claim.task.id] = None
+            if claim.has_slot:
+                self.slots.take(claim.task.id)
+            else:
+                self.slots.keep(claim.task.id)
+        with_slot = sum(claim.has_slot for claim in claims)
+        self._wait_for_slot, self._wait_for_room = with_slot == slots, len(claims) - with_slot == room
+        if claims and ((self._wait_for_slot and self.slots.free) or (self._wait_for_room and self._room)):
+            self.on_room()
+        return claims
+
+    def _on_free_slot(self) -> None:
+        self._budget.admit()
+        if self._wait_for_slot:
+            self.on_room()
+
+    async def run(self, claim: Claim) -> None:
+        """Work on a claimed task until it has ended, or this worker must leave it to others."""
+        task_id = claim.task.id
+        try:
             await self._run(claim)
+        finally:
+            del self._jobs[task_id]
+            self.slots.release(task_id)
+            if self._wait_for_room:
+                self.on_room()
 
     async def make_room(self) -> None:
         """If all slots are busy, have tasks here stop for users who wait for a slot."""
-        if len(self._jobs) < self.slots or not self._is_claiming:
+        if self.slots.free or not self._is_claiming:
             return
         stopping = await self._store.claims.make_room(
             self.worker,
-            self.lanes(),
-            list(self._jobs),
+            self._slot_lanes(),
+            list(self.slots.holders),
             tasks_per_user=self._config.limits.tasks_per_user,
         )
         for task_id in stopping:
@@ -128,16 +194,12 @@ class TaskRunner:
         if reason := self.why_unrunnable(claim.task):
             await self.fail(claim, reason)
             return
-        job = self._job(claim)
-        self._jobs[claim.task.id] = job
-        try:
-            # The disk may have been unmounted since the last check; that is not the task's fault.
-            if await self._storages[claim.task.spec.storage].check_presence():
-                await job.run()
-            else:
-                await self._release(claim, job)
-        finally:
-            del self._jobs[claim.task.id]
+        job = self._jobs[claim.task.id] = self._job(claim)
+        # The disk may have been unmounted since the last check; that is not the task's fault.
+        if await self._storages[claim.task.spec.storage].was_just_present():
+            await job.run()
+        else:
+            await self._release(claim, job)
 
     async def _release(self, claim: Claim, job: Job) -> None:
         try:
@@ -158,4 +220,5 @@ class TaskRunner:
             attempts=self._config.retry,
             scratch=self._config.services.scratch,
             budget=self._budget,
+            slot=self.slots.of(claim.task.id),
         )

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from storages.base import Storage
+from workers.slots import TaskSlot
 
 #: Bytes that all files in flight of a process may hold in memory.
 MAX_BYTES = 64 << 20
@@ -26,7 +27,9 @@ class TransferBudget:
     """Admits files in the order in which they arrive, as long as there is memory for them and their storages
     take another upload.
 
-    A task without a file in flight is always admitted, so no task waits for the files of another one.
+    A task that has a slot, and no file in flight, is always admitted, so it waits for no other task. The
+    files of tasks without a slot are so small that only their storages limit them; if one has to wait, it
+    tries to take a slot.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -39,16 +42,17 @@ class TransferBudget:
     def limit(self, max_bytes: int) -> None:
         """Lower the maximum number of bytes from now on; 0 restores it."""
         self._limit = min(max_bytes or self._max_bytes, self._max_bytes)
-        self._admit()
+        self.admit()
 
-    def share(self, *, concurrent: bool) -> BudgetShare:
-        """The share of one task. Without `concurrent` its files are admitted one by one."""
-        return BudgetShare(self, concurrent=concurrent)
+    def share(self, *, concurrent: bool, slot: TaskSlot | None = None) -> BudgetShare:
+        """The share of one task. Without `concurrent` its files are admitted one by one. Without `slot` it
+        counts as a task that has one."""
+        return BudgetShare(self, concurrent=concurrent, slot=slot)
 
     async def _acquire(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
         waiter = _Waiter(share, storage, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
-        self._admit()
+        self.admit()
         try:
             await waiter.admitted
         except asyncio.CancelledError:
@@ -56,7 +60,7 @@ class TransferBudget:
                 self._release(share, storage, size)  # it was admitted at the moment of the cancellation
             else:
                 self._waiting.remove(waiter)
-                self._admit()  # the next one may need less
+                self.admit()  # the next one may need less
             raise
 
     def _release(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
@@ -64,18 +68,21 @@ class TransferBudget:
         self._used -= size
         if storage is not None:
             self._uploads[storage.name] -= 1
-        self._admit()
+        self.admit()
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
         """Admit every file that can be admitted now. One that needs memory is not overtaken by smaller ones;
         one that waits for its storage is."""
         has_memory = True
         for waiter in list(self._waiting):
+            share = waiter.share
             if waiter.admitted.done():
                 continue
-            if waiter.share.in_flight:
-                if not waiter.share.concurrent or not self._takes_upload(waiter.storage):
-                    continue
+            if share.in_flight and not share.concurrent:
+                continue
+            if not self._takes_upload(waiter.storage) and (share.in_flight or not share.has_slot(take=True)):
+                continue
+            if share.in_flight and share.has_slot():
                 has_memory = has_memory and self._used + waiter.size <= self._limit
                 if not has_memory:
                     continue
@@ -93,14 +100,21 @@ class TransferBudget:
 class BudgetShare:
     """The files of one task in flight."""
 
-    def __init__(self, budget: TransferBudget, *, concurrent: bool) -> None:
+    def __init__(self, budget: TransferBudget, *, concurrent: bool, slot: TaskSlot | None) -> None:
         self.in_flight = 0
         self.concurrent = concurrent
         self._budget = budget
+        self._slot = slot
+
+    def has_slot(self, *, take: bool = False) -> bool:
+        """Whether the task has a slot; with `take` it takes one if there is one."""
+        return self._slot is None or self._slot.held or (take and self._slot.take())
 
     async def acquire(self, storage: Storage | None, size: int | None) -> Place:
         """Wait until a file of `size` bytes (None: unknown) may be saved to `storage`."""
         counted = _MOST if size is None else max(_LEAST, min(size, _MOST))
+        if not self.has_slot():
+            counted = 0
         await self._budget._acquire(self, storage, counted)
         return Place(self, storage, counted)
 

@@ -355,7 +355,10 @@ class Config(Table):
     """General settings."""
 
     workers: int = Field(
-        default=3, ge=1, description="Number of tasks that each worker process runs at the same time."
+        default=3,
+        ge=1,
+        description="Number of tasks that each worker process runs at the same time. A Telegram task counts "
+        "only from when it is known to have more than 1 MiB of files.",
     )
     retry: int = Field(default=3, ge=1, description="Number of attempts per file before it counts as failed.")
     data_dir: Path = Field(

@@ -78,7 +78,7 @@ class WaitingReasons(msgspec.Struct, frozen=True):
         able = [worker for worker in self.workers if _can_run(worker, task)]
         if not able:
             return Text("no single worker has both the source and the storage of this task")
-        if not all(0 < worker.slots <= len(worker.tasks) for worker in able):
+        if not all(worker.is_busy for worker in able):
             return None
         if task.yields:
             return Text("it made room for a task of another user; it continues when a slot is free")

@@ -40,15 +40,22 @@ _checkpoint = decoder(Checkpoint)
 class Claim:
     """A task that this worker has claimed."""
 
-    def __init__(self, db: Db, task: Task, items: list[Item]) -> None:
+    def __init__(self, db: Db, task: Task, items: list[Item], *, has_slot: bool = True) -> None:
         self._db = db
         self.task = task
         #: The items at the time of the claim; empty if the task has no plan yet.
         self.items = items
+        #: Whether the task was claimed together with a slot of the worker.
+        self.has_slot = has_slot
 
     async def renew(self) -> None:
         """Extend the lease to `LEASE_MS` from now."""
         await self._write("renew", LEASE_MS)
+
+    async def take_slot(self) -> None:
+        """Record that the task has a slot of its worker. From now on it is claimed only together with
+        one."""
+        await self._write("take_slot", self.task.spec.slot_lane)
 
     async def plan(
         self,
@@ -127,10 +134,14 @@ class Claim:
         args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
         await self._write("finish", status.value, str(error), codec.text_arg(error), shown, *args)
 
-    async def release(self, delay_ms: int = 0, reason: str | Text = "", storage: str = "") -> None:
+    async def release(
+        self, delay_ms: int = 0, reason: str | Text = "", storage: str = "", *, needs_slot: bool = False
+    ) -> None:
         """Put the task back into the queue; it can be claimed again after `delay_ms`. The user sees `reason`
-        meanwhile. `Claims.storages_recovered` ends a delay that is due to an unreachable `storage`."""
-        await self._write("release", delay_ms, str(reason), storage, codec.text_arg(reason))
+        meanwhile. `Claims.storages_recovered` ends a delay that is due to an unreachable `storage`. With
+        `needs_slot` it is claimed only together with a slot from now on."""
+        lane = self.task.spec.slot_lane if needs_slot else ""
+        await self._write("release", delay_ms, str(reason), storage, codec.text_arg(reason), lane)
 
     async def _write(self, script: str, *args: Arg) -> None:
         # After a broken connection a write may run twice; the scripts permit that.
@@ -165,17 +176,46 @@ class Claims:
     async def claim(
         self, worker: str, lanes: Sequence[str], *, tasks_per_user: int = 0, wake_up: str = ""
     ) -> Claim | None:
-        """Claim the next task in these lanes. Returns None if no task can run.
+        """Claim the next task in these lanes, with a slot. Returns None if no task can run."""
+        claims = await self.claim_several(
+            worker, slot_lanes=lanes, slots=1, tasks_per_user=tasks_per_user, wake_up=wake_up
+        )
+        return claims[0] if claims else None
+
+    async def claim_several(
+        self,
+        worker: str,
+        *,
+        slot_lanes: Sequence[str],
+        slots: int,
+        lanes: Sequence[str] = (),
+        without_slot: int = 0,
+        tasks_per_user: int = 0,
+        wake_up: str = "",
+    ) -> list[Claim]:
+        """Claim the next tasks: up to `slots` in `slot_lanes`, and up to `without_slot` in the other lanes.
 
         The user with the fewest running tasks is served first. `tasks_per_user` limits the running tasks of a
         user (0: no limit); a limit that was set with `RuntimeSettings.set` overrides it. `wake_up` is the
-        lane that `next_wake_up` returned, if any: its wake-up is put back if a task of another lane is
+        lane that `next_wake_up` returned, if any: its wake-up is put back if only tasks of other lanes are
         claimed.
         """
-        reply = await self._db.script("claim", worker, LEASE_MS, tasks_per_user, wake_up, *lanes)
-        if not reply:
-            return None
-        task_id, record, kept = reply[0].decode(), codec.pairs(reply[1]), codec.pairs(reply[2])
+        replies = await self._db.script(
+            "claim",
+            worker,
+            LEASE_MS,
+            tasks_per_user,
+            wake_up,
+            slots,
+            without_slot,
+            len(slot_lanes),
+            *slot_lanes,
+            *lanes,
+        )
+        return [self._claim_of(*reply) for reply in replies]
+
+    def _claim_of(self, task_id_: bytes, fields: list[bytes], kept_: list[bytes], has_slot: int) -> Claim:
+        task_id, record, kept = task_id_.decode(), codec.pairs(fields), codec.pairs(kept_)
         task = codec.decode_task(task_id, record)
         items = read_items(self._db, task_id, kept)
         if not task.unreadable and [item.index for item in items] != list(range(task.items_total)):
@@ -185,12 +225,13 @@ class Claims:
             task = msgspec.structs.replace(task, unreadable=why)
         if task.unreadable:
             self._db.records.report("task", task_id, Unreadable(task.unreadable))
-        return Claim(self._db, task, items)
+        return Claim(self._db, task, items, has_slot=bool(has_slot))
 
     async def make_room(
         self, worker: str, lanes: Sequence[str], tasks: Sequence[str], *, tasks_per_user: int = 0
     ) -> list[str]:
-        """Stop tasks of a worker without a free slot, so that users who wait for these lanes get slots.
+        """Stop `tasks`, which have the slots of a worker without a free one, so that users who wait for these
+        lanes get slots.
 
         Returns the ids of the tasks that must stop. Their claims raise `PauseRequested` from now on, and must
         be released.

@@ -58,6 +58,7 @@ QUEUED = _key("queued", "zset", "queued tasks by creation time")
 PAUSED = _key("paused", "zset", "paused tasks by creation time")
 RUNNING = _key("running", "zset", "running tasks by creation time")
 RUNNING_OF = _key("running:<user>", "set", "running tasks of a user")
+SLOTS_OF = _key("slots:<user>", "set", "those of them that have a slot of their worker")
 IDEMPOTENCY = _key("idem:<key>", "hash", "hash of the first body sent with an Idempotency-Key, and its task")
 
 # The queue.

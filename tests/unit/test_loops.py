@@ -20,7 +20,7 @@ OF_ONE = {
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
         workers.limits.TokenBucket.take
-        workers.runner.TaskRunner.run_ready workers.sources.aria2.Aria2Source._wait_for_files
+        workers.sources.aria2.Aria2Source._wait_for_files
         workers.sources.aria2.Aria2Source._wait_until_complete
         workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines

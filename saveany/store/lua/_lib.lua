@@ -111,6 +111,9 @@ end
 
 local function running_of(user) return redis.call('SCARD', P .. 'running:' .. user) end
 
+-- Number of running tasks of a user that have a slot.
+local function slots_of(user) return redis.call('SCARD', P .. 'slots:' .. user) end
+
 -- Maximum number of running tasks of a user: from the settings, else as configured; 0 while the queue is paused.
 local function limit_per_user(configured)
   local settings = redis.call('HMGET', P .. 'settings', 'paused', 'tasks_per_user')
@@ -134,11 +137,14 @@ local function wake_for_all()
   end
 end
 
--- Frees the slot of a task. Its user may be below the limit again, so workers for all lanes of the user are woken.
+-- Ends the run of a task, and frees its slot. Its user may be below the limit again, so workers for all lanes of the user
+-- are woken.
 local function stop_running(id)
-  local user = field(id, 'user')
+  local t = redis.call('HMGET', task_key(id), 'user', 'slot')
+  local user = t[1] or ''
   redis.call('ZREM', P .. 'running', id)
   redis.call('ZREM', P .. 'leases', id)
+  if t[2] == '1' then redis.call('SREM', P .. 'slots:' .. user, id) end
   if redis.call('SREM', P .. 'running:' .. user, id) == 1 then
     for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do wake_worker(lane) end
   end

@@ -1,25 +1,25 @@
--- Stops tasks of a worker without a free slot, in favor of users who have fewer running tasks.
--- A user whose task has waited long enough gets a slot of a user with at least two more running tasks: that of the task
+-- Stops tasks of a worker without a free slot, in favor of users who have fewer slots.
+-- A user whose task has waited long enough gets a slot of a user with at least two more slots: that of the task
 -- which the other user's queue would start last. If there is no such user, because there are more users than slots,
--- users take turns: one without running tasks gets the slot of the task that exceeded its time slice first. The slice
+-- users take turns: one without a slot gets the slot of the task that exceeded its time slice first. The slice
 -- doubles each time the task is stopped, up to 32 times, for tasks that cannot continue where they stopped.
 -- A task that must make room gets 'pause' from may_write, and its worker puts it back into the queue.
 -- Touches: task:<id>, turn, queued, paused, delayed, room:<user>, and as `first` ready:<user>:<lane>, lanes:<user>, users; publishes to control;
--- reads settings, running:<user>.
+-- reads settings, running:<user>, slots:<user>.
 -- ARGV: worker, limit of running tasks per user (0: no limit), ms that a task must wait first, time slice in ms,
--- count of lanes, lanes that the worker can run …, ids of the tasks that it runs …
+-- count of lanes, lanes whose tasks need a slot …, ids of the tasks that have a slot there …
 -- Returns the ids of the tasks that must stop
 if redis.call('ZCARD', P .. 'users') == 0 then return {} end
 local at, min_wait, slice, rest = now(), num(ARGV[3]), num(ARGV[4]), 6 + num(ARGV[5])
-local limit, lanes, tasks, running = limit_per_user(ARGV[2]), {}, {}, {}
+local limit, lanes, tasks, slots = limit_per_user(ARGV[2]), {}, {}, {}
 for i = 6, rest - 1 do lanes[ARGV[i]] = true end
 for i = rest, #ARGV do
   local t = redis.call('HMGET', task_key(ARGV[i]), 'status', 'worker', 'yield', 'user', 'score', 'claimed_at', 'yields')
   if t[1] == 'running' and t[2] == ARGV[1] then
     local user = t[4] or ''
-    running[user] = running[user] or running_of(user)
+    slots[user] = slots[user] or slots_of(user)
     if t[3] == '1' then
-      running[user] = running[user] - 1
+      slots[user] = slots[user] - 1
     else
       local slice_ends = num(t[6]) + slice * 2 ^ math.min(5, num(t[7]))
       table.insert(tasks, { id = ARGV[i], user = user, score = num(t[5]), slice_ends = slice_ends })
@@ -29,11 +29,11 @@ end
 
 local function starts_later(a, b) return a.score > b.score or (a.score == b.score and a.id > b.id) end
 
--- The index in `tasks` of the task to stop in favor of a user with `mine` running tasks; nil if there is none.
+-- The index in `tasks` of the task to stop in favor of a user with `mine` slots; nil if there is none.
 local function find_task_to_stop(mine)
   local best, largest, expired = nil, 1, nil
   for i, task in ipairs(tasks) do
-    local difference = running[task.user] - mine
+    local difference = slots[task.user] - mine
     if difference > largest or (best and difference == largest and starts_later(task, tasks[best])) then
       best, largest = i, difference
     end
@@ -50,12 +50,12 @@ end
 local stopped = {}
 for _, user in ipairs(find_task_to_stop(0) and redis.call('ZRANGE', P .. 'users', 0, -1) or {}) do
   if not find_task_to_stop(0) then break end
-  local mine, room = running_of(user), P .. 'room:' .. user
-  local index = mine < limit and find_task_to_stop(mine)
+  local mine, room = slots_of(user), P .. 'room:' .. user
+  local index = running_of(user) < limit and find_task_to_stop(mine)
   local id = index and redis.call('EXISTS', room) == 0 and head(user, lanes)
   if id and has_waited(id) then
     local task = table.remove(tasks, index)
-    running[task.user] = running[task.user] - 1
+    slots[task.user] = slots[task.user] - 1
     redis.call('HSET', task_key(task.id), 'yield', 1)
     bump(task.id, 'yields', 1)
     redis.call('SET', room, 1, 'PX', min_wait)

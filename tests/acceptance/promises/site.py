@@ -34,7 +34,8 @@ ENDS = ("completed", "failed", "canceled")
 # Links of the sandbox's samples, and the ids of their files in faults and counters.
 PDF = "https://t.me/channel/123"
 ONE_BYTE = "https://t.me/channel/124"
-ONE_MIB = "https://t.me/channel/125"
+ONE_MIB = "https://t.me/channel/125"  # needs no slot
+OVER_ONE_MIB = "https://t.me/channel/126"  # needs a slot
 BIG = "https://t.me/channel/127"  # 64 MiB
 SLOW = "https://t.me/channel/128"  # the same at 8 MB/s
 ONE_MIB_FILE, BIG_FILE, SLOW_FILE = 1003, 1005, 1006

@@ -13,7 +13,7 @@ import pytest
 
 from saveany.models import Checkpoint
 from storages.base import Range
-from tests.acceptance.promises.site import BIG, BIG_FILE, ENDS, ONE_MIB, Site
+from tests.acceptance.promises.site import BIG, BIG_FILE, ENDS, ONE_MIB, OVER_ONE_MIB, Site
 from tests.fixtures.site import Page, serve
 from tests.fixtures.stack import STORAGE, USER_ID
 from tests.fixtures.waiting import until
@@ -51,12 +51,12 @@ async def hold_every_slot(site: Site, tasks: Sequence[str], least: int) -> dict[
 
 
 async def other_user_is_served(site: Site, tasks: Sequence[str]) -> None:
-    small = await site.post(ONE_MIB, "other", user_id=OTHER)
-    end = await site.ended(small, SOON)
+    other = await site.post(OVER_ONE_MIB, "other", user_id=OTHER)
+    end = await site.ended(other, SOON)
     assert (end["status"], end["error"]) == ("completed", "")
     states = [(await site.task(task_id))["status"] for task_id in tasks]
     assert not set(states) & set(ENDS), "no slot became free by itself"
-    site.check_content("other/1MiB.bin", ONE_MIB)
+    site.check_content("other/1MiB-and-1.bin", OVER_ONE_MIB)
 
 
 async def all_are_whole(site: Site, tasks: Sequence[str]) -> None:
@@ -84,6 +84,30 @@ async def test_slow_telegram_files_yield_to_another_user(two_user_site: Site) ->
     assert sent < SLOTS * size + (24 << 20)
     for n in range(SLOTS):
         two_user_site.check_content(f"{n}/64MiB.bin", BIG)
+
+
+@pytest.mark.timeout(240)
+async def test_small_files_need_no_slot(two_user_site: Site) -> None:
+    """Not even of the user whose large files use all slots; and no other task stops."""
+    two_user_site.sandbox.faults.add(f"total_rate=8000000,file={BIG_FILE}")
+    tasks = [await two_user_site.post(BIG, f"{n}") for n in range(SLOTS + 1)]
+    await hold_every_slot(two_user_site, tasks[:SLOTS], 1 << 20)
+    last = tasks[SLOTS]
+
+    async def waits() -> bool:
+        task = await two_user_site.task(last)
+        return bool(task["status"] == "queued" and "all slots are busy" in task["waiting"])
+
+    await until(waits, within=20, what="a large file that was looked up and waits for a slot")
+    assert (await two_user_site.task(last))["items"][0]["size"] == two_user_site.sample(BIG).files[0].size
+    small = [await two_user_site.post(ONE_MIB, f"small{n}") for n in range(2 * SLOTS)]
+    ends = [await two_user_site.ended(task_id, SOON) for task_id in small]
+    assert Counter((end["status"], end["attempts"]) for end in ends) == {("completed", 1): len(small)}
+    states = [(await two_user_site.task(task_id))["status"] for task_id in tasks]
+    assert states == ["running"] * SLOTS + ["queued"]
+    assert (await two_user_site.task(last))["attempts"] == 0
+    for task_id in tasks:
+        await two_user_site.cancel(task_id)
 
 
 @pytest.mark.timeout(240)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.acceptance.promises.site import BIG, BIG_FILE, ONE_MIB, SLOW, Site
+from tests.acceptance.promises.site import BIG, BIG_FILE, SLOW, Site
 from tests.fixtures.waiting import until
 
 #: Seconds that a process may need after the time for its tasks: to disconnect and unregister, on a busy
@@ -38,7 +38,7 @@ async def test_a_short_task_is_finished_and_no_other_is_started(site: Site) -> N
     (worker,) = await site.start(1)
     site.sandbox.faults.add(f"total_rate=25000000,file={BIG_FILE}")
     first = [await site.post(BIG, f"{n}") for n in range(3)]  # as many as it runs at once
-    later = await site.post(ONE_MIB, "later")
+    later = await site.post(BIG, "later")
     await site.wait_for_download(first[2], 1 << 20)
     worker.signal(signal.SIGTERM)
     assert await worker.ended(10 + MARGIN) == 0
