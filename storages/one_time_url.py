@@ -28,31 +28,45 @@ class OneTimeUrl:
         self._chunks = chunks
         self._size = size
         self._secret = secrets.token_urlsafe(32)
-        self._serving: asyncio.Task[None] | None = None
+        self._used = False  # whether the one request has come
+        self._connections: dict[asyncio.Task[None], StreamWriter] = {}
+        self._server: asyncio.Server | None = None
 
-    async def open(self) -> asyncio.Server:
+    async def open(self) -> None:
         """Start the server."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{self._secret}"
-        return server
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/{self._secret}"
 
     async def close(self) -> None:
-        """Stop. A reader in the middle of a response notices: it has fewer bytes than were announced."""
+        """Stop, and close all connections. A reader in the middle of a response notices: it has fewer bytes
+        than were announced."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if not self.sent.cancel() and not self.sent.cancelled():
             self.sent.exception()  # marks it as retrieved, for asyncio
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.gather(self._serving, return_exceptions=True)
+        for task, writer in self._connections.items():
+            writer.transport.abort()
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        if self._server is None:  # accepted at the moment of `close`
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._connected(reader, writer))
+        self._connections[task] = writer
+        task.add_done_callback(self._connections.pop)
 
     async def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
         try:
             request = (await reader.readuntil(b"\r\n\r\n")).split(b" ")
-            if self._serving or request[0] != b"GET" or not self._is_secret(request[1]):
+            if self._used or request[0] != b"GET" or not self._is_secret(request[1]):
                 writer.write(_NOT_FOUND)
                 await writer.drain()
             else:
-                self._serving = asyncio.create_task(self._serve(writer))
-                await asyncio.wait([self._serving])
+                self._used = True
+                await self._serve(writer)
         except (OSError, EOFError, asyncio.LimitOverrunError, IndexError):
             pass  # a connection of another program, or one that was closed; the result is in `sent`
         finally:
@@ -89,9 +103,8 @@ async def _drained(writer: StreamWriter) -> bool:
 async def served_once(chunks: Chunks, size: int) -> AsyncIterator[OneTimeUrl]:
     """A URL that serves the chunks, `size` bytes in total, while the block runs."""
     link = OneTimeUrl(chunks, size)
-    server = await link.open()
+    await link.open()
     try:
         yield link
     finally:
-        server.close()
         await link.close()

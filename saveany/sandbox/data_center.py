@@ -47,8 +47,8 @@ class DataCenter:
 
     async def stop(self) -> None:
         """Close all ports and connections."""
-        for server in self._servers:
-            server.close()
+        while self._servers:
+            self._servers.pop().close()
         for connection in self.connections:
             connection.drop()
         await asyncio.gather(*self._tasks)
@@ -73,6 +73,9 @@ class DataCenter:
         )
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._servers:  # accepted at the moment of `stop`
+            writer.transport.abort()
+            return
         connection = ClientConnection(self, next(self.shared.connection_numbers), reader, writer)
         task = asyncio.create_task(connection.run())
         self._tasks[task] = connection

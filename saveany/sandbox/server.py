@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from telethon.crypto import AuthKey
 from telethon.sessions import StringSession
@@ -22,6 +22,20 @@ from saveany.sandbox.handlers.auth import LOGIN_CODE
 from saveany.sandbox.key_store import KeyStore, pem
 from saveany.sandbox.shared_state import SharedState
 from saveany.sandbox.world import World
+
+
+class _Unresponsive(asyncio.Protocol):
+    """Reads what clients send and never replies."""
+
+    def __init__(self, clients: set[asyncio.Transport]) -> None:
+        self._clients = clients
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._client = cast(asyncio.Transport, transport)
+        self._clients.add(self._client)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._clients.discard(self._client)
 
 
 class Sandbox:
@@ -78,14 +92,15 @@ class Sandbox:
 
     async def add_unresponsive_address(self, dc: int, **flags: Any) -> None:
         """Announce another address of a data center that accepts connections but never replies."""
+        clients = set[asyncio.Transport]()
+        server = await asyncio.get_running_loop().create_server(lambda: _Unresponsive(clients), HOST, 0)
 
-        async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while await reader.read(1 << 16):
-                pass
-            writer.close()
+        def close() -> None:
+            server.close()
+            for client in clients:
+                client.abort()
 
-        server = await asyncio.start_server(ignore, HOST, 0)
-        self._running.callback(server.close)
+        self._running.callback(close)
         self.advertise(dc, *server.sockets[0].getsockname(), **flags)
 
     async def open_cdn(self, *files: int) -> Cdn:

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from tests.fixtures.tcp import connection
+
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.3", "127.0.0.1", "127.0.0.4")
@@ -81,10 +83,8 @@ HOSTILE: dict[str, Client] = {
 async def _reconnect_forever(port: int, address: str, client: Client) -> None:
     while True:
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
-            with suppress(OSError):
-                await client(reader, writer)
-            writer.transport.abort()
+            async with connection("127.0.0.1", port, local_addr=(address, 0)) as streams:
+                await client(*streams)
         await asyncio.sleep(1)
 
 

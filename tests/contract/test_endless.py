@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -28,6 +28,7 @@ from storages.sftp.storage import SftpStorage
 from storages.webdav.options import WebdavOptions
 from storages.webdav.storage import WebdavStorage
 from tests.fixtures import ftp, sftp
+from tests.fixtures.tcp import tcp_server
 
 Answer = Callable[[asyncio.StreamWriter], Any]
 
@@ -37,13 +38,11 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
     """The URL of a server that sends this reply to every request."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await reader.readuntil(b"\r\n\r\n"):
-                await answer(writer)
-        writer.close()
+        while await reader.readuntil(b"\r\n\r\n"):
+            await answer(writer)
 
-    async with await asyncio.start_server(serve, "127.0.0.1") as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with tcp_server(serve) as server:
+        yield server.url()
 
 
 def without_end(status: bytes = b"200 OK", first: bytes = b'{"code":200,"status":200,"data":"') -> Answer:
@@ -146,19 +145,17 @@ async def test_the_size_of_a_webdav_reply_is_limited(monkeypatch: pytest.MonkeyP
     endless = without_end(b"201 Created", b"")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                if head.startswith(b"MKCOL"):
-                    await endless(writer)
-                size = int((re.search(rb"content-length: (\d+)", head, re.IGNORECASE) or [0, 0])[1])
-                await reader.readexactly(size)
-                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-                await writer.drain()
-        writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if head.startswith(b"MKCOL"):
+                await endless(writer)
+            size = int((re.search(rb"content-length: (\d+)", head, re.IGNORECASE) or [0, 0])[1])
+            await reader.readexactly(size)
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
 
-    async with await asyncio.start_server(serve, "127.0.0.1") as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        storage = WebdavStorage(WebdavOptions.model_validate({"name": "box", "type": "webdav", "url": url}))
+    async with tcp_server(serve) as server:
+        options = {"name": "box", "type": "webdav", "url": server.url()}
+        storage = WebdavStorage(WebdavOptions.model_validate(options))
         with pytest.raises(StorageError, match="does not end"):
             await asyncio.wait_for(storage.mkdir("a"), 60)
         await storage.close()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from tests.fixtures import s3, webdav
 from tests.fixtures.rclone import Remotes, obscured, remotes
 from tests.fixtures.samba import PASSWORD, SHARE, SambaServer, samba
 from tests.fixtures.servers import free_port, program
+from tests.fixtures.tcp import tcp_server
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -327,18 +327,15 @@ def test_common_spellings_of_flags_are_accepted(tmp_path: Path) -> None:
 )
 async def test_an_unreachable_server_of_a_remote_is_noticed(remote: str, tmp_path: Path) -> None:
     """No request is needed, also behind other remotes: here a crypt of a union."""
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     conf = tmp_path / "rclone.conf"
-    conf.write_text(
-        f"[box]\ntype = smb\nhost = 127.0.0.1\nport = {port}\n"
-        "[all]\ntype = union\nupstreams = box:a /tmp\n[vault]\ntype = crypt\nremote = all:b\n"
-    )
-    storage = RcloneStorage(options(tmp_path, remote=remote.format(port=port), config_path=conf))
-    await storage.reach()
-    server.close()
-    await server.wait_closed()
-    with pytest.raises(StorageUnavailable, match=f"127.0.0.1:{port} cannot be reached"):
+    async with tcp_server() as server:
+        conf.write_text(
+            f"[box]\ntype = smb\nhost = 127.0.0.1\nport = {server.port}\n"
+            "[all]\ntype = union\nupstreams = box:a /tmp\n[vault]\ntype = crypt\nremote = all:b\n"
+        )
+        storage = RcloneStorage(options(tmp_path, remote=remote.format(port=server.port), config_path=conf))
+        await storage.reach()
+    with pytest.raises(StorageUnavailable, match=f"127.0.0.1:{server.port} cannot be reached"):
         await storage.reach()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.fixtures import s3
 from tests.fixtures.certificates import private
 from tests.fixtures.proxies import BAD, Behavior, Http, ScriptedReplies, Socks4, Socks5, proxy
 from tests.fixtures.s3 import S3Server
+from tests.fixtures.tcp import tcp_server
 from tests.fixtures.webdav import canned
 
 LOGIN, WRITTEN = "me:p@ss: wörd".encode(), "me:p%40ss%3A%20w%C3%B6rd"
@@ -114,13 +114,13 @@ async def test_redirects_of_a_service_are_not_followed(
     use: Callable[[S3Storage], Awaitable[object]], status: int
 ) -> None:
     """Not even to this machine, where programs may trust local connections."""
-    came: list[asyncio.StreamWriter] = []
-    inside = await asyncio.start_server(lambda _, writer: came.append(writer), "127.0.0.1", 0)
-    where = f"http://127.0.0.1:{inside.sockets[0].getsockname()[1]}/latest/meta-data"
-    async with inside, canned(status, b"", {"Location": where}) as hostile:
+    async with (
+        tcp_server() as inside,
+        canned(status, b"", {"Location": inside.url("/latest/meta-data")}) as hostile,
+    ):
         options = S3Server(0).options("b", endpoint=hostile)
         storage = S3Storage(options)
         with pytest.raises(StorageError, match=r"another address|another region"):
             await use(storage)
         await storage.close()
-        assert came == []
+        assert inside.connections == 0

@@ -31,6 +31,7 @@ from tests.fixtures import webdav
 from tests.fixtures.certificates import certificate
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port
+from tests.fixtures.tcp import tcp_server
 from tests.fixtures.webdav import DavServer, canned, curl
 
 
@@ -420,18 +421,13 @@ async def test_an_endless_listing_is_aborted(
         writer.write(b'<multistatus xmlns="DAV:"><response><href>')
         if repeated.startswith(b"<"):
             writer.write(b"/</href></response>")
-        with suppress(ConnectionError):
-            while True:
-                writer.write(repeated * 64)
-                await writer.drain()
-        writer.close()
+        while True:
+            writer.write(repeated * 64)
+            await writer.drain()
 
     monkeypatch.setattr("storages.webdav.storage._MAX_LISTING", most)
-    async with await asyncio.start_server(answer, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
-        options = WebdavOptions.model_validate(
-            {"name": "dav", "type": "webdav", "url": f"http://127.0.0.1:{port}/"}
-        )
+    async with tcp_server(answer) as server:
+        options = WebdavOptions.model_validate({"name": "dav", "type": "webdav", "url": server.url("/")})
         storage = WebdavStorage(options)
         with pytest.raises(StorageError, match=words):
             await storage.list("", after="", limit=10)

@@ -18,6 +18,7 @@ from telethon.tl import types as tl
 from telethon.tl.core import MessageContainer
 
 from saveany.sandbox import Sandbox, samples
+from tests.fixtures.tcp import connection
 
 
 @asynccontextmanager
@@ -128,23 +129,24 @@ async def person(sandbox: Sandbox, account: int = samples.PERSON.id, **options: 
 
 
 class Raw:
-    """A connection over Intermediate, encrypted by Telethon's own code, that can send anything."""
+    """A connection over Intermediate, encrypted by Telethon's own code, that can send anything; with the key
+    of the home data center, also to another one."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, dc: int = 0) -> None:
         key = StringSession(sandbox.user_session).auth_key
         self.state = MTProtoState(key, defaultdict(lambda: logging.getLogger("raw")))
         self.state.salt = sandbox.centers[sandbox.dc_id].salt
         self.sequence = 0  # of the message that was received last
         self._opened: deque[Any] = deque()
-        self._address = sandbox.addresses[sandbox.dc_id]
+        self._connection = connection(*sandbox.addresses[dc or sandbox.dc_id])
 
     async def __aenter__(self) -> "Raw":
-        self.reader, self.writer = await asyncio.open_connection(*self._address)
+        self.reader, self.writer = await self._connection.__aenter__()
         self.writer.write(b"\xee" * 4)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self.writer.close()
+    async def __aexit__(self, *error: Any) -> None:
+        await self._connection.__aexit__(*error)
 
     def write(self, packet: bytes) -> None:
         self.writer.write(struct.pack("<I", len(packet)) + packet)

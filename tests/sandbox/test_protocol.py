@@ -20,6 +20,7 @@ from telethon.tl.core import GzipPacked, RpcResult
 
 from saveany.sandbox import Sandbox, handshake, samples
 from saveany.sandbox.connection import UNKNOWN_KEY
+from tests.fixtures.tcp import connection
 from tests.sandbox.clients import Raw, bot, person, user
 
 PING = bytes(fn.PingRequest(7))
@@ -253,10 +254,7 @@ async def test_an_unknown_key_gets_a_transport_error(sandbox: Sandbox) -> None:
 
 
 async def test_key_of_another_data_center_is_unknown(sandbox: Sandbox) -> None:
-    async with Raw(sandbox) as raw:
-        raw.writer.close()
-        raw.reader, raw.writer = await asyncio.open_connection(*sandbox.addresses[4])
-        raw.writer.write(b"\xee" * 4)
+    async with Raw(sandbox, dc=4) as raw:
         raw.send(PING)
         assert await raw.packet() == UNKNOWN_KEY
 
@@ -292,16 +290,14 @@ def sealed_ping(raw: Raw) -> bytes:
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n" * 4, bytes(range(64)), b"\xee" * 4 + b"\xff" * 8])
 async def test_unknown_transport_closes_the_connection(start: bytes, sandbox: Sandbox) -> None:
-    reader, writer = await asyncio.open_connection(*sandbox.addresses[2])
-    writer.write(start)
-    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-        await reader.readexactly(1)
-    writer.close()
+    async with connection(*sandbox.addresses[2]) as (reader, writer):
+        writer.write(start)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await reader.readexactly(1)
 
 
 async def test_full_transport_checks_sequence_and_checksum(sandbox: Sandbox) -> None:
-    reader, writer = await asyncio.open_connection(*sandbox.addresses[2])
-    writer.write(struct.pack("<II", 32, 0) + bytes(24))  # the checksum of this is not zero
-    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-        await reader.readexactly(1)
-    writer.close()
+    async with connection(*sandbox.addresses[2]) as (reader, writer):
+        writer.write(struct.pack("<II", 32, 0) + bytes(24))  # the checksum of this is not zero
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await reader.readexactly(1)

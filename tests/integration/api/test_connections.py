@@ -21,6 +21,7 @@ from saveany.api.app import create_app
 from saveany.api.server import ApiServer
 from saveany.config import Config
 from saveany.store import Store
+from tests.fixtures.tcp import connection
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import TOKEN, check_error, create, over_tcp, serving, url_of
 
@@ -81,9 +82,8 @@ class Peers(AsyncExitStack):
         self.port = httpx.URL(url_of(server)).port
 
     async def connect(self, address: str = "127.0.0.1") -> Peer:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
-        self.callback(writer.close)
-        return Peer(reader, writer)
+        client = connection("127.0.0.1", self.port, local_addr=(address, 0))
+        return Peer(*await self.enter_async_context(client))
 
 
 @pytest.fixture

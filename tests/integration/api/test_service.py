@@ -16,6 +16,7 @@ from saveany.api.health import CachedCheck
 from saveany.config import Config
 from saveany.store import Store, WorkerInfo, connect
 from saveany.texts import Text
+from tests.fixtures.tcp import say_nothing, tcp_server
 from tests.integration.api.conftest import AUTH, check_error, create
 
 READY = {"local1": "", "local2": "", "local3": ""}
@@ -193,14 +194,8 @@ async def test_an_unreachable_redis_is_reported(config: Config) -> None:
 
 async def test_an_unresponsive_redis_is_reported(config: Config) -> None:
     """Redis accepts connections but never replies; the request does not wait for it."""
-
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
-        store = Store(connect(f"redis://127.0.0.1:{port}"))
+    async with tcp_server(say_nothing) as server:
+        store = Store(connect(f"redis://127.0.0.1:{server.port}"))
         app = create_app(config, store)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:

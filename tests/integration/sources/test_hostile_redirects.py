@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from saveany.config import Config
 from saveany.errors import Permanent
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
+from tests.fixtures.tcp import tcp_server
 from tests.integration.sources.conftest import SourceHarness
 from workers.sources.aria2 import Aria2Source
 from workers.sources.base import Tools
@@ -36,15 +34,6 @@ SOURCES: dict[str, tuple[type[Any], str, str]] = {
 }
 
 
-@asynccontextmanager
-async def private_server() -> AsyncIterator[tuple[int, list[object]]]:
-    """A server at an address that the guard refuses: its port and its recorded clients."""
-    came: list[object] = []
-    server = await asyncio.start_server(lambda _, writer: came.append(writer), "127.0.0.2", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], came
-
-
 @pytest.mark.parametrize("status", [302, 307])
 @pytest.mark.parametrize("host", ["127.0.0.2", "[::ffff:127.0.0.2]", "0x7f.2"])
 @pytest.mark.parametrize("name", SOURCES)
@@ -54,8 +43,8 @@ async def test_no_redirect_leads_to_a_private_address(
     kind, needs, path = SOURCES[name]
     if needs:
         program(needs)
-    async with private_server() as (port, came):
-        away = Page(status=status, headers={"Location": f"http://{host}:{port}/x.mp4"})
+    async with tcp_server(host="127.0.0.2") as private:  # the guard refuses this address
+        away = Page(status=status, headers={"Location": f"http://{host}:{private.port}/x.mp4"})
         site.pages |= {"/moved.bin": away, "/moved.jpg": away}
         moved = site.url("/moved.jpg")
         site.pages["/article"] = Page(f'<a href="{moved}">x</a><img src="/moved.jpg">'.encode(), headers=HTML)
@@ -69,4 +58,4 @@ async def test_no_redirect_leads_to_a_private_address(
         finally:
             await source.forget("t")
             await source.close()
-        assert came == []
+        assert private.connections == 0

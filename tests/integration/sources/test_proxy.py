@@ -9,7 +9,7 @@ import ssl
 import struct
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site, serve
+from tests.fixtures.tcp import connection, tcp_server
 from tests.unit.net.servers import FakeDns, certificate, serving
 
 DATA = random.Random(2).randbytes((3 << 20) + 5)
@@ -69,13 +70,9 @@ async def curl(proxy: GuardedProxy, *arguments: str | Path) -> tuple[int, bytes,
 
 async def raw_reply(port: int, request: bytes) -> bytes:
     """The complete reply to the given bytes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
+    async with connection("127.0.0.1", port) as (reader, writer):
         writer.write(request)
         return await reader.read()
-    finally:
-        writer.close()
-        await writer.wait_closed()
 
 
 def port_of(proxy: GuardedProxy) -> int:
@@ -165,13 +162,11 @@ async def test_request_bodies_are_forwarded(proxy: GuardedProxy, tmp_path: Path)
         got.set_result((head, await reader.readexactly(len(DATA))))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
     (tmp_path / "data").write_bytes(DATA)
-    port = server.sockets[0].getsockname()[1]
-    code, output, _ = await curl(proxy, "--data-binary", f"@{tmp_path}/data", f"http://x.example:{port}/up")
-    server.close()
+    async with tcp_server(take) as server:
+        url = f"http://x.example:{server.port}/up"
+        code, output, _ = await curl(proxy, "--data-binary", f"@{tmp_path}/data", url)
     assert (code, output) == (0, b"done")
     head, body = await got
     assert head.startswith(b"POST /up HTTP/1.1\r\n")
@@ -274,10 +269,9 @@ async def test_malformed_requests_are_refused(
     proxy: GuardedProxy, request_line: str, headers: str, status: int
 ) -> None:
     request = f"{request_line}\r\n".encode() + login_of(proxy) + headers.encode() + b"\r\n"
-    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
-    writer.write(request)
-    assert (await reader.readline()).split()[1] == str(status).encode()
-    writer.close()
+    async with connection("127.0.0.1", port_of(proxy)) as (reader, writer):
+        writer.write(request)
+        assert (await reader.readline()).split()[1] == str(status).encode()
 
 
 async def test_an_unknown_host_is_reported() -> None:
@@ -298,24 +292,20 @@ async def test_a_reply_that_is_not_http_becomes_a_502_reply(proxy: GuardedProxy)
         ) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(garbage)
-            writer.close()
 
-        server = await asyncio.start_server(serve_garbage, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        request = f"GET http://x.example:{port}/ HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n"
-        assert (await raw_reply(port_of(proxy), request)).startswith(b"HTTP/1.1 502 ")
-        server.close()
+        async with tcp_server(serve_garbage) as server:
+            request = f"GET http://x.example:{server.port}/ HTTP/1.1\r\n".encode()
+            answer = await raw_reply(port_of(proxy), request + login_of(proxy) + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 502 ")
 
 
 async def test_a_100_continue_is_forwarded_before_the_reply(proxy: GuardedProxy) -> None:
     answer = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\nKeep-Alive: 5\r\n\r\n"
-    async with serving(answer) as server:
+    async with serving(answer) as server, connection("127.0.0.1", port_of(proxy)) as (reader, writer):
         request = f"GET http://x.example:{server.port} HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n"
-        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
         writer.write(request)
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
-        writer.close()
         assert server.requests[0].startswith("GET / HTTP/1.1\r\n")
 
 
@@ -333,54 +323,48 @@ async def test_a_broken_server_connection_is_broken_for_the_client_too(
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         writer.transport.abort()
 
-    server = await asyncio.start_server(break_off, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a"
-    code, output, _ = await curl(proxy, *(["--proxytunnel"] if tunnel else []), url)
-    server.close()
+    async with tcp_server(break_off) as server:
+        code, output, _ = await curl(proxy, *(["--proxytunnel"] if tunnel else []), server.url("/a"))
     assert code == 56  # failure in receiving
     assert len(output) <= 1 << 20
 
 
 @pytest.mark.parametrize("method", ["GET http://127.0.0.1:{}/", "CONNECT 127.0.0.1:{}"])
 async def test_a_silent_connection_is_closed(guard: AddressGuard, method: str) -> None:
-    async with serving(b"") as server, GuardedProxy(guard, silence=0.2) as proxy:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
+    async with (
+        serving(b"") as server,
+        GuardedProxy(guard, silence=0.2) as proxy,
+        connection("127.0.0.1", port_of(proxy)) as (reader, writer),
+    ):
         writer.write(f"{method.format(server.port)} HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n")
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(reader.read(), 5)
-        writer.close()
 
 
 async def test_a_client_that_hangs_up_frees_the_server(proxy: GuardedProxy) -> None:
-    ended = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
         with suppress(ConnectionResetError):  # a polite end is as good
             assert not await reader.read(1)
-        writer.close()
-        ended.set()
 
     asked = asyncio.Event()
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    _, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
-    writer.write(f"GET http://127.0.0.1:{port}/ HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n")
-    await asyncio.wait_for(asked.wait(), 5)
-    writer.close()
-    await asyncio.wait_for(ended.wait(), 5)
-    server.close()
+    async with tcp_server(silent) as server:
+        async with connection("127.0.0.1", port_of(proxy)) as (_, writer):
+            writer.write(f"GET {server.url('/')} HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n")
+            await asyncio.wait_for(asked.wait(), 5)
+        await asyncio.wait_for(server.ended(), 5)
 
 
 async def test_leaving_the_block_closes_all_connections(guard: AddressGuard) -> None:
-    async with serving(b"") as server:
+    async with serving(b"") as server, AsyncExitStack() as stack:
         async with GuardedProxy(guard) as proxy:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(proxy))
+            reader, writer = await stack.enter_async_context(connection("127.0.0.1", port_of(proxy)))
             writer.write(f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\n".encode() + login_of(proxy) + b"\r\n")
             assert b"200" in await reader.readuntil(b"\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(reader.read(), 5)
-        writer.close()
         with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", port_of(proxy))
+            async with connection("127.0.0.1", port_of(proxy)):
+                pass

@@ -18,6 +18,7 @@ from saveany.errors import Permanent, Retryable
 from saveany.sources import YtDlpParams
 from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
+from tests.fixtures.tcp import tcp_server
 from tests.integration.sources.conftest import Gate, SourceHarness, all_gone, leftovers
 from tests.integration.sources.programs import COOKIES, PAGE, VIDEO, stand_in, with_cookies
 from workers.sources import process
@@ -183,16 +184,14 @@ async def test_ffmpeg_makes_no_connections(
     """ffmpeg, which downloads parts of videos, ignores the proxy for some protocols."""
     program("ffmpeg")
     program("ffprobe")
-    called: list[str] = []
-    inner = await asyncio.start_server(lambda *_: called.append(scheme), "127.0.0.2", 0)
-    port = inner.sockets[0].getsockname()[1]
-    html = f'<title>x</title><video><source src="{scheme}://127.0.0.2:{port}/a.mp4" type="video/mp4"></video>'
-    site.pages["/film"] = Page(html.encode(), headers={"Content-Type": "text/html"})
-    async with inner:
+    async with tcp_server(host="127.0.0.2") as inner:
+        url = f"{scheme}://127.0.0.2:{inner.port}/a.mp4"
+        html = f'<title>x</title><video><source src="{url}" type="video/mp4"></video>'
+        site.pages["/film"] = Page(html.encode(), headers={"Content-Type": "text/html"})
         (item,) = await videos.items(site.url("/film"), flags=["--download-sections=*0-1"])
         with pytest.raises(Permanent, match=words):
             await videos.prepared(item)
-    assert called == []
+    assert inner.connections == 0
 
 
 def closed_port() -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,33 +15,15 @@ from saveany.sandbox import Sandbox
 from saveany.telegram import client, data_centers
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
+from tests.fixtures.tcp import TcpServer, hang_up, say_nothing, tcp_server
 from tests.integration.telegram.conftest import Start, fetch, table
 
 LINK = parse("https://t.me/channel/123")
 
 
-class BadServer:
-    """Accepts and counts connections, and never sends anything."""
-
-    def __init__(self, *, drops: bool) -> None:
-        self.drops = drops
-        self.accepted = 0
-        self.port = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        if not self.drops:
-            await reader.read()
-        writer.close()
-
-
-@asynccontextmanager
-async def bad_server(*, drops: bool) -> AsyncIterator[BadServer]:
-    bad = BadServer(drops=drops)
-    server = await asyncio.start_server(bad.serve, "127.0.0.1", 0)
-    bad.port = server.sockets[0].getsockname()[1]
-    yield bad
-    server.close()
+def bad_server(*, drops: bool) -> AbstractAsyncContextManager[TcpServer]:
+    """A server that never sends anything."""
+    return tcp_server(hang_up if drops else say_nothing)
 
 
 @pytest.mark.parametrize("drops", [False, True])
@@ -60,7 +40,7 @@ async def test_a_server_that_is_silent_or_disconnects_is_given_up(
         assert accounts.ready == []
         with pytest.raises(Retryable):
             await accounts.resolve(LINK)
-        assert 3 <= bad.accepted <= 6  # three tries; from Python 3.13 on Telethon may ask twice in each
+        assert 3 <= bad.connections <= 6  # three tries; from Python 3.13 on Telethon may ask twice in each
         await accounts.close()
 
 

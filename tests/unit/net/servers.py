@@ -14,30 +14,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.fixtures.tcp import TcpServer, running
 
-class Server:
+
+class Server(TcpServer):
     """Sends the same reply to every request."""
 
-    def __init__(self, answer: bytes, close: bool) -> None:
+    def __init__(self, answer: bytes, *, closes: bool) -> None:
+        super().__init__(self._reply)
         self.answer = answer
-        self.close = close  # whether the answer ends with the connection
-        self.connections = 0
         self.requests: list[str] = []
-        self.port = 0
+        self._closes = closes  # whether the answer ends with the connection
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                self.requests.append(head.decode())
-                writer.write(self.answer)
-                await writer.drain()
-                if self.close:
-                    break
-        except (asyncio.IncompleteReadError, OSError):
-            pass
-        finally:
-            writer.close()
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            self.requests.append(head.decode())
+            writer.write(self.answer)
+            await writer.drain()
+            if self._closes:
+                break
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok"
@@ -47,14 +42,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok"
 async def serving(
     answer: bytes = OK, tls: ssl.SSLContext | None = None, *, close: bool = False
 ) -> AsyncIterator[Server]:
-    server = Server(answer, close)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
+    server = Server(answer, closes=close)
+    async with running(server, tls):
         yield server
-    finally:
-        listener.close()
-        await listener.wait_closed()
 
 
 class FakeDns:

@@ -16,6 +16,7 @@ import pytest
 from saveany.errors import InvalidInput
 from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard
+from tests.fixtures.tcp import tcp_server
 from tests.unit.net.servers import FakeDns, certificate, serving
 
 
@@ -84,13 +85,10 @@ async def test_slow_link_is_not_taken_for_a_dead_one() -> None:
             left -= len(await reader.read(1 << 18))
             await asyncio.sleep(0.01)  # takes more than the timeout for all, much less for a piece
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, plain_client(timeout=timeout) as client:
+    async with tcp_server(serve) as server, plain_client(timeout=timeout) as client:
         started = asyncio.get_running_loop().time()
-        answer = await client.put(url, content=bytes(size), timeout=httpx.Timeout(5, write=timeout))
+        answer = await client.put(server.url(), content=bytes(size), timeout=httpx.Timeout(5, write=timeout))
         assert answer.status_code == 200
         assert asyncio.get_running_loop().time() - started > timeout
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 
@@ -16,63 +16,19 @@ from saveany.net.client import describe, guarded_client
 from saveany.net.dial import ProxyFailed, dial
 from saveany.net.guard import AddressGuard
 from saveany.net.proxy import GuardedProxy
+from tests.fixtures.proxies import Running, Socks5, proxy
 from tests.unit.net.servers import FakeDns, certificate, serving
 
 LOOPBACK = [IPv4Address("127.0.0.1")]
 
 
-class Socks:
-    """A SOCKS5 server with a password (RFC 1928, 1929) that knows CONNECT to IPv4 addresses."""
-
-    def __init__(self, login: bytes) -> None:
-        self.login = login
-        self.asked: list[bytes] = []
-        self.port = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            _, count = await reader.readexactly(2)
-            await reader.readexactly(count)
-            writer.write(b"\x05\x02")
-            user = await reader.readexactly((await reader.readexactly(2))[1])
-            password = await reader.readexactly((await reader.readexactly(1))[0])
-            welcome = user + b":" + password == self.login
-            writer.write(b"\x01\x00" if welcome else b"\x01\x01")
-            if welcome:
-                await self._connect(reader, writer)
-        writer.close()
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readexactly(10)
-        self.asked.append(request)
-        assert request[:4] == b"\x05\x01\x00\x01"
-        host, port = str(IPv4Address(request[4:8])), int.from_bytes(request[8:])
-        far_reader, far_writer = await asyncio.open_connection(host, port)
-        writer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
-        try:
-            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
-        finally:
-            far_writer.close()
-
-
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-    writer.close()
-
-
 @asynccontextmanager
-async def socks(login: bytes = b"me:secret word") -> AsyncIterator[Socks]:
-    server, tasks = Socks(login), set[asyncio.Task[None]]()
-    listener = await asyncio.start_server(
-        lambda *streams: tasks.add(asyncio.ensure_future(server.serve(*streams))), "127.0.0.1", 0
-    )
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
-        yield server
-    finally:
-        listener.close()
-        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+async def socks() -> AsyncIterator[tuple[Running, list[str]]]:
+    """A SOCKS5 proxy with a password, and the addresses that it was asked for. All connections must end."""
+    behavior = Socks5(login=b"me:secret word")
+    async with proxy(behavior) as server:
+        yield server, behavior.asked
+        await asyncio.wait_for(server.ended(), 5)
 
 
 def loopback(*answers: list[str]) -> tuple[AddressGuard, FakeDns]:
@@ -83,12 +39,12 @@ def loopback(*answers: list[str]) -> tuple[AddressGuard, FakeDns]:
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 async def test_a_socks_proxy_receives_the_checked_address(scheme: str) -> None:
     guard, dns = loopback()
-    async with serving() as server, socks() as proxy:
-        url = f"{scheme}://me:secret%20word@localhost:{proxy.port}"
+    async with serving() as server, socks() as (far, asked):
+        url = f"{scheme}://me:secret%20word@localhost:{far.port}"
         async with guarded_client(guard, timeout=5, proxy=url) as client:
             assert (await client.get(f"http://x.example:{server.port}/")).text == "ok"
         assert server.requests[0].lower().count(f"host: x.example:{server.port}") == 1
-    assert len(proxy.asked) == 1
+    assert asked == [f"127.0.0.1 {server.port}"]
     assert dns.asked == ["x.example"]
 
 
@@ -103,14 +59,14 @@ async def test_connections_through_an_http_proxy_work() -> None:
 
 async def test_the_guarded_proxy_uses_the_configured_proxy() -> None:
     guard, _ = loopback()
-    async with serving() as server, socks() as far:
+    async with serving() as server, socks() as (far, asked):
         upstream = f"socks5://me:secret%20word@127.0.0.1:{far.port}"
         async with (
             GuardedProxy(guard, upstream) as proxy,
             httpx.AsyncClient(proxy=proxy.url, trust_env=False) as client,
         ):
             assert (await client.get(f"http://x.example:{server.port}/")).text == "ok"
-        assert len(far.asked) == 1
+        assert asked == [f"127.0.0.1 {server.port}"]
 
 
 async def test_tls_through_a_proxy_uses_the_host_name(tmp_path: Path) -> None:
@@ -119,8 +75,8 @@ async def test_tls_through_a_proxy_uses_the_host_name(tmp_path: Path) -> None:
     context.load_cert_chain(certificate(tmp_path))
     context.sni_callback = lambda _socket, name, _context: names.append(name)
     guard, _ = loopback()
-    async with serving(tls=context) as server, socks() as proxy:
-        url = f"socks5://me:secret%20word@127.0.0.1:{proxy.port}"
+    async with serving(tls=context) as server, socks() as (far, _):
+        url = far.url("me:secret%20word")
         async with guarded_client(guard, timeout=5, proxy=url) as client:
             with pytest.raises(httpx.ConnectError) as caught:
                 await client.get(f"https://hook.example:{server.port}/")
@@ -130,21 +86,21 @@ async def test_tls_through_a_proxy_uses_the_host_name(tmp_path: Path) -> None:
 
 async def test_the_guard_applies_with_a_proxy() -> None:
     guard, _ = loopback(["127.0.0.2"])
-    async with socks() as proxy:
-        url = f"socks5://me:secret%20word@127.0.0.1:{proxy.port}"
+    async with socks() as (far, asked):
+        url = far.url("me:secret%20word")
         async with guarded_client(guard, timeout=5, proxy=url) as client:
             for host in ("x.example", "127.0.0.2", "10.0.0.1"):
                 with pytest.raises(Exception, match="not on the public internet"):
                     await client.get(f"http://{host}/")
-        assert proxy.asked == []
+        assert asked == []
 
 
 async def test_a_wrong_proxy_password_is_reported() -> None:
-    async with socks() as proxy:
+    async with socks() as (far, asked):
         with pytest.raises(ProxyFailed, match=r"^the proxy refuses: ") as caught:
-            await dial(LOOPBACK, 1, f"socks5://me:wrong@127.0.0.1:{proxy.port}")
+            await dial(LOOPBACK, 1, far.url("me:wrong"))
         assert "wrong" not in str(caught.value)
-        assert proxy.asked == []
+        assert asked == []
 
 
 async def test_a_refusal_by_an_http_proxy_is_reported() -> None:

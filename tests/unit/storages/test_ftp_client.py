@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from storages.ftp.client import cut
+from tests.fixtures.tcp import connection, tcp_server
 from tests.fixtures.waiting import until
 
 
@@ -17,11 +18,9 @@ async def test_a_connection_that_ended_with_buffered_bytes_can_be_cut() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1 << 20):
             pass
-        writer.close()
         ended.set()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    async with tcp_server(serve) as server, connection(server.host, server.port) as (_, writer):
         writer.write(bytes(20 << 20))
         writer.close()
         await ended.wait()

@@ -12,6 +12,7 @@ import pytest
 from saveany.errors import StorageUnavailable
 from storages import http_client
 from storages.http_client import HttpClient
+from tests.fixtures.tcp import tcp_server
 
 MIB = 1 << 20
 BODY = random.Random(1).randbytes(5 * MIB + 3)
@@ -22,31 +23,13 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 async def serving(answer: Answer) -> AsyncIterator[str]:
     """The URL of a server that sends this reply to every request."""
 
-    open_: set[asyncio.StreamWriter] = set()
-    over = asyncio.Event()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                await answer(writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.transport.abort()
-            open_.discard(writer)
-            over.set()
+        while await reader.readuntil(b"\r\n\r\n"):
+            await answer(writer)
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Awaitable[None]:
-        open_.add(writer)
-        return serve(reader, writer)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        async with asyncio.timeout(5):
-            while open_:
-                over.clear()
-                await over.wait()
+    async with tcp_server(serve) as server:
+        yield server.url("/")
+        await asyncio.wait_for(server.ended(), 5)
 
 
 async def load(http: HttpClient, url: str, start: int = 0, end: int = len(BODY)) -> bytes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 
 import httpx
 import pytest
 import uvloop
 
 from storages.one_time_url import served_once
+from tests.fixtures.tcp import connection
 
 MIB = 1 << 20
 BODY = random.Random(1).randbytes(3 * MIB + 5)
@@ -38,12 +40,10 @@ def test_a_chunk_is_no_longer_used_when_the_next_is_requested() -> None:
     async def slowly() -> bytes:
         async with served_once(pieces(body), len(body)) as link:
             url = httpx.URL(link.url)
-            reader, writer = await asyncio.open_connection(url.host, url.port, limit=4096)
-            writer.write(f"GET {url.path} HTTP/1.1\r\n\r\n".encode())
-            await reader.readuntil(b"\r\n\r\n")
-            read = await reader.readexactly(len(body))
-            writer.close()
-            return read
+            async with connection(url.host, url.port, limit=4096) as (reader, writer):
+                writer.write(f"GET {url.path} HTTP/1.1\r\n\r\n".encode())
+                await reader.readuntil(b"\r\n\r\n")
+                return await reader.readexactly(len(body))
 
     assert uvloop.run(slowly()) == body  # as workers do: it sends from where the bytes lie
 
@@ -82,6 +82,19 @@ async def test_leaving_the_block_ends_running_requests() -> None:
             await reading
         with pytest.raises(httpx.ConnectError):
             await client.get(link.url)
+
+
+async def test_leaving_the_block_closes_connections_without_a_request() -> None:
+    async with AsyncExitStack() as stack:
+        async with served_once(pieces(), len(BODY)) as link:
+            url = httpx.URL(link.url)
+            opened = [await stack.enter_async_context(connection(url.host, url.port)) for _ in range(2)]
+            opened[1][1].write(b"GET /")
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(link.url[:-1])).status_code == 404  # so both have come, too
+        for reader, _ in opened:
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
 async def test_a_reader_that_disconnects_does_not_block_the_server() -> None:

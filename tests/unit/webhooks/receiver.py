@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tests.fixtures.tcp import tcp_server
+
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -30,17 +32,12 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}/hook"
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                line, *fields = head.decode().strip().split("\r\n")
-                headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.requests.append(Request(line, headers, body.decode()))
-                await self.answer(writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            line, *fields = head.decode().strip().split("\r\n")
+            headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            self.requests.append(Request(line, headers, body.decode()))
+            await self.answer(writer)
 
 
 def reply(status: int, body: bytes = b"", **headers: str) -> Answer:
@@ -58,18 +55,6 @@ def reply(status: int, body: bytes = b"", **headers: str) -> Answer:
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(receiver.handle(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    receiver.port = server.sockets[0].getsockname()[1]
-    try:
+    async with tcp_server(receiver.handle) as server:
+        receiver.port = server.port
         yield receiver
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
