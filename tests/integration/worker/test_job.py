@@ -330,10 +330,15 @@ async def test_a_hanging_storage_test_is_not_waited_for(
 
 
 async def test_a_task_shows_retries_and_missing_progress(harness: JobHarness) -> None:
-    harness.source.step = failing(Retryable("the line broke"), times=1)
+    seen = set()
+
+    async def step(name: str, at: int) -> None:
+        if "the line broke" not in seen:  # a wait that the other side asks for is no failed attempt
+            raise Retryable("the line broke", after=0.6)
+
+    harness.source.step = step
     task_id = await harness.accept()
     running = asyncio.create_task((await harness.job()).run())
-    seen = set()
     while not running.done():
         seen.add((await harness.task(task_id)).progress.stalled)
         await asyncio.sleep(0)
