@@ -53,11 +53,11 @@ class CallCounters:
 
     def by(self, name: str, **where: object) -> dict[Any, int]:
         """Requests per value of one field, e.g. `by("connection", method="upload.getFile")`."""
-        groups: Counter[Any] = Counter()
-        for call, number in self._requests.items():
-            if _fits(call, where):
-                groups[getattr(call, name)] += number
-        return dict(groups)
+        return _grouped(self._requests, name, where)
+
+    def bytes_by(self, name: str, **where: object) -> dict[Any, int]:
+        """Bytes of files sent per value of one field."""
+        return _grouped(self._bytes, name, where)
 
     def clear(self) -> None:
         """Reset all counters."""
@@ -67,6 +67,14 @@ class CallCounters:
 
 def _total(counter: Counter[Call], where: dict[str, object]) -> int:
     return sum(number for call, number in counter.items() if _fits(call, where))
+
+
+def _grouped(counter: Counter[Call], name: str, where: dict[str, object]) -> dict[Any, int]:
+    groups: Counter[Any] = Counter()
+    for call, number in counter.items():
+        if _fits(call, where):
+            groups[getattr(call, name)] += number
+    return dict(groups)
 
 
 def _fits(call: Call, where: dict[str, object]) -> bool:

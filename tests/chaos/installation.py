@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+
 from saveany.models import ItemStatus, Status
 from saveany.sandbox import content
 from saveany.sandbox.content import MIB, ContentStream
@@ -54,26 +56,33 @@ class Plan:
 
 @dataclass
 class Target:
-    """A file to be saved by a separate task into a separate folder."""
+    """Files, most often a single one, to be saved by a separate task into a separate folder."""
 
-    file: StoredFile
-    link: str
+    files: Sequence[StoredFile]
+    links: Sequence[str]
     folder: str
-    storage: str
+    storage: str = STORAGE
     error: str = ""  # part of the error with which its task must fail; empty: the task must complete
     task: str = ""
 
     @property
     def id(self) -> int:
-        return self.file.id
+        """The id of the first file."""
+        return self.files[0].id
 
     @property
     def size(self) -> int:
-        return self.file.content.size
+        """The size of all files."""
+        return sum(file.content.size for file in self.files)
 
     @property
     def path(self) -> str:
-        return f"{self.folder}/{self.file.name}"
+        """The path of the first file."""
+        return self.path_of(self.files[0])
+
+    def path_of(self, file: StoredFile) -> str:
+        """The path under which a file must be saved."""
+        return f"{self.folder}/{file.name}"
 
 
 class ChaosInstallation(Site):
@@ -155,20 +164,52 @@ class ChaosInstallation(Site):
 
     def target(self, size: int, *, private: bool = False, storage: str = STORAGE, error: str = "") -> Target:
         """A new file in a new message."""
+        number, file = self._post(size, f"{size}.bin", private=private)
+        return Target([file], [self._link(number, private=private)], f"{number - 1:04}", storage, error)
+
+    def target_of_many(
+        self,
+        sizes: Sequence[int],
+        *,
+        as_range: bool = False,
+        private: bool = False,
+        storage: str = STORAGE,
+        error: str = "",
+    ) -> Target:
+        """New files in new messages, for one task with a link to their range or a link to each of them."""
+        posted = [self._post(size, f"{i:04}.bin", private=private) for i, size in enumerate(sizes)]
+        numbers, files = [number for number, _ in posted], [file for _, file in posted]
+        ends = [f"{numbers[0]}-{numbers[-1]}"] if as_range else numbers
+        links = [self._link(each, private=private) for each in ends]
+        return Target(files, links, f"{numbers[0] - 1:04}", storage, error)
+
+    def _link(self, message: int | str, *, private: bool) -> str:
+        return f"https://t.me/c/{self._private.id}/{message}" if private else f"https://t.me/chaos/{message}"
+
+    def _post(self, size: int, name: str, *, private: bool) -> tuple[int, StoredFile]:
+        """A new file in a new message, and the number of the message."""
         number = next(self._numbers)
-        id_ = _FIRST_FILE + number
-        file = StoredFile(id=id_, content=ContentStream(id_, size), name=f"{size}.bin", dc=self.sandbox.dc_id)
-        self.sandbox.world.add_file(file)
         chat = self._private if private else self._public
+        id_ = _FIRST_FILE + number
+        file = StoredFile(id=id_, content=ContentStream(id_, size), name=name, dc=self.sandbox.dc_id)
+        self.sandbox.world.add_file(file)
         self.sandbox.world.post(chat, StoredMessage(id=number + 1, file=file))
-        link = f"https://t.me/c/{chat.id}/{number + 1}" if private else f"https://t.me/chaos/{number + 1}"
-        return Target(file, link, f"{number:04}", storage, error)
+        return number + 1, file
 
     async def send(self, target: Target) -> Target:
         """Submit the task of a target, and add it to `targets` once it is accepted."""
-        target.task = await self.post(target.link, target.folder, storage_name=target.storage)
+        target.task = await self.post_links(target.links, target.folder, target.storage)
         self.targets.append(target)
         return target
+
+    async def post_links(self, links: Sequence[str], folder: str, storage: str) -> str:
+        """Create a task. Returns its id."""
+        if len(links) == 1:
+            return await self.post(links[0], folder, storage_name=storage)
+        body = {"type": "tgfiles", "storage": storage, "path": folder, "params": {"message_links": [*links]}}
+        reply = await self.client.post("/api/v1/tasks", json=body)
+        assert reply.status_code == httpx.codes.CREATED, reply.text
+        return str(reply.json()["task_id"])
 
     def sizes(self, count: int, largest: int) -> list[int]:
         """Random sizes from 1 byte to `largest`, evenly spread over the orders of magnitude. They include
@@ -185,8 +226,11 @@ class ChaosInstallation(Site):
         return [target for target in self.targets if target.storage == storage]
 
     def served(self, target: Target) -> int:
-        """Bytes of the file that Telegram has served so far."""
-        return self.sandbox.counters.bytes(file=target.id)
+        """Bytes of the target's files that Telegram has served so far."""
+        if len(target.files) == 1:
+            return self.sandbox.counters.bytes(file=target.id)
+        served = self.sandbox.counters.bytes_by("file")
+        return sum(served.get(file.id, 0) for file in target.files)
 
     async def all_ended(self, seconds: float) -> None:
         """Wait for the task of each target, at most `seconds` after the previous one, then for tasks whose
@@ -229,13 +273,15 @@ class ChaosInstallation(Site):
             result.duplicated += whole
             result.done += ended
             return
-        result.duplicated += [name for name in whole if name != target.path]
-        if not ended or target.path not in whole:
-            result.lost.append(f"{target.path}: task {target.task}, found {', '.join(found) or 'nothing'}")
-        elif storage.sha256(target.path) != content.sha256(target.file.content):
-            result.corrupt.append(target.path)
-        else:
-            result.done += 1
+        expected = {target.path_of(file): file for file in target.files}
+        result.duplicated += [name for name in whole if name not in expected]
+        for path, file in expected.items():
+            if not ended or path not in whole:
+                result.lost.append(f"{path}: task {target.task}, {len(whole)} files found")
+            elif storage.sha256(path) != content.sha256(file.content):
+                result.corrupt.append(path)
+            else:
+                result.done += 1
 
     async def _check_record(self, result: ScenarioResult, target: Target, storage: ObservedStorage) -> bool:
         """Whether the task of a target has ended as expected; also checks its record and its webhooks."""
@@ -253,22 +299,32 @@ class ChaosInstallation(Site):
             )
             return as_expected
         result.check(not task.error, f"{target.path}: {task.error}")
-        digests = [item.sha256 for item in items if item.status is ItemStatus.COMPLETED]
-        expected = {content.sha256(target.file.content)} | (set() if storage.hashes_resumed else {""})
-        if task.status is Status.COMPLETED and not (len(digests) == 1 and expected.issuperset(digests)):
-            result.corrupt.append(f"{target.path}: recorded as {digests}")
-        return task.status is Status.COMPLETED
+        if task.status is not Status.COMPLETED:
+            return False
+        recorded = {item.final: item.sha256 for item in items if item.status is ItemStatus.COMPLETED}
+        unknown = [] if storage.hashes_resumed else [""]
+        allowed = {target.path_of(file): [content.sha256(file.content), *unknown] for file in target.files}
+        wrong = [
+            path for path in recorded.keys() | allowed if recorded.get(path) not in allowed.get(path, [])
+        ]
+        if wrong or len(items) != len(target.files):
+            result.corrupt.append(
+                f"{target.path}: {len(items)} records, wrong for {', '.join(sorted(wrong))}"
+            )
+        return True
 
 
 async def spread_over_transfer(installation: ChaosInstallation, count: int) -> AsyncIterator[int]:
     """Yields `count` times, at equal distances in bytes over the transfer of all files, so that the moments
     do not depend on the speed of the machine."""
-    total = sum(target.size for target in installation.targets)
+    files = [file for target in installation.targets for file in target.files]
+    total = sum(file.content.size for file in files)
     for number in range(1, count + 1):
         goal = total * number / (count + 1)
 
         async def reached(goal: float = goal) -> bool:
-            return sum(min(installation.served(each), each.size) for each in installation.targets) >= goal
+            served = installation.sandbox.counters.bytes_by("file")
+            return sum(min(served.get(each.id, 0), each.content.size) for each in files) >= goal
 
         await until(reached, within=120, what=f"{goal:.0f} of {total} bytes")
         yield number

@@ -7,10 +7,11 @@ from typing import Any
 
 from tests.chaos.installation import Plan
 from tests.chaos.result import ScenarioResult
-from tests.chaos.scenarios import clock, crowd, disk, faults, freeze, kills, redis, restarts, storages
+from tests.chaos.scenarios import clock, crowd, disk, faults, freeze, kills, redis, restarts, small, storages
 
 SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, ScenarioResult]]] = {
     "kills": kills.run,
+    "small": small.run,
     "storages": storages.run,
     "redis": redis.run,
     "restarts": restarts.run,
