@@ -72,10 +72,19 @@ def _from_call(number: int) -> Callable[..., bool]:
     return lambda *_: next(calls) >= number
 
 
-#: The first, second, … time that items of a task with many files in flight are recorded.
+#: Steps of a task with many files in flight: the first, second, … time that items are recorded, and steps of
+#: one of its files while others are at any other step.
 RECORDINGS: dict[str, Callable[[], None]] = {
+    "before-plan-recorded": lambda: _before(Claim, "plan"),
+    "after-plan-recorded": lambda: _after(Claim, "plan"),
     **{f"before-recording-{n}": partial(_before, Claim, "item", _from_call(n)) for n in (1, 2, 4, 6)},
     **{f"after-recording-{n}": partial(_after, Claim, "item", _from_call(n)) for n in (1, 2, 4, 6)},
+    "before-fifth-write": lambda: _before(LocalUpload, "write", _from_call(5)),
+    "before-fifth-link": lambda: _before(LocalUpload, "_link", _from_call(5)),
+    "after-fifth-link-before-unlink": lambda: _before(LocalUpload, "_drop_part", _from_call(5)),
+    "before-fifth-folder-fsync": lambda: _before(LocalUpload, "_sync_folder", _from_call(5)),
+    "before-end-recorded": lambda: _before(Claim, "finish"),
+    "after-end-recorded": lambda: _after(Claim, "finish"),
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A worker dies while it records the files of a task, many of which are in flight, and another takes over."""
+"""A worker dies at a step of a task with many files in flight, and another takes over."""
 
 from __future__ import annotations
 
