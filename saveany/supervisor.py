@@ -15,7 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import STDOUT
+from typing import Protocol
 
+from saveany.forking import ForkServer
 from saveany.logs import get_logger
 from saveany.programs import die_with_parent
 
@@ -48,6 +50,21 @@ class Program:
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)  # in addition to the environment of the supervisor
     log_file: Path | None = None  # stdout and stderr are appended to it; None: inherited
+    role: str = ""  # of a fork server that does the same as `argv`; "" if there is none
+
+
+class Child(Protocol):
+    """A running child process."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also the id of its process group."""
+
+    def send_signal(self, signal: signal.Signals) -> None:
+        """Send a signal. Raises `ProcessLookupError` if it has ended."""
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
 
 
 OnExit = Callable[[str, int], Awaitable[None]]
@@ -59,16 +76,22 @@ class Supervisor:
 
     To stop, it sends SIGTERM in the order of `programs` and waits for the children. It sends SIGKILL after
     `drain_s` seconds, or at a second signal. `on_exit(name, pid)` runs after each exit of a child, before the
-    restart, for at most 5 seconds; its errors are logged.
+    restart, for at most 5 seconds; its errors are logged. `forks` starts programs that have a `role`.
     """
 
     def __init__(
-        self, programs: Sequence[Program], *, drain_s: float = 30.0, on_exit: OnExit | None = None
+        self,
+        programs: Sequence[Program],
+        *,
+        drain_s: float = 30.0,
+        on_exit: OnExit | None = None,
+        forks: ForkServer | None = None,
     ) -> None:
         self._programs = programs
+        self._forks = forks
         self._drain_s = drain_s
         self._on_exit = on_exit
-        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._children: dict[str, Child] = {}
         self._worked: set[str] = set()  # programs that have reported so, before this run or in it
         self._stopping = asyncio.Event()
         self._killing = False  # whether children that are still running are killed
@@ -139,7 +162,7 @@ class Supervisor:
 
     async def _run_child(self, program: Program, writer: int) -> int:
         try:
-            child = await _spawn(program, writer)
+            child = await self._start(program, writer)
         except OSError as error:
             log.error("process_start_failed", name=program.name, reason=error.strerror)
             return 1
@@ -154,6 +177,14 @@ class Supervisor:
             del self._children[program.name]
         await self._report_exit(program.name, child.pid)
         return code
+
+    async def _start(self, program: Program, writer: int) -> Child:
+        if self._forks and program.role:
+            try:
+                return await self._forks.start(program.role, program.env, writer, _WORKING_VARIABLE)
+            except OSError as error:
+                log.warning("fork_server_died", name=program.name, reason=error.strerror)
+        return await _spawn(program, writer)
 
     async def _report_exit(self, name: str, pid: int) -> None:
         if self._on_exit is None:
@@ -204,7 +235,7 @@ async def _spawn(program: Program, writer: int) -> asyncio.subprocess.Process:
             output.close()
 
 
-def _signal(child: asyncio.subprocess.Process, signum: signal.Signals) -> None:
+def _signal(child: Child, signum: signal.Signals) -> None:
     if signum == signal.SIGKILL:
         _kill_group(child.pid)
     else:

@@ -13,8 +13,9 @@ the configuration, its object a `Backend`:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
@@ -186,7 +187,13 @@ def capabilities(type_: str) -> Capabilities:
 
 
 def _plugins() -> Iterable[EntryPoint]:
-    return entry_points(group=GROUP)
+    return _found(entry_points)
+
+
+@cache
+def _found(find: Callable[..., Iterable[EntryPoint]]) -> Sequence[EntryPoint]:
+    """What `find` finds, once: it reads a file of every installed package."""
+    return tuple(find(group=GROUP))
 
 
 def _packages(plugins: Iterable[EntryPoint]) -> str:

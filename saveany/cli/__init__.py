@@ -13,7 +13,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -98,6 +98,16 @@ def _errors_reported() -> Iterator[None]:
         fail(usage.describe(error), USAGE)
     except Exception as error:
         fail(_bug(error), FAILED)
+
+
+def exit_code(main: Callable[[], object]) -> int:
+    """Run `main` as a command is run; returns the exit code."""
+    try:
+        with _errors_reported():
+            main()
+    except typer.Exit as end:
+        return int(end.exit_code)
+    return 0
 
 
 def _load(name: str) -> Any:

@@ -54,12 +54,17 @@ def redis_server(config: Config) -> Iterator[tuple[str, EmbeddedRedis | None]]:
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, on uvloop if it is installed."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(main)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes event loops: those of uvloop if it is installed."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 def _secrets(value: object) -> Iterator[str]:

@@ -6,21 +6,24 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from saveany.api.server import bind
-from saveany.cli import load_config
-from saveany.cli.role import prepare, redis_server, run_async
+from saveany.cli import exit_code, load_config
+from saveany.cli.role import loop_factory, prepare, redis_server, run_async
 from saveany.config import Config
 from saveany.errors import StoreUnavailable
+from saveany.forking import ForkServer
 from saveany.store import open_store
 from saveany.store.claims import Claims
 from saveany.supervisor import Program, Supervisor
+from storages import registry
 
 #: Seconds a worker needs to stop after the time that its running tasks get.
 _STOP_MARGIN = 10.0
@@ -39,11 +42,12 @@ def run(
     count = config.worker.processes if processes is None else processes
     if config.api.enable:
         bind(config.api.host, config.api.port).close()  # fails before anything starts if the port is in use
+    forks = ForkServer(_roles(config)) if ForkServer.is_available() else None
 
     async def main() -> int:
         with redis_server(config) as (url, embedded):
             keeping = asyncio.create_task(embedded.keep()) if embedded else None
-            async with roles(config, url, workers=count) as supervisor:
+            async with roles(config, url, workers=count, forks=forks) as supervisor:
                 code = await supervisor.run()
             if keeping:
                 keeping.cancel()
@@ -52,14 +56,45 @@ def run(
     raise typer.Exit(run_async(main()))
 
 
+def _roles(config: Config) -> dict[str, Callable[[], int]]:
+    """What the processes of this configuration run. All that they need is imported here, so that they share
+    it."""
+    import workers.main
+    from workers.sources import source_classes
+
+    loop_factory()
+    source_classes(config)
+    for storage in config.storages:
+        registry.capabilities(storage.type)
+    serve = {"worker": workers.main.serve}
+    if config.api.enable:
+        import saveany.api.server
+
+        serve["api"] = saveany.api.server.serve
+    if config.telegram.token.get_secret_value():
+        import saveany.bot.app
+
+        serve["bot"] = saveany.bot.app.serve
+    return {name: partial(_run_role, config, each) for name, each in serve.items()}
+
+
+def _run_role(config: Config, serve: Callable[[Config, str], Coroutine[Any, Any, None]]) -> int:
+    return exit_code(lambda: run_async(serve(config, os.environ["SAVEANY_REDIS_URL"])))
+
+
 @asynccontextmanager
 async def roles(
-    config: Config, url: str, *, workers: int, log_dir: Path | None = None
+    config: Config,
+    url: str,
+    *,
+    workers: int,
+    log_dir: Path | None = None,
+    forks: ForkServer | None = None,
 ) -> AsyncIterator[Supervisor]:
     """A supervisor of API, bot and workers that is not running yet.
 
     When a worker dies, its tasks return to the queue at once. With `log_dir`, each process logs to a file
-    there."""
+    there. With `forks` the processes share memory."""
     store = await open_store(url)
     stem = f"{socket.gethostname()}-{os.getpid()}"
     ids = {f"worker{n}": f"{stem}-{n}" for n in range(1, workers + 1)}
@@ -74,13 +109,15 @@ async def roles(
         file = ["--config", str(config.file)] if config.file else []
         log_file = log_dir / f"{name}.log" if log_dir else None
         argv = [sys.executable, "-m", "saveany", *file, role]
-        return Program(name, argv, {"SAVEANY_REDIS_URL": url, **env}, log_file)
+        return Program(name, argv, {"SAVEANY_REDIS_URL": url, **env}, log_file, role)
 
     programs = [program("api", "api")] if config.api.enable else []
     programs += [program("bot", "bot")] if config.telegram.token.get_secret_value() else []
     programs += [program(name, "worker", SAVEANY_WORKER_ID=id_) for name, id_ in ids.items()]
     try:
         drain = config.worker.drain_seconds + _STOP_MARGIN
-        yield Supervisor(programs, drain_s=drain, on_exit=on_exit)
+        yield Supervisor(programs, drain_s=drain, on_exit=on_exit, forks=forks)
     finally:
+        if forks:
+            forks.close()
         await store.db.close()

@@ -415,8 +415,8 @@ class Config(Table):
     def private_chats(self) -> StorageOptions | None:
         """The storage that sends files to private chats with the bot; its folders are user ids. None without
         a bot."""
-        model = registry.options_model("telegram")
-        if model is None or not self.telegram.token.get_secret_value():
+        model = registry.options_model("telegram") if self.telegram.token.get_secret_value() else None
+        if model is None:
             return None
         return model.model_validate({"name": PRIVATE_CHATS, "type": "telegram", "chat_id": "*"})
 

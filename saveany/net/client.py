@@ -108,10 +108,13 @@ class _Transport(httpx.AsyncHTTPTransport):
     """httpx's transport over our own connections."""
 
     def __init__(self, network: httpcore.AsyncNetworkBackend) -> None:
-        super().__init__(verify=trust.shared_context(), trust_env=False)
+        # This context trusts nobody; `_Stream.start_tls` replaces it. A megabyte of certificates is loaded
+        # when the first connection needs it, and not for each client.
+        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        super().__init__(verify=unused, trust_env=False)
         # httpx has no option to replace the network backend, but httpcore, on which it is built, has one.
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=trust.new_context(),
+            ssl_context=unused,
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=5,
@@ -209,7 +212,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
             try:
                 async with asyncio.timeout(timeout):
-                    await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+                    await self._writer.start_tls(trust.http_context(), server_hostname=server_hostname)
             except BaseException:
                 await self.aclose()
                 raise

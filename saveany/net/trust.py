@@ -53,6 +53,7 @@ def add(ca_file: Path | None) -> None:
         _check(ca_file)
     _Process.ca_file = ca_file
     shared_context.cache_clear()
+    http_context.cache_clear()
     _combined.cache_clear()
 
 
@@ -73,6 +74,14 @@ def _check(ca_file: Path) -> None:
 def shared_context() -> ssl.SSLContext:
     """The shared TLS context for connections to servers. Do not change it."""
     return new_context()
+
+
+@cache
+def http_context() -> ssl.SSLContext:
+    """The shared TLS context for HTTP. Do not change it."""
+    context = new_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def new_context(ca_file: str | Path | None = None) -> ssl.SSLContext:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 
+from saveany.config import Config
 from saveany.errors import ConfigError
 from saveany.planning.source_choice import is_enabled
 from saveany.sources import SourceSpec, sources
@@ -12,18 +14,22 @@ from workers.sources.base import Source, Tools
 
 def open_sources(tools: Tools) -> dict[str, Source]:
     """Every source that the configuration enables, by its type. They start nothing before they are used."""
-    enabled = (spec for spec in sources().values() if is_enabled(tools.config, spec))
-    return {spec.type: _open(spec, tools) for spec in enabled}
+    return {type_: source(tools) for type_, source in source_classes(tools.config).items()}
 
 
-def _open(spec: SourceSpec, tools: Tools) -> Source:
+def source_classes(config: Config) -> dict[str, Callable[[Tools], Source]]:
+    """The class of every source that the configuration enables, by its type. Imports them."""
+    return {spec.type: _load(spec) for spec in sources().values() if is_enabled(config, spec)}
+
+
+def _load(spec: SourceSpec) -> Callable[[Tools], Source]:
     module, _, name = spec.worker.partition(":")
     try:
-        source = getattr(importlib.import_module(module), name)(tools)
+        source = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             "task type {type!r} cannot be loaded: {reason}", type=spec.type, reason=str(error)
         ) from error
-    if not isinstance(source, Source):
+    if not (isinstance(source, type) and issubclass(source, Source)):
         raise ConfigError("task type {type!r}: {name} is not a Source", type=spec.type, name=spec.worker)
     return source
