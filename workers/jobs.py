@@ -147,6 +147,8 @@ class Job:
         """Find the files of the task and record them as its items."""
         spec = self._task.spec
         items = plan(spec, await self._source.resolve(spec))
+        if not needs_slot(items):  # all files begin at once; recording that here saves a write
+            items = [replace(item, status=ItemStatus.RUNNING) for item in items]
         title, subject = planned_title(spec, items), planned_subject(items)
         self._task = replace(self._task, title=title, subject=subject, items_total=len(items))
         progress = Progress(total_bytes=sum(item.size or 0 for item in items), total_files=len(items))

@@ -47,7 +47,8 @@ async def save(context: TransferContext, item: Item) -> Item:
     file = FileTransfer(context, await _prepared(context, item))
     while not await file.conflicts.skips(file.item):
         file.item = await file.conflicts.reserve(file.item)
-        await context.records.put(file.item)
+        if file.item != context.records.items[item.index]:  # a small file is recorded as begun with the plan
+            await context.records.put(file.item)
         try:
             saved = await file.save_by_first_strategy()
         except NameTaken as error:

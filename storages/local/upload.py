@@ -235,7 +235,8 @@ class LocalUpload(Upload):
 
     async def __aexit__(self, *exc: object) -> None:
         """Close the part, and leave it on the disk."""
-        await self._disk.run(self._path, self._close)
+        if self._file:
+            await self._disk.run(self._path, self._close)
 
     def _owns_part(self, folder: FolderHandle) -> bool:
         """Whether the part still has its name, and is the file that this upload writes to."""

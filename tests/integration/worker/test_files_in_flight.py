@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,31 @@ async def test_sixty_four_files_are_recorded_in_a_few_writes(
     assert many.files() == {name: content(name) for name in NAMES}
     assert most_busy == 1
     assert writes < 3 * 64
+
+
+async def test_a_small_task_records_its_start_with_its_plan(
+    many: JobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One write for the plan, one before the file becomes visible, one for the end."""
+    recorded: list[list[ItemStatus]] = []
+    real = Claim.item
+
+    async def noted(claim: Claim, *items: Item, **more: Any) -> None:
+        recorded.append([item.status for item in items])
+        await real(claim, *items, **more)
+
+    monkeypatch.setattr(Claim, "item", noted)
+    many.source.files = {"a.bin": content("a.bin")}
+    many.source.step = gate = Gate()
+    task_id = await many.accept()
+    running = asyncio.create_task((await many.job()).run())
+    await until(lambda: gate.waiting)
+    (item,) = await many.store.tasks.all_items(task_id)
+    assert item.status is ItemStatus.RUNNING
+    gate.open()
+    await within(running)
+    assert (await many.task(task_id)).status is Status.COMPLETED
+    assert recorded == [[ItemStatus.FINISHING]]
 
 
 async def test_a_cancel_takes_effect_within_a_second(many: JobHarness) -> None:
