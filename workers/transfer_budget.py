@@ -24,8 +24,9 @@ class _Waiter:
 
 
 class TransferBudget:
-    """Admits files in the order in which they arrive, as long as there is memory for them and their storages
-    take another upload.
+    """Admits files as long as there is memory for them and their storages take another upload. A task whose
+    files in flight need less memory goes first, so one whose storage is slow does not keep the memory from
+    others.
 
     A task that has a slot, and no file in flight, is always admitted, so it waits for no other task. The
     files of tasks without a slot are so small that only their storages limit them; if one has to wait, it
@@ -65,6 +66,7 @@ class TransferBudget:
 
     def _release(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
         share.in_flight -= 1
+        share.used -= size
         self._used -= size
         if storage is not None:
             self._uploads[storage.name] -= 1
@@ -74,7 +76,7 @@ class TransferBudget:
         """Admit every file that can be admitted now. One that needs memory is not overtaken by smaller ones;
         one that waits for its storage is."""
         has_memory = True
-        for waiter in list(self._waiting):
+        for waiter in sorted(self._waiting, key=lambda waiter: waiter.share.used):
             share = waiter.share
             if waiter.admitted.done():
                 continue
@@ -87,7 +89,8 @@ class TransferBudget:
                 if not has_memory:
                     continue
             self._waiting.remove(waiter)
-            waiter.share.in_flight += 1
+            share.in_flight += 1
+            share.used += waiter.size
             self._used += waiter.size
             if waiter.storage is not None:
                 self._uploads[waiter.storage.name] += 1
@@ -102,6 +105,7 @@ class BudgetShare:
 
     def __init__(self, budget: TransferBudget, *, concurrent: bool, slot: TaskSlot | None) -> None:
         self.in_flight = 0
+        self.used = 0  # bytes that these count for
         self.concurrent = concurrent
         self._budget = budget
         self._slot = slot

@@ -56,6 +56,20 @@ async def test_a_task_without_a_file_in_flight_is_always_admitted() -> None:
     await stop(first + second)
 
 
+async def test_a_task_whose_storage_is_slow_leaves_memory_to_another_one() -> None:
+    """It has all of it when the other one begins, and its next file has waited for longer."""
+    budget = TransferBudget(8 * MIB)
+    nas, disk = storage("nas"), storage("disk")
+    slow = await admitted(budget.share(concurrent=True), *[(nas, 1)] * 10)
+    quick = await admitted(budget.share(concurrent=True), *[(disk, 1)] * 10)
+    assert [len(places(each)) for each in (slow, quick)] == [8, 1]
+    for saved in range(4):
+        slow[saved].release()
+        await asyncio.sleep(0.01)
+    assert [sum(isinstance(each, Place) or each.done() for each in found) for found in (slow, quick)] == [8, 4]
+    await stop(slow + quick)
+
+
 async def test_a_storage_gets_only_as_many_files_as_it_takes() -> None:
     ftp, disk = storage("ftp", uploads=2), storage("disk")
     found = await admitted(TransferBudget().share(concurrent=True), *[(ftp, 1)] * 4, *[(disk, 1)] * 4)
