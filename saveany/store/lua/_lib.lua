@@ -103,7 +103,9 @@ local function head(user, lanes)
   for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do
     if lanes[lane] then
       local id, score = first(user, lane)
-      if id and (not best or score < best_score) then best, best_score, best_lane = id, score, lane end
+      if id and (not best or score < best_score or (score == best_score and id < best)) then
+        best, best_score, best_lane = id, score, lane
+      end
     end
   end
   return best, best_lane
