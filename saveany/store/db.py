@@ -25,6 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from saveany.errors import ConfigError, StoreDamaged, StoreUnavailable
 from saveany.net import trust
 from saveany.store import keys
+from saveany.store.batches import CommandBatches
 from saveany.store.records import Records
 from saveany.store.refusals import CommandRefused, Parser
 from saveany.store.repair import repair_types
@@ -88,6 +89,7 @@ class Db:
         self._repairs = repairs
         self._repaired = 0  # number of repairs so far
         self._repairing = asyncio.Lock()
+        self._batches = CommandBatches(self._exchange)
 
     async def do(self, *command: Arg) -> Any:
         """The raw reply to one command: bytes, int, list or None."""
@@ -109,12 +111,22 @@ class Db:
             return await self.many(commands, together=together)
 
     async def script(self, name: str, *args: Arg) -> Any:
-        """The reply of `lua/<name>.lua`."""
+        """The reply of `lua/<name>.lua`. Calls that wait at the same time share a round trip."""
         sha, source = self._script(name)
         try:
-            return await self.do("EVALSHA", sha, 0, *args)
+            return await self._batches.run(("EVALSHA", sha, 0, *args))
         except NoScriptError:
             return await self.do("EVAL", source, 0, *args)
+        except _ERRORS as e:
+            await self._handle(e)
+            return await self.script(name, *args)
+
+    async def _exchange(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
+        """The replies to several commands in one round trip; those that failed have an exception."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return list(await pipe.execute(raise_on_error=False))
 
     async def _handle(self, error: Exception) -> None:
         """Return if a repair makes a retry worthwhile; otherwise raise the mapped error."""

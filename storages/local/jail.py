@@ -71,13 +71,13 @@ class Disk:
                 cancelled = error
         if cancelled:
             raise cancelled
-        return self._result(path, future)
+        return self.result(path, future)
 
     async def run_or_leave(self, path: str, work: Callable[[], T]) -> T:
         """Run `work`; if canceled, return at once while it continues. It must own everything it uses."""
         future = self._start(work)
         await asyncio.wait([future])
-        return self._result(path, future)
+        return self.result(path, future)
 
     def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -85,7 +85,8 @@ class Disk:
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return future
 
-    def _result(self, path: str, future: asyncio.Future[T]) -> T:
+    def result(self, path: str, future: asyncio.Future[T]) -> T:
+        """The result of work in a thread that has ended, with its `OSError` translated."""
         try:
             return future.result()
         except OSError as error:

@@ -50,6 +50,7 @@ from storages.base import (
     Usage,
 )
 from storages.errors import name_taken
+from storages.local.commits import Commits
 from storages.local.files import (
     entry_of,
     fence,
@@ -98,6 +99,7 @@ class LocalStorage(Storage):
     def __init__(self, options: LocalOptions, services: Services | None = None) -> None:
         self.name = options.name
         self.disk = Disk(options.name, options.base_path.expanduser().absolute())
+        self._commits = Commits(self.disk)
         self._uploads: WeakValueDictionary[UploadKey, LocalUpload] = WeakValueDictionary()
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
@@ -106,7 +108,7 @@ class LocalStorage(Storage):
         Keeps nothing if the size is unknown.
         """
         before = self._uploads.get(key)
-        upload = self._uploads[key] = LocalUpload(self.disk, key, path)
+        upload = self._uploads[key] = LocalUpload(self.disk, self._commits, key, path)
         resumable = ResumablePart(size, tuple(keep), may_be_own=before is None or before.over)
         try:
             await self.disk.run(path, lambda: upload.open(size, resumable))

@@ -18,6 +18,7 @@ from storages.base import (
     UploadKey,
 )
 from storages.errors import name_taken
+from storages.local.commits import Commit, Commits
 from storages.local.files import fence, leftovers_of, mebibytes, same_file, sibling_name, version
 from storages.local.jail import (
     Disk,
@@ -62,8 +63,9 @@ class ResumablePart(NamedTuple):
 class LocalUpload(Upload):
     """An upload to a part on a disk. `LocalStorage.begin` makes it."""
 
-    def __init__(self, disk: Disk, key: UploadKey, path: str) -> None:
+    def __init__(self, disk: Disk, commits: Commits, key: UploadKey, path: str) -> None:
         self._disk = disk
+        self._commits = commits
         self._key = key
         self._path = path
         self._part = str(part_name(key, split(path)[-1]))
@@ -152,8 +154,8 @@ class LocalUpload(Upload):
         name = sibling_name(self._disk, self._path, path)
         if self._sealed != size:
             await self.seal(size)
-        file_version = await self._disk.run(path, lambda: self._publish(name, replace))
-        return Receipt(path, size, file_version)
+        work = Commit(path, partial(self._publish, name, replace), self._sync_folder, self._finish)
+        return Receipt(path, size, await self._commits.run(work))
 
     async def seal(self, size: int) -> None:
         """As in the contract."""
@@ -191,19 +193,20 @@ class LocalUpload(Upload):
             self._lost = error
             raise
 
-    def _publish(self, name: str, replace: bool) -> str:
-        """Give the part its final name; returns the version of the file."""
-        with self._disk.parent(self._path) as (folder, _):
-            try:
-                if not self._owns_part(folder):
-                    raise FileNotFoundError
-                self._link(folder, name, replace)
-            except FileNotFoundError:
-                raise Fenced("{path!r}: another worker has taken this upload over", path=self._path) from None
-            except FileExistsError:
-                raise name_taken(self._disk.name, name) from None
-            self._drop_part(folder)
-            self._sync_folder(folder)
+    def _publish(self, name: str, replace: bool, folder: FolderHandle) -> None:
+        """Give the part its final name."""
+        try:
+            if not self._owns_part(folder):
+                raise FileNotFoundError
+            self._link(folder, name, replace)
+        except FileNotFoundError:
+            raise Fenced("{path!r}: another worker has taken this upload over", path=self._path) from None
+        except FileExistsError:
+            raise name_taken(self._disk.name, name) from None
+        self._drop_part(folder)
+
+    def _finish(self) -> str:
+        """Close the file; returns its version."""
         file_version = version(os.fstat(self._open_file().fd))
         self._close()
         return file_version

@@ -193,9 +193,10 @@ local function erase(id, status)
 end
 
 -- Ends a task. No other function sets a terminal status.
-local function finish(id, status, err, at, err_text)
+local function finish(id, status, err, at, err_text, progress)
+  local shown = progress and progress ~= '' and { 'progress', progress } or {}
   redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err,
-    'error_text', err_text or '', 'worker', '', 'cancel', 0, 'paused', 0, 'finished_at', at, 'updated_at', at)
+    'error_text', err_text or '', 'worker', '', 'cancel', 0, 'paused', 0, 'finished_at', at, 'updated_at', at, unpack(shown))
   stop_running(id)
   redis.call('DEL', P .. 'checkpoints:' .. id)
   for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end

@@ -10,7 +10,6 @@ local verdict = may_end(id, ARGV[2])
 if verdict == 'fenced' or (verdict == 'cancel' and status ~= 'canceled') then return verdict end
 local at = now()
 local rest = put_items(id, 7)
-if ARGV[6] ~= '' then redis.call('HSET', task_key(id), 'progress', ARGV[6]) end
-finish(id, status, ARGV[4], at, ARGV[5])
+finish(id, status, ARGV[4], at, ARGV[5], ARGV[6])
 add_deliveries(rest, at)
 return 'ok'

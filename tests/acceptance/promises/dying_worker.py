@@ -14,6 +14,7 @@ from typing import Any
 from saveany.cli import main
 from saveany.models import ItemStatus
 from saveany.store import Claim
+from saveany.store.claims import Claims
 from storages.local.upload import LocalUpload
 from workers.item_records import ItemRecords
 
@@ -46,10 +47,11 @@ def _after(owner: type, name: str, when: Callable[..., bool] = _always) -> None:
     """Kill this process when the coroutine has returned."""
     real = getattr(owner, name)
 
-    async def patched(*args: Any, **more: Any) -> None:
-        await real(*args, **more)
+    async def patched(*args: Any, **more: Any) -> Any:
+        result = await real(*args, **more)
         if when(*args):
             die()
+        return result
 
     setattr(owner, name, patched)
 
@@ -72,6 +74,18 @@ def _from_call(number: int) -> Callable[..., bool]:
     return lambda *_: next(calls) >= number
 
 
+def _after_claims() -> None:
+    """Kill this process when it has claimed at least one task."""
+    real = Claims.claim_several
+
+    async def patched(*args: Any, **more: Any) -> Any:
+        if claims := await real(*args, **more):
+            die()
+        return claims
+
+    Claims.claim_several = patched  # type: ignore[method-assign]
+
+
 #: Steps of a task with many files in flight: the first, second, … time that items are recorded, and steps of
 #: one of its files while others are at any other step.
 RECORDINGS: dict[str, Callable[[], None]] = {
@@ -82,11 +96,22 @@ RECORDINGS: dict[str, Callable[[], None]] = {
     "before-fifth-write": lambda: _before(LocalUpload, "write", _from_call(5)),
     "before-fifth-link": lambda: _before(LocalUpload, "_link", _from_call(5)),
     "after-fifth-link-before-unlink": lambda: _before(LocalUpload, "_drop_part", _from_call(5)),
-    "before-fifth-folder-fsync": lambda: _before(LocalUpload, "_sync_folder", _from_call(5)),
+    "before-ninth-link": lambda: _before(LocalUpload, "_link", _from_call(9)),
+    "before-folder-fsync": lambda: _before(LocalUpload, "_sync_folder"),
     "before-end-recorded": lambda: _before(Claim, "finish"),
     "after-end-recorded": lambda: _after(Claim, "finish"),
 }
 
+#: Steps of many small tasks that run at the same time.
+SMALL_TASKS: dict[str, Callable[[], None]] = {
+    "after-claims": _after_claims,
+    **{f"before-plan-{n}": partial(_before, Claim, "plan", _from_call(n)) for n in (1, 5)},
+    **{f"after-plan-{n}": partial(_after, Claim, "plan", _from_call(n)) for n in (1, 5)},
+    **{f"after-item-{n}": partial(_after, Claim, "item", _from_call(n)) for n in (1, 5)},
+    **{f"link-{n}": partial(_before, LocalUpload, "_link", _from_call(n)) for n in (1, 5)},
+    **{f"after-finish-{n}": partial(_after, Claim, "finish", _from_call(n)) for n in (1, 5)},
+}
+
 if __name__ == "__main__":
-    (BOUNDARIES | RECORDINGS)[sys.argv.pop(1)]()
+    (BOUNDARIES | RECORDINGS | SMALL_TASKS)[sys.argv.pop(1)]()
     main()
