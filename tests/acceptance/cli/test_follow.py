@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from saveany.config import folders
+from tests.acceptance.cli.conftest import slow_down
 from tests.acceptance.cli.terminal import Terminal
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.stack import Stack
@@ -140,6 +141,7 @@ async def test_the_command_continues_after_a_restart_of_the_api(running: Stack) 
     await running.kill(running.api)
     await running.start_api()
     await running.ready()
+    slow_down(running)  # anew: parts that were requested before the pause occupy the line for half a minute
     await running.request("POST", f"/tasks/{task_id}/resume")
     await event(running, process, "task.progress")
     await running.request("DELETE", f"/tasks/{task_id}")
