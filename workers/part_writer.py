@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import ClassVar
 
 from saveany.errors import Permanent
 from saveany.ranges import RangeSet, split
@@ -19,14 +20,18 @@ from workers.progress import FileProgress
 
 #: Bytes read back at once to be hashed.
 _CHUNK = 1 << 20
-#: Bytes of early parts that are held in memory until they can be hashed; the rest is read back later.
-_HOLD = 16 << 20
+#: Bytes of early parts, of all files of this process, that are held in memory until they can be hashed; the
+#: rest is read back later, from the page cache.
+_HOLD = 8 << 20
 #: A part shorter than this is hashed in less time than it takes to hand it to a thread.
 _SHORT = 256 << 10
 
 
 class PartWriter:
     """Receives the parts of one file."""
+
+    #: Bytes that all writers of this process hold.
+    held_bytes: ClassVar[int] = 0
 
     def __init__(
         self, storage: Storage, upload: Upload, progress: FileProgress, checkpoints: Checkpoints, window: int
@@ -63,14 +68,17 @@ class PartWriter:
         if self._in_order is not None:
             self._in_order.cancel()
             await asyncio.gather(self._in_order, return_exceptions=True)
+        for offset in list(self._held):
+            self._take_held(offset)
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
         """Take a part. Returns when there is room for another one. Raises what the storage raises."""
         if self._any_order:
             await self._upload.write(offset, data)
         self._early[offset] = len(data)
-        if not self._any_order or sum(map(len, self._held.values())) + len(data) <= _HOLD:
-            self._held[offset] = data
+        is_next = offset == self._position  # it is hashed at once
+        if is_next or not self._any_order or PartWriter.held_bytes + len(data) <= _HOLD:
+            self._hold(offset, data)
         self.size += len(data)
         self._progress.add(len(data))
         if self._any_order:
@@ -121,13 +129,23 @@ class PartWriter:
             self._advanced.set()
 
     async def _process(self, offset: int, size: int) -> None:
-        data = self._held.pop(offset, None)
+        data = self._take_held(offset)
         if data is None:
             data = await self._upload.read(offset, size)
         if self._any_order:
             await self._update_hash(data)
         else:
             await asyncio.gather(self._update_hash(data), self._upload.write(offset, data))
+
+    def _hold(self, offset: int, data: bytes | memoryview) -> None:
+        self._held[offset] = data
+        PartWriter.held_bytes += len(data)
+
+    def _take_held(self, offset: int) -> bytes | memoryview | None:
+        """The part at `offset` if it is in memory; it is not held any more."""
+        data = self._held.pop(offset, None)
+        PartWriter.held_bytes -= len(data or b"")
+        return data
 
     async def _update_hash(self, data: bytes | memoryview) -> None:
         if self._hash is None:

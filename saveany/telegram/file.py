@@ -128,7 +128,7 @@ class RemoteFile:
     def max_in_flight(self) -> int:
         """The number of parts that should be in flight at the moment."""
         pool = self._cdn_pool(self._redirect) if self._redirect else self._pool()
-        return min(self._width, pool.share) * pool.window.size
+        return pool.parts_in_flight(self._width)
 
     async def part(self, offset: int, limit: int, *, precise: bool = False) -> Bytes:
         """Exactly the bytes from `offset` to `offset + limit` or the end of the file.

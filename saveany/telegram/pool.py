@@ -169,6 +169,15 @@ class ConnectionPool:
                 loop = asyncio.get_running_loop()
                 self._idle_timer = loop.call_later(self._limits.idle_seconds, self._start_closing)
 
+    def parts_in_flight(self, count: int) -> int:
+        """The number of parts that a file with up to `count` connections should have in flight at the moment.
+
+        Large files share what the connections carry, because parts that arrive out of order wait in memory.
+        One part more each keeps the connections busy while others are written."""
+        parts = min(count, self.share) * self.window.size
+        large = sum(lease.count > 1 for lease in self._leases)
+        return parts if large < 2 or count == 1 else min(parts, -(-parts // large) + 1)
+
     def flood(self, seconds: float) -> None:
         """Record a flood wait, for all processes that use the account."""
         self._shared_account.flood(seconds)

@@ -327,6 +327,17 @@ async def test_many_files_share_the_connections(sandbox: Sandbox, accounts: Acco
     assert len(sandbox.counters.by("connection", method="upload.getFile")) <= 8
 
 
+async def test_large_files_share_the_parts_in_flight(accounts: Accounts, media: Media) -> None:
+    pool = accounts.pool(media.account)
+    alone = pool.parts_in_flight(8)
+    with pool.lease(8), pool.lease(1):
+        assert pool.parts_in_flight(8) == alone, "a small file takes nothing from a large one"
+        with pool.lease(4), pool.lease(8), pool.lease(8):
+            assert pool.parts_in_flight(8) == alone // 4 + 1
+            assert pool.parts_in_flight(1) == alone // 8
+    assert pool.parts_in_flight(8) == alone
+
+
 async def test_a_download_continues_with_another_account(
     sandbox: Sandbox, start: Start, file: StoredFile
 ) -> None:

@@ -75,6 +75,30 @@ async def test_the_hash_is_right_when_parts_come_at_once(storage: LocalStorage) 
     await storage.close()
 
 
+async def test_all_files_of_a_process_hold_few_bytes_together(storage: LocalStorage) -> None:
+    uploads = [
+        await storage.begin(UploadKey(f"task{n}", 0, 1), f"{n}.bin", len(CONTENT), []) for n in range(3)
+    ]
+    held = PartWriter.held_bytes
+    for upload in uploads:
+        async with upload, writer_for(upload, storage) as writer:
+            for offset in OFFSETS[1:20]:
+                await writer.write(offset, part(offset))
+            assert 0 < PartWriter.held_bytes - held <= 8 * PART
+    assert PartWriter.held_bytes == held
+    first, second = [
+        await storage.begin(UploadKey(f"task{n}", 0, 2), f"{n}.bin", len(CONTENT), []) for n in range(2)
+    ]
+    async with first, second, writer_for(first, storage) as one, writer_for(second, storage) as other:
+        for offset in reversed(OFFSETS):
+            await asyncio.gather(one.write(offset, part(offset)), other.write(offset, part(offset)))
+            assert PartWriter.held_bytes - held <= 10 * PART  # and one each that is hashed at once
+        for writer in (one, other):
+            assert await writer.sha256() == hashlib.sha256(CONTENT).hexdigest()
+    assert PartWriter.held_bytes == held
+    await storage.close()
+
+
 async def test_bytes_of_an_earlier_attempt_are_hashed(storage: LocalStorage) -> None:
     kept = [(0, 3 * PART), (30 * PART, 32 * PART)]
     async with await begin(storage) as upload:
