@@ -34,6 +34,7 @@ from workers.arq_worker import ArqWorker
 from workers.ending import cancel_unstarted
 from workers.heartbeat import Heartbeat
 from workers.janitor import Janitor
+from workers.life_locks import LifeLock
 from workers.limits import Throttle
 from workers.reconcile import Reconciler
 from workers.runner import WITHOUT_SLOT, TaskRunner
@@ -108,6 +109,7 @@ class Worker:
         build_deliveries = DeliveryBuilder(
             config.api.webhook_url, config.api.webhook_events, store.claims.time_ms
         )
+        self._life_lock = LifeLock(config.data_dir / "locks", self._id)
         self._throttle = Throttle(store, self._id, Limits(**config.limits.model_dump()))
         self._budget = TransferBudget()
         self._waits_until = 0.0  # end of the latest flood wait, monotonic
@@ -174,6 +176,7 @@ class Worker:
     async def run(self, stop: asyncio.Event, end_drain: asyncio.Event) -> None:
         """Work until `stop` is set; then drain, without further waiting once `end_drain` is set."""
         sender = await self._open_webhook_sender()
+        await self._recover_predecessors()
         stop_delivering = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
@@ -190,6 +193,13 @@ class Worker:
         with suppress(StoreUnavailable):
             await self._store.counters.flush()
             await self._store.workers.leave(self._id)
+            self._life_lock.release()
+
+    async def _recover_predecessors(self) -> None:
+        """Take the tasks of workers of this machine that have died, without waiting for their leases."""
+        self._life_lock.acquire()
+        with suppress(StoreUnavailable):  # then they wait
+            await self._life_lock.for_each_dead_worker(self._reconciler.recover_worker)
 
     def _loops(self) -> dict[str, Coroutine[Any, Any, Any]]:
         """The background loops of the worker, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from saveany.errors import StoreUnavailable
 from saveany.logs import get_logger
@@ -52,19 +52,30 @@ class Reconciler:
         found = await self._store.claims.reconcile(check_leases=False)
         if found.lapsed and await self._is_settled():
             found = await self._store.claims.reconcile(check_leases=True)
-        for task_id, epoch in found.canceled:
-            try:
-                await self._end(task_id, epoch)
-            except StoreUnavailable:
-                raise
-            except Exception:  # must not stop the other tasks; this one is found again when its lease ends
-                log.exception("cancel_failed", task=task_id)
+        await self._end_all(found.canceled)
         if found.returned:
             log.warning(
                 "tasks_requeued", tasks=found.returned, reason="their workers stopped renewing leases"
             )
         if self._keep_days:
             await self._store.history.forget(await self._store.db.time_ms() - self._keep_days * _DAY_MS)
+
+    async def recover_worker(self, worker: str) -> None:
+        """Recover the tasks of a worker that is known to be dead, without waiting for their leases."""
+        found = await self._store.claims.recover_worker(worker)
+        await self._store.workers.leave(worker)
+        if found.returned:
+            log.warning("tasks_requeued", tasks=found.returned, reason=f"their worker {worker} has died")
+        await self._end_all(found.canceled)
+
+    async def _end_all(self, canceled: Sequence[tuple[str, int]]) -> None:
+        for task_id, epoch in canceled:
+            try:
+                await self._end(task_id, epoch)
+            except StoreUnavailable:
+                raise
+            except Exception:  # must not stop the other tasks; this one is found again when its lease ends
+                log.exception("cancel_failed", task=task_id)
 
     async def _is_settled(self) -> bool:
         uptime = await self._store.db.uptime_seconds()

@@ -22,7 +22,7 @@ from saveany.config.schema import Config
 
 #: Folders in data_dir that belong to SaveAny. A storage may use other folders there, as it does in the
 #: container.
-RESERVED = ("sessions", "redis", "scratch", "aria2", "cookies")
+RESERVED = ("sessions", "redis", "scratch", "aria2", "cookies", "locks")
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,8 +272,12 @@ class Claims:
         returned, woken, lapsed, flat = await self._db.script(
             "reconcile", limit, LEASE_MS, "1" if check_leases else "0"
         )
-        canceled = [(text(i), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]
-        return Reconciled(returned, woken, lapsed, canceled)
+        return Reconciled(returned, woken, lapsed, _canceled(flat))
+
+    async def recover_worker(self, worker: str) -> Reconciled:
+        """Recover the tasks of a worker that is known to be dead, without waiting for their leases."""
+        returned, flat = await self._db.script("recover_worker", worker, LEASE_MS)
+        return Reconciled(returned, 0, 0, _canceled(flat))
 
     def take_over(self, task: Task, items: list[Item]) -> Claim:
         """The claim of a canceled task from `reconcile`; `task` must have the epoch that it returned."""
@@ -286,3 +290,8 @@ class Claims:
     async def expire_leases(self, worker: str) -> int:
         """Expire the leases of a worker that is known to be dead. Returns their number."""
         return int(await self._db.script("expire_leases", worker))
+
+
+def _canceled(flat: list[bytes]) -> list[tuple[str, int]]:
+    """Pairs of a canceled task and its new epoch."""
+    return [(text(i), int(e)) for i, e in zip(flat[::2], flat[1::2], strict=True)]

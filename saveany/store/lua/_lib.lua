@@ -216,6 +216,24 @@ local function enqueue(id, at, delay)
   if made_room then redis.call('ZADD', P .. 'users', 'XX', next_turn(), field(id, 'user')) end
 end
 
+-- Puts a task whose worker is dead back into the queue, and returns 1. A canceled one gets a new epoch and lease instead,
+-- which are added to `canceled` for the caller, who ends it.
+local function recover(id, at, lease, canceled)
+  if field(id, 'status') ~= 'running' then
+    stop_running(id) -- its record is missing or damaged
+    return 0
+  end
+  if field(id, 'cancel') == '1' then
+    local epoch = bump(id, 'epoch', 1)
+    redis.call('ZADD', P .. 'leases', at + lease, id)
+    table.insert(canceled, id)
+    table.insert(canceled, epoch)
+    return 0
+  end
+  enqueue(id, at, 0)
+  return 1
+end
+
 -- Has one worker that waits for webhook deliveries read again which one is due first. A damaged key stops no script:
 -- the senders repair it.
 local function wake_sender()

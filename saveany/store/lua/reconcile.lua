@@ -7,19 +7,7 @@
 -- Returns {number put back into the queue, number of delayed tasks made ready, number of expired leases, {id, epoch of canceled tasks …}}
 local at, canceled, returned = now(), {}, 0
 local lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', at, 'LIMIT', 0, ARGV[1])
-for _, id in ipairs(ARGV[3] == '1' and lapsed or {}) do
-  if field(id, 'status') ~= 'running' then
-    stop_running(id) -- its record is missing or damaged
-  elseif field(id, 'cancel') == '1' then
-    local epoch = bump(id, 'epoch', 1)
-    redis.call('ZADD', P .. 'leases', at + ARGV[2], id)
-    table.insert(canceled, id)
-    table.insert(canceled, epoch)
-  else
-    enqueue(id, at, 0)
-    returned = returned + 1
-  end
-end
+for _, id in ipairs(ARGV[3] == '1' and lapsed or {}) do returned = returned + recover(id, at, ARGV[2], canceled) end
 if ARGV[3] == '1' and #lapsed > 0 then count('lost_leases', #lapsed) end
 local due = redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', at, 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(due) do

@@ -54,6 +54,42 @@ async def test_a_killed_worker_without_supervisor_loses_nothing(site: Site) -> N
     await site.check_only_file(task_id, "in/slow-64MiB.bin", SLOW)
 
 
+async def test_a_worker_that_starts_takes_the_tasks_of_a_dead_one_at_once(site: Site) -> None:
+    """It does not wait for their leases. It leaves alone those of a worker that is frozen."""
+    first, frozen = await site.start(2)
+    slowed = site.sandbox.faults.add(f"total_rate=6000000,file={BIG_FILE}")
+    tasks = [await site.post(BIG, f"{n}") for n in range(6)]  # as many as both have slots for
+    for task_id in tasks:
+        await site.wait_for_download(task_id, 1 << 20)
+    store = await site.store()
+    live = await store.tasks.live()
+    of_first = [task for task in live if task.worker == first.worker_id]
+    of_frozen = [task for task in live if task.worker == frozen.worker_id]
+    assert (len(of_first), len(of_frozen)) == (3, 3)
+    for worker in (first, frozen):
+        worker.signal(signal.SIGSTOP)
+    for task_id in tasks:
+        await store.db.do("ZADD", "sa:leases", 4_000_000_000_000, task_id)  # in the year 2096
+    canceled = of_first.pop()
+    assert await store.tasks.cancel(canceled.id, []) == "requested"
+    await first.kill()
+    site.sandbox.faults.remove(slowed)
+    await site.spawn("worker")
+    for task in of_first:
+        assert (await site.ended(task.id))["status"] == "completed"
+    assert (await site.ended(canceled.id))["status"] == "canceled"
+    for task in of_frozen:
+        now = await store.tasks.get(task.id)
+        assert now is not None
+        assert (now.status, now.epoch, now.worker) == ("running", 1, frozen.worker_id)
+    frozen.signal(signal.SIGCONT)
+    for task in of_frozen:
+        assert (await site.ended(task.id))["status"] == "completed"
+    assert len(site.files()) == 5
+    for task in (*of_first, *of_frozen):
+        site.check_content(f"{tasks.index(task.id)}/64MiB.bin", BIG)
+
+
 async def test_a_frozen_worker_that_wakes_up_writes_nothing(site: Site) -> None:
     """It is frozen for longer than three leases, another worker takes over, and it writes nothing."""
     workers = await site.start(2)
