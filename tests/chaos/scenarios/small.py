@@ -16,7 +16,7 @@ _LARGEST = 200 << 10
 #: which it happens again in the short and in the long form.
 _FAULTS = {
     "upload.getFile": {"flood_wait=1": (199, 499), "timeout": (53, 101), "drop": (97, 211)},
-    "channels.getMessages": {"flood_wait=1": (7, 29), "timeout": (3, 7), "drop": (5, 11)},
+    "channels.getMessages": {"flood_wait=1": (13, 29), "timeout": (3, 7), "drop": (5, 11)},
 }
 
 
@@ -49,7 +49,7 @@ async def run(plan: Plan) -> ScenarioResult:
 
 async def _submit(installation: ChaosInstallation) -> None:
     plan = installation.plan
-    left, largest = plan.pick(600, 20_000), plan.pick(150, 1000)
+    left, largest = plan.pick(500, 20_000), plan.pick(150, 1000)
     number = largest
     while left:
         sizes = [plan.random.randint(1 << 10, _LARGEST) for _ in range(min(number, left))]
