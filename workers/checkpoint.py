@@ -9,8 +9,9 @@ from saveany.models import Checkpoint, Item
 from storages.base import Range, Storage, Upload
 from workers.item_records import ItemRecords
 
-#: Seconds between two checkpoints of a file. A file that takes less time has none.
-_INTERVAL = 2.0
+#: Seconds, or bytes if these come first, between two checkpoints of a file. A smaller file has none.
+_INTERVAL = 1.0
+_BYTES = 32 << 20
 
 
 class Checkpoints:
@@ -21,18 +22,22 @@ class Checkpoints:
         self._item = item
         self._upload = upload
         self._enabled = storage.capabilities.resumes and item.size is not None
+        self._saved = sum(end - start for start, end in upload.kept)
         self._due_at = time.monotonic() + _INTERVAL
         self._busy = False
 
-    async def save_if_due(self, written: Callable[[], Sequence[Range]]) -> None:
-        """Save a checkpoint if one is due. `written` returns the ranges written so far.
+    async def save_if_due(self, size: int, written: Callable[[], Sequence[Range]]) -> None:
+        """Save a checkpoint if one is due. `size` bytes have been written so far, and `written` returns their
+        ranges.
 
         The storage makes the bytes durable before the store records them, so that a record never promises
         bytes that a power cut has removed.
         """
-        if not self._enabled or self._busy or time.monotonic() < self._due_at:
+        if not self._enabled or self._busy or size == self._item.size:
             return
-        self._busy = True
+        if time.monotonic() < self._due_at and size - self._saved < _BYTES:
+            return
+        self._busy, self._saved = True, size
         try:
             durable = tuple(await self._upload.sync(written()))
             checkpoint = Checkpoint(source=self._item.source, size=self._item.size or 0, durable=durable)

@@ -85,7 +85,7 @@ class PartWriter:
             await self._advance()
         else:
             await self._wait_for_room(offset)
-        await self._checkpoints.save_if_due(self._written)
+        await self._checkpoints.save_if_due(self.size, self._written)
 
     async def sha256(self) -> str:
         """Hex digest of the whole file; "" if it was resumed on a storage that cannot be read back. Raises
