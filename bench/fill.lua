@@ -11,6 +11,6 @@ for n = tonumber(ARGV[1]), ARGV[1] + ARGV[2] - 1 do
     'user', user, 'lane', ARGV[7], 'title', ARGV[5],
     'subject', cjson.encode({ template = ARGV[5] }), 'score', at, 'status', 'running', 'epoch', 1, 'attempts', 1,
     'run', 1, 'cancel', 0, 'created_at', at, 'updated_at', at, 'started_at', at, 'claimed_at', at,
-    'items_total', 1, 'progress', ARGV[9])
+    'slot', 0, 'items_total', 1, 'progress', ARGV[9])
   finish(id, n % 10 == 0 and 'failed' or 'completed', '', at)
 end

@@ -15,7 +15,8 @@ LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 OF_ONE = {
     "answer, file or connection": """
         saveany.api.events._stream saveany.net.proxy._download saveany.telegram.downloader._read
-        storages.local.jail.Disk.run storages.ftp.connections.FtpConnections.close
+        storages.local.jail.Disk.run storages.local.commits.Commits.run
+        storages.ftp.connections.FtpConnections.close
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish

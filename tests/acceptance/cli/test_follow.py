@@ -108,10 +108,10 @@ async def test_a_terminal_gets_bars(running: Stack) -> None:
 
 
 async def test_waiting_tasks_are_counted(running: Stack) -> None:
-    busy = [(await running.add(SLOW))["task_id"] for _ in range(3)]  # as many as run at a time
+    busy = [(await running.add(SLOW))["task_id"] for _ in range(3)]  # as many large files as run at a time
     for task_id in busy:
         await running.wait(task_id, lambda task: task["status"] == "running")
-    async with Terminal(running.argv("add", "--follow", PDF, BIG)) as terminal:
+    async with Terminal(running.argv("add", "--follow", BIG, f"{BIG}?single")) as terminal:
         await terminal.expect("waiting: 2")
         for task_id in busy:
             await running.request("DELETE", f"/tasks/{task_id}")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from saveany.api.limits import MAX_BODY
 from tests.fixtures.servers import answers, free_port, program, running
 from tests.fixtures.stack import Stack
 from tests.unit.docs import pages
@@ -88,7 +89,7 @@ async def test_events_are_not_buffered_and_other_requests_work(
             task_id = await _event_arrives(client)
             assert (await client.get(f"/api/v1/tasks/{task_id}")).json()["status"] == "queued"
             json_type = {"Content-Type": "application/json"}
-            too_long = await client.post("/api/v1/tasks", content=b"x" * 2**21, headers=json_type)
+            too_long = await client.post("/api/v1/tasks", content=b"x" * (MAX_BODY + 1), headers=json_type)
             assert too_long.status_code == 413
             refused = await client.get("/api/v1/tasks", headers={"Authorization": "Bearer wrong"})
             assert refused.json()["error"] == "Unauthorized"
