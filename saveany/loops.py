@@ -26,9 +26,11 @@ log = get_logger("saveany.loops")
 class Signal:
     """Ends the waits of loops of this process at once, so that they need not check again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *others: Signal) -> None:
+        """`others` are sent whenever this one is."""
         #: Number of times that it was sent.
         self.count = 0
+        self._others = others
         self._waits: set[asyncio.Timeout] = set()
 
     def send(self) -> None:
@@ -37,6 +39,8 @@ class Signal:
         for wait in self._waits:
             if not wait.expired():
                 wait.reschedule(asyncio.get_running_loop().time())
+        for other in self._others:
+            other.send()
 
     @asynccontextmanager
     async def interrupts(self, seconds: float | None = None) -> AsyncIterator[None]:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from saveany.config import Config
 from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
-from saveany.loops import repeat
+from saveany.loops import Signal, repeat
 from saveany.store import Store
 from saveany.texts import Text, gettext_noop
 from storages import registry
@@ -53,8 +53,10 @@ class StorageHandle:
     `problem` is the reason why the storage takes no tasks, for a user; None if it works.
     """
 
-    def __init__(self, store: Store, storage: Storage) -> None:
+    def __init__(self, store: Store, storage: Storage, changed: Signal | None = None) -> None:
+        """`changed` is sent when `problem` changes."""
         self.storage = storage
+        self._changed = changed or Signal()
         self.problem: Text | None = Text(
             "storage {storage!r} has not responded yet; can its disk or server be reached?",
             {"storage": storage.name},
@@ -171,7 +173,9 @@ class StorageHandle:
             log.warning("storage_failed", storage=self.storage.name, reason=str(problem))
         elif problem != self.problem:
             log.info("storage_ready", storage=self.storage.name)
-        self.problem = problem
+        changed, self.problem = problem != self.problem, problem
+        if changed:
+            self._changed.send()
 
 
 class StorageSet(Mapping[str, StorageHandle]):
@@ -181,12 +185,14 @@ class StorageSet(Mapping[str, StorageHandle]):
         self._handles = {handle.storage.name: handle for handle in handles}
 
     @classmethod
-    def open(cls, config: Config, services: Services, store: Store) -> StorageSet:
+    def open(
+        cls, config: Config, services: Services, store: Store, changed: Signal | None = None
+    ) -> StorageSet:
         """Every storage of the configuration, the users' private chats with the bot among them. Nothing is
-        connected yet: `monitor` finds out which of them work."""
+        connected yet: `monitor` finds out which of them work. `changed` is sent when that changes."""
         chats = config.private_chats
         options = [*config.storages, *([chats] if chats else [])]
-        return cls(StorageHandle(store, registry.open_storage(each, services)) for each in options)
+        return cls(StorageHandle(store, registry.open_storage(each, services), changed) for each in options)
 
     def __getitem__(self, name: str) -> StorageHandle:
         return self._handles[name]

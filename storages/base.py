@@ -168,6 +168,10 @@ class Usage:
     total: int | None = None
 
 
+#: Bytes that `Upload.scan` reads at once.
+_PIECE = 1 << 20
+
+
 class Upload(abc.ABC):
     """One file being written: `write` all bytes, then `seal`, then `commit`.
 
@@ -228,6 +232,14 @@ class Upload(abc.ABC):
     async def read(self, offset: int, size: int) -> bytes:
         """Bytes that were written before (capability `reads_back`); fewer at the end of the file."""
         raise NotImplementedError(f"{type(self).__name__} cannot read back")
+
+    async def scan(self, offset: int, size: int, take: Callable[[bytes | memoryview], object]) -> None:
+        """Call `take` with the bytes that `read` would return, in order and in pieces, which it must not
+        keep. It may be called in a thread."""
+        end = offset + size
+        while offset < end and (piece := await self.read(offset, min(_PIECE, end - offset))):
+            take(piece)
+            offset += len(piece)
 
     async def __aenter__(self) -> Upload:
         return self

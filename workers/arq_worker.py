@@ -8,6 +8,7 @@ wake-up.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 from uuid import uuid4
@@ -22,8 +23,8 @@ from saveany.loops import repeat
 from saveany.store import Claim, Store
 from saveany.store.db import mapped_errors
 
-#: Seconds that one wait for room or a wake-up lasts. Then the health record and the lanes are updated.
-_WAIT_SECONDS = 1.0
+#: Seconds that one wait lasts while tasks run, and there may be room for those of other lanes at any time.
+_BUSY_SECONDS = 1.0
 #: Seconds between two writes of the health record (`arq:queue:health-check`).
 _HEALTH_SECONDS = 15
 
@@ -66,6 +67,7 @@ class ArqWorker(Worker):
         self._runner = runner
         self._has_room = asyncio.Event()  # tasks may wait for which there was no room before
         self._listening: asyncio.Task[str] | None = None
+        self._listens_long = False
         self._claiming = asyncio.Lock()
         runner.on_room = self.claim_soon
 
@@ -74,8 +76,12 @@ class ArqWorker(Worker):
         try:
             await repeat("wake_ups", self._poll_iteration)
         finally:
-            if self._listening is not None:
-                self._listening.cancel()
+            self._stop_listening()
+
+    def lanes_changed(self) -> None:
+        """Wait for wake-ups of the lanes that this worker can run now, and claim tasks that wait there."""
+        self._stop_listening()
+        self.claim_soon()
 
     def claim_soon(self) -> None:
         """Claim tasks without a wake-up: this worker may have missed some, or had no room for their tasks."""
@@ -84,24 +90,28 @@ class ArqWorker(Worker):
     async def _poll_iteration(self) -> None:
         """Wait until there may be tasks to run, and start them. arq's own method reads its queue instead."""
         with mapped_errors():
-            await self.heart_beat()
-        lane = await self._wait()
+            await self.record_health()
+        lane = await self._wait(max(0.01, self._last_health_check + _HEALTH_SECONDS - time.time()))
         if lane is None:
             return
         async with self._claiming:
             if self.allow_pick_jobs:
                 for claim in await self._runner.claim(lane):
                     self._start(claim)
+        if self.tasks and self._listens_long:
+            self._stop_listening()
 
-    async def _wait(self) -> str | None:
-        """Wait for room, or for a wake-up. Returns the lane of the wake-up, "" without one, None if there is
-        nothing to do for now."""
+    async def _wait(self, seconds: float) -> str | None:
+        """Wait for room, or for a wake-up, up to `seconds`. Returns the lane of the wake-up, "" without one,
+        None if there is nothing to do for now."""
         if self._listening is None and self.allow_pick_jobs and (lanes := self._runner.open_lanes()):
-            self._listening = asyncio.create_task(self._store.claims.next_wake_up(lanes, _WAIT_SECONDS))
+            self._listens_long = not self.tasks
+            listen = self._store.claims.next_wake_up(lanes, _BUSY_SECONDS if self.tasks else seconds)
+            self._listening = asyncio.create_task(listen)
         room = asyncio.create_task(self._has_room.wait())
         try:
             events = [room, self._listening] if self._listening else [room]
-            await asyncio.wait(events, timeout=_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             room.cancel()
         listening, has_room = self._listening, self._has_room.is_set()
@@ -111,6 +121,11 @@ class ArqWorker(Worker):
             if lane := listening.result():
                 return lane
         return "" if has_room else None
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+        self._listening = None
 
     def _start(self, claim: Claim) -> None:
         self.job_counter += 1
@@ -135,6 +150,7 @@ class ArqWorker(Worker):
     async def drain(self, seconds: float) -> None:
         """Start nothing more, wait up to `seconds` for running jobs, then cancel those that still run."""
         self.allow_pick_jobs = False
+        self._stop_listening()
         async with self._claiming:  # tasks that are being claimed are among those that run
             pass
         running = list(self.tasks.values())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from saveany.loops import repeat
+from saveany.loops import Signal, repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store, WorkerInfo
 from saveany.telegram.accounts import Accounts
@@ -18,8 +18,8 @@ from workers.sources.base import Source
 
 #: Seconds between two heartbeats while nothing changes.
 _BEAT_SECONDS = 5.0
-#: Seconds between two checks whether something has changed.
-_CHECK_SECONDS = 0.2
+#: Seconds between two checks for changes that are not signaled, and minimum pause after a check.
+_CHECK_SECONDS, _PAUSE_SECONDS = 1.0, 0.2
 
 
 class Heartbeat:
@@ -33,38 +33,43 @@ class Heartbeat:
         storages: StorageSet,
         sources: Mapping[str, Source],
         accounts: Accounts,
-        claim_more: Callable[[], None],
+        changed: Signal,
+        on_lanes: Callable[[], None],
     ) -> None:
-        """`claim_more` has this worker claim tasks for which it has room."""
+        """`changed` is sent when running tasks or the storages have changed. `on_lanes` is called when the
+        lanes that this worker can run have changed."""
         self._store = store
         self._runner = runner
         self._storages = storages
         self._sources = sources
         self._accounts = accounts
-        self._claim_more = claim_more
+        self._changed = changed
+        self._on_lanes = on_lanes
+        self._capabilities = {name: asdict(handle.storage.capabilities) for name, handle in storages.items()}
         self._started_at = time.time_ns() // 1_000_000
         self._published: WorkerInfo | None = None
         self._beat_at = 0.0  # monotonic time of the next beat
-        self._lanes: set[str] = set()
+        self._lanes: list[str] = []
 
     async def run(self) -> None:
         """Publish changes until canceled."""
-        await repeat("heartbeat", self._round, _CHECK_SECONDS)
+        await repeat("heartbeat", self._round, _PAUSE_SECONDS)
 
     async def _round(self) -> None:
-        """Publish the state if it has changed or a beat is due. Also make tasks ready that wait for a storage
-        which works here, and claim tasks as soon as this worker can run more lanes: their wake-ups may have
-        come before."""
+        """Publish the state if it has changed or a beat is due, then wait for the next change. Also make
+        tasks ready that wait for a storage which works here, and report changes of the lanes: wake-ups of new
+        ones may have come before."""
+        seen = self._changed.count
         info, now = self._info(), time.monotonic()
         if info != self._published or now >= self._beat_at:
             await self._store.workers.heartbeat(info)
             await self._store.claims.storages_recovered(self._storages.working)
             await self._store.counters.flush()
             self._published, self._beat_at = info, now + _BEAT_SECONDS
-        lanes = set(self._runner.lanes())
-        if lanes - self._lanes:
-            self._claim_more()
-        self._lanes = lanes
+        if (lanes := self._runner.lanes()) != self._lanes:
+            self._lanes = lanes
+            self._on_lanes()
+        await self._changed.wait(_CHECK_SECONDS, since=seen)
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -76,9 +81,7 @@ class Heartbeat:
             slots=self._runner.slots.count,
             slots_in_use=len(self._runner.slots.holders),
             storages={name: stored(handle.problem) for name, handle in self._storages.items()},
-            capabilities={
-                name: asdict(handle.storage.capabilities) for name, handle in self._storages.items()
-            },
+            capabilities=self._capabilities,
             sources={name: stored(source.problem) for name, source in self._sources.items()},
             accounts={**dict.fromkeys(self._accounts.ready, ""), **self._accounts.problems},
         )

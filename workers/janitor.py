@@ -8,7 +8,7 @@ from typing import Any
 
 from saveany.errors import Fenced, StorageError
 from saveany.logs import get_logger
-from saveany.loops import repeat, run_for_each
+from saveany.loops import Signal, repeat, run_for_each
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store
 from storages.base import Storage
@@ -19,6 +19,8 @@ from workers.sources.base import Source
 
 #: Seconds between two runs of each chore.
 CLEAN_SECONDS = 2.0
+#: Seconds after which storages are checked without a signal.
+_UNASKED_SECONDS = 60.0
 TIDY_SECONDS = 60.0
 ORPHANS_SECONDS = 10.0
 #: Seconds after which tasks in a lane that no worker knows are failed.
@@ -37,7 +39,10 @@ class Janitor:
         *,
         storages: StorageSet,
         sources: Mapping[str, Source],
+        leftovers: Signal | None = None,
     ) -> None:
+        """`leftovers` is sent when there may be something to remove from a storage."""
+        self._leftovers = leftovers or Signal()
         self._store = store
         self._runner = runner
         self._storages = storages
@@ -47,18 +52,29 @@ class Janitor:
     def loops(self) -> dict[str, Coroutine[Any, Any, Any]]:
         """The chores by name, each repeated until it is canceled."""
         return {
-            "clean": repeat("clean", self.clean_storages, CLEAN_SECONDS),
+            "clean": repeat("clean", self._clean_when_needed, CLEAN_SECONDS),
             "tidy": repeat("tidy", self.tidy_sources, TIDY_SECONDS),
             "orphans": repeat("orphans", self.fail_orphans, ORPHANS_SECONDS),
         }
 
-    async def clean_storages(self) -> None:
-        """Remove unfinished uploads of canceled tasks whose workers died from this worker's storages."""
-        await run_for_each(self._storages.present, self._clean_storage)
+    async def _clean_when_needed(self) -> None:
+        """Clean the storages. When nothing was left there, wait until something may be."""
+        seen = self._leftovers.count
+        if not await self.clean_storages():
+            await self._leftovers.wait(_UNASKED_SECONDS, since=seen)
 
-    async def _clean_storage(self, handle: StorageHandle) -> None:
-        leftovers = await self._store.workers.leftovers(handle.storage.name)
-        await run_for_each(leftovers, partial(self._clean_up_after, handle.storage))
+    async def clean_storages(self) -> int:
+        """Remove unfinished uploads of canceled tasks whose workers died from this worker's storages. Returns
+        the number of uploads that were found."""
+        found: list[int] = []
+
+        async def clean(handle: StorageHandle) -> None:
+            leftovers = await self._store.workers.leftovers(handle.storage.name)
+            found.append(len(leftovers))
+            await run_for_each(leftovers, partial(self._clean_up_after, handle.storage))
+
+        await run_for_each(self._storages.present, clean)
+        return sum(found)
 
     async def _clean_up_after(self, storage: Storage, leftover: tuple[str, int]) -> None:
         task_id, epoch = leftover

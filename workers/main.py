@@ -17,7 +17,7 @@ from uuid import uuid4
 from saveany.config import Config
 from saveany.errors import ConfigError, StoreUnavailable
 from saveany.logs import get_logger
-from saveany.loops import repeat, until_done, wait_out_outages
+from saveany.loops import Signal, repeat, until_done, wait_out_outages
 from saveany.net.guard import AddressGuard
 from saveany.storage_set import StorageSet
 from saveany.store import Limits, Store, open_store
@@ -113,6 +113,8 @@ class Worker:
         self._throttle = Throttle(store, self._id, Limits(**config.limits.model_dump()))
         self._budget = TransferBudget()
         self._waits_until = 0.0  # end of the latest flood wait, monotonic
+        self._changed, leftovers = Signal(), Signal()
+        self._storages_changed = Signal(self._changed, leftovers)
         self._storages = self._open_storages()
         sources = self._open_sources()
         self._runner = TaskRunner(
@@ -124,6 +126,8 @@ class Worker:
             throttle=self._throttle,
             budget=self._budget,
             build_deliveries=build_deliveries,
+            changed=self._changed,
+            leftovers=leftovers,
         )
         self._arq = ArqWorker(store, self._runner, max_jobs=config.workers + WITHOUT_SLOT)
         self._heartbeat = Heartbeat(
@@ -132,9 +136,12 @@ class Worker:
             storages=self._storages,
             sources=sources,
             accounts=accounts,
-            claim_more=self._arq.claim_soon,
+            changed=self._changed,
+            on_lanes=self._arq.lanes_changed,
         )
-        self._janitor = Janitor(store, self._runner, storages=self._storages, sources=sources)
+        self._janitor = Janitor(
+            store, self._runner, storages=self._storages, sources=sources, leftovers=leftovers
+        )
         self._reconciler = Reconciler(
             store,
             partial(cancel_unstarted, build_deliveries=build_deliveries),
@@ -144,7 +151,7 @@ class Worker:
     def _open_storages(self) -> StorageSet:
         message_sender = Uploader(self._accounts, on_wait=self._count_wait)
         services = replace(self._config.services, message_sender=message_sender)
-        storages = StorageSet.open(self._config, services, self._store)
+        storages = StorageSet.open(self._config, services, self._store, self._storages_changed)
         self._stack.push_async_callback(storages.close)
         return storages
 
@@ -207,7 +214,7 @@ class Worker:
             "wake_ups": self._arq.main(),
             "heartbeat": self._heartbeat.run(),
             "limits": repeat("limits", self._refresh_limits, _LIMITS_SECONDS),
-            "room": repeat("room", self._runner.make_room, _ROOM_SECONDS),
+            "room": repeat("room", self._make_room, _ROOM_SECONDS),
             "stop_requests": repeat("stop_requests", self._runner.watch_stop_requests),
             "storages": self._storages.monitor(),
             "storage_queries": repeat("storage_queries", self._reply_to_queries),
@@ -216,7 +223,17 @@ class Worker:
             **self._janitor.loops(),
         }
 
+    async def _wait_for_tasks(self) -> None:
+        """Wait until a task runs here."""
+        while not self._runner.running:
+            await self._changed.wait()
+
+    async def _make_room(self) -> None:
+        await self._wait_for_tasks()
+        await self._runner.make_room()
+
     async def _refresh_limits(self) -> None:
+        await self._wait_for_tasks()
         await self._throttle.refresh()
         self._accounts.limit_memory(self._throttle.read_ahead)
         self._budget.limit(self._throttle.read_ahead)
@@ -226,6 +243,7 @@ class Worker:
 
     async def _start_accounts(self) -> None:
         await until_done("accounts", self._accounts.start, _ACCOUNTS_SECONDS)
+        self._changed.send()
         report_working()  # the accounts have the last settings that could turn out to be wrong
 
     async def _drain(self, end_drain: asyncio.Event) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from typing import ClassVar
 
 from saveany.errors import Permanent
@@ -18,8 +19,10 @@ from storages.base import Range, Storage, Upload
 from workers.checkpoint import Checkpoints
 from workers.progress import FileProgress
 
-#: Bytes read back at once to be hashed.
+#: Parts of an earlier attempt are hashed in pieces of this size.
 _CHUNK = 1 << 20
+#: Bytes that are hashed in one step, if there are so many: the fewer steps, the better hashing keeps pace.
+_STEP = 16 << 20
 #: Bytes of early parts, of all files of this process, that are held in memory until they can be hashed; the
 #: rest is read back later, from the page cache.
 _HOLD = 8 << 20
@@ -51,8 +54,7 @@ class PartWriter:
         self._early = {start: end - start for start, end in split(upload.kept, _CHUNK)}
         #: Those of the early parts that are in memory.
         self._held: dict[int, bytes | memoryview] = {}
-        self._advancing = False
-        self._in_order: asyncio.Task[None] | None = None  # writes parts to a storage that needs their order
+        self._advancing: asyncio.Task[None] | None = None
         self._advanced = asyncio.Event()
         self.size = sum(self._early.values())
         progress.restart(self.size)
@@ -65,9 +67,9 @@ class PartWriter:
 
     async def __aexit__(self, *exc: object) -> None:
         """Stop writing."""
-        if self._in_order is not None:
-            self._in_order.cancel()
-            await asyncio.gather(self._in_order, return_exceptions=True)
+        if self._advancing is not None:
+            self._advancing.cancel()
+            await asyncio.gather(self._advancing, return_exceptions=True)
         for offset in list(self._held):
             self._take_held(offset)
 
@@ -81,61 +83,87 @@ class PartWriter:
             self._hold(offset, data)
         self.size += len(data)
         self._progress.add(len(data))
-        if self._any_order:
-            await self._advance()
-        else:
+        self._advance_soon()
+        if not self._any_order:
             await self._wait_for_room(offset)
         await self._checkpoints.save_if_due(self.size, self._written)
 
     async def sha256(self) -> str:
         """Hex digest of the whole file; "" if it was resumed on a storage that cannot be read back. Raises
         `Permanent` if a part is missing."""
-        if self._in_order is not None:
-            await self._in_order
+        if self._advancing is not None:
+            await self._advancing
         await self._advance()
         if self._early or self._position != self.size:
             raise Permanent("the file has a hole at byte {offset}", offset=self._position)
         return self._hash.hexdigest() if self._hash else ""
 
     async def _wait_for_room(self, offset: int) -> None:
-        """Write parts in the background, in order; wait while the part at `offset` is too far ahead."""
-        self._write_in_order()
+        """Wait while the part at `offset` is too far ahead."""
         while offset >= self._position + self._window:
             self._advanced.clear()
             await self._advanced.wait()
-            self._write_in_order()
+            self._advance_soon()
 
-    def _write_in_order(self) -> None:
-        if self._in_order is None or self._in_order.done():
-            if self._in_order is not None:
-                self._in_order.result()  # raises what the storage raised
-            if self._position in self._early:
-                self._in_order = asyncio.create_task(self._advance())
+    def _advance_soon(self) -> None:
+        """Hash, and where order matters write, parts from the position on, in the background. Raises the
+        error with which that has failed."""
+        if self._advancing is not None and not self._advancing.done():
+            return
+        if self._advancing is not None:
+            self._advancing.result()
+        if self._any_order:
+            self._hash_short_parts()
+        if self._position in self._early:
+            self._advancing = asyncio.create_task(self._advance())
+
+    def _hash_short_parts(self) -> None:
+        """Hash short parts from the position on here and now."""
+        while self._early.get(self._position, _SHORT) < _SHORT:
+            if (data := self._take_held(self._position)) is None:
+                return
+            if self._hash is not None:
+                self._hash.update(data)
+            self._skip(self._position, len(data))
 
     async def _advance(self) -> None:
-        """Hash, and where order matters write, all parts from the position on. One caller at a time does this
-        for all; the others continue fetching."""
-        if self._advancing:
-            return
-        self._advancing = True
         try:
-            while (size := self._early.get(self._position)) is not None:
-                await self._process(self._position, size)
-                del self._early[self._position]
-                self._position += size
-                self._advanced.set()
+            while parts := self._next_parts():
+                await self._process(parts)
+                for offset, size in parts:
+                    self._skip(offset, size)
         finally:
-            self._advancing = False
             self._advanced.set()
 
-    async def _process(self, offset: int, size: int) -> None:
-        data = self._take_held(offset)
-        if data is None:
-            data = await self._upload.read(offset, size)
+    def _skip(self, offset: int, size: int) -> None:
+        del self._early[offset]
+        self._position = offset + size
+        self._advanced.set()
+
+    def _next_parts(self) -> list[Range]:
+        """Offset and size of the parts from the position on that are processed in one step: all of them are
+        in memory, or none is."""
+        parts, end = list[Range](), self._position
+        limit, held = _STEP if self._any_order else 1, end in self._held
+        while (size := self._early.get(end)) is not None and end < self._position + limit:
+            if (end in self._held) != held:
+                break
+            parts.append((end, size))
+            end += size
+        return parts
+
+    async def _process(self, parts: Sequence[Range]) -> None:
+        offset, size = parts[0][0], sum(size for _, size in parts)
+        pieces = [data for offset, _ in parts if (data := self._take_held(offset)) is not None]
         if self._any_order:
-            await self._update_hash(data)
+            await (self._update_hash(pieces) if pieces else self._scan(offset, size))
         else:
-            await asyncio.gather(self._update_hash(data), self._upload.write(offset, data))
+            pieces = pieces or [await self._upload.read(offset, size)]
+            await asyncio.gather(self._update_hash(pieces), self._upload.write(offset, pieces[0]))
+
+    async def _scan(self, offset: int, size: int) -> None:
+        if self._hash is not None:
+            await self._upload.scan(offset, size, self._hash.update)
 
     def _hold(self, offset: int, data: bytes | memoryview) -> None:
         self._held[offset] = data
@@ -147,15 +175,20 @@ class PartWriter:
         PartWriter.held_bytes -= len(data or b"")
         return data
 
-    async def _update_hash(self, data: bytes | memoryview) -> None:
+    async def _update_hash(self, pieces: Sequence[bytes | memoryview]) -> None:
         if self._hash is None:
             return
-        if len(data) < _SHORT:
-            self._hash.update(data)
+        if sum(map(len, pieces)) < _SHORT:
+            _update(self._hash, pieces)
         else:  # in a thread: hashlib releases the GIL, so the event loop decrypts the next part meanwhile
-            await asyncio.to_thread(self._hash.update, data)
+            await asyncio.to_thread(_update, self._hash, pieces)
 
     def _written(self) -> list[Range]:
         """The ranges that are in the storage."""
         early = self._early.items() if self._any_order else ()
         return list(RangeSet([(0, self._position), *((offset, offset + size) for offset, size in early)]))
+
+
+def _update(digest: hashlib._Hash, pieces: Sequence[bytes | memoryview]) -> None:
+    for piece in pieces:
+        digest.update(piece)

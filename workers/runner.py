@@ -8,6 +8,7 @@ from saveany import advice
 from saveany.config import Config
 from saveany.errors import CancelRequested, Fenced
 from saveany.logs import get_logger
+from saveany.loops import Signal
 from saveany.models import Task, slot_lane
 from saveany.storage_set import StorageSet, lanes
 from saveany.store import Claim, Store
@@ -49,8 +50,14 @@ class TaskRunner:
         throttle: Throttle,
         budget: TransferBudget,
         build_deliveries: DeliveryBuilder,
+        changed: Signal,
+        leftovers: Signal,
     ) -> None:
+        """`changed` is sent when a task starts or stops running here, `leftovers` when a task of a dead
+        worker may have left unfinished files in a storage."""
         self.worker = worker
+        self._changed = changed
+        self._leftovers = leftovers
         self.slots = Slots(config.workers, self._on_free_slot)
         #: Called when there is room for tasks that may wait in the queue.
         self.on_room: Callable[[], None] = lambda: None
@@ -125,6 +132,8 @@ class TaskRunner:
                 self.slots.take(claim.task.id)
             else:
                 self.slots.keep(claim.task.id)
+        if claims:
+            self._changed.send()
         with_slot = sum(claim.has_slot for claim in claims)
         self._wait_for_slot, self._wait_for_room = with_slot == slots, len(claims) - with_slot == room
         if claims and ((self._wait_for_slot and self.slots.free) or (self._wait_for_room and self._room)):
@@ -144,6 +153,7 @@ class TaskRunner:
         finally:
             del self._jobs[task_id]
             self.slots.release(task_id)
+            self._changed.send()
             if self._wait_for_room:
                 self.on_room()
 
@@ -163,7 +173,9 @@ class TaskRunner:
     async def watch_stop_requests(self) -> None:
         """Have the job of each task that is canceled, paused or to make room notice it at once."""
         async for task_id in self._store.claims.stop_requests():
-            if job := self._jobs.get(task_id):
+            if not task_id:
+                self._leftovers.send()
+            elif job := self._jobs.get(task_id):
                 job.check_requests()
 
     def why_unrunnable(self, task: Task) -> Text | None:

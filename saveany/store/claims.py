@@ -252,8 +252,9 @@ class Claims:
         return {text(lane) for lanes in found for lane in lanes}
 
     async def stop_requests(self) -> AsyncIterator[str]:
-        """Ids of tasks that were canceled, paused or must make room, from now on; first "" when the
-        subscription is active. Raises `StoreUnavailable` when the connection breaks."""
+        """Ids of tasks that were canceled, paused or must make room, from now on; "" when the subscription
+        is active, and when a canceled task may have left unfinished files in a storage. Raises
+        `StoreUnavailable` when the connection breaks."""
         async for message in self._db.listen(keys.CONTROL):
             yield text(message)
 

@@ -17,7 +17,7 @@ from saveany.texts import StoredText, Text, loaded
 #: Seconds that a caller waits for a reply; after that no worker starts on the query.
 REPLY_SECONDS = 10
 #: Seconds that a worker waits for a query before it checks its list of storages again.
-_WAIT_SECONDS = 1
+_WAIT_SECONDS = 3
 
 
 class StorageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class StorageQueries:
         return result
 
     async def next(self, storages: Sequence[str]) -> StorageQuery | None:
-        """The next query about one of these storages; None if none arrives within a second."""
+        """The next query about one of these storages; None if none arrives in time."""
         queues = [keys.QUERIES(name) for name in storages]
         reply = await self._db.do("BLPOP", *queues, _WAIT_SECONDS)
         if reply is None:

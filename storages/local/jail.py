@@ -39,6 +39,7 @@ MARKER = f"{RESERVED}storage"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK  # opening a named pipe must not wait for its writer
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_PIECE: Final = 256 << 10  # bytes that are scanned at once: they stay in the processor's cache
 _IDENTITY: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -362,6 +363,14 @@ def write_all(fd: int, offset: int, data: bytes | bytearray | memoryview) -> Non
         done = 0
         while done < len(view):  # Linux writes at most 2 GiB per call, and less if the disk fills up
             done += os.pwrite(fd, view[done:], offset + done)
+
+
+def scan(fd: int, offset: int, size: int, take: Callable[[bytes | memoryview], object]) -> None:
+    """Call `take` with `size` bytes in pieces, fewer only at the end of the file. It must not keep them."""
+    piece = memoryview(bytearray(min(size, _PIECE)))
+    while size and (count := os.preadv(fd, [piece[: min(size, len(piece))]], offset)):
+        take(piece[:count])
+        offset, size = offset + count, size - count
 
 
 def read_all(fd: int, offset: int, size: int) -> bytes:

@@ -29,6 +29,7 @@ from storages.local.jail import (
     is_file,
     read_all,
     reserve,
+    scan,
     write_all,
 )
 from storages.parts import PartName, part_name, split
@@ -141,6 +142,11 @@ class LocalUpload(Upload):
     async def read(self, offset: int, size: int) -> bytes:
         """As in the contract."""
         return await self._disk.run(self._path, self._use(lambda fd: read_all(fd, offset, size)))
+
+    async def scan(self, offset: int, size: int, take: Callable[[bytes | memoryview], object]) -> None:
+        """As in the contract, in a thread. Even if it is canceled, `take` is not called after it has
+        ended."""
+        await self._disk.run(self._path, self._use(lambda fd: scan(fd, offset, size, take)))
 
     async def sync(self, written: Sequence[Range]) -> Sequence[Range]:
         """As in the contract. A cancellation does not wait for the disk. After an error no commit is

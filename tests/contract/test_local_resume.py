@@ -180,3 +180,15 @@ class TestResume:
                 await upload.commit("a.bin", len(data), replace=False)
             assert await load(small, "a.bin") == data
             await small.close()
+
+
+async def test_written_bytes_are_scanned_in_order_without_being_kept(storage: LocalStorage) -> None:
+    data = content(3 * MIB + 5)
+    async with await storage.begin(key(), "a.bin", len(data)) as upload:
+        await upload.write(0, data)
+        for offset, size in ((0, len(data)), (7, 2 * MIB), (3 * MIB, 100), (len(data), 1), (0, 0)):
+            found = bytearray()
+            await upload.scan(offset, size, found.extend)
+            assert found == data[offset : offset + size]
+            assert found == await upload.read(offset, size)
+        await upload.abort()

@@ -202,6 +202,7 @@ local function finish(id, status, err, at, err_text, progress)
   for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end
   if status == 'canceled' and num(field(id, 'epoch')) > 0 then
     for _, key in ipairs(cleanup_keys(id)) do redis.call('SADD', key, id .. ':' .. field(id, 'epoch')) end
+    redis.call('PUBLISH', P .. 'control', '')
   end
   emit('task.' .. status, id, at)
 end
