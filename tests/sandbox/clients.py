@@ -107,7 +107,7 @@ class Person:
         )
         return await self.client(request)
 
-    async def receives(self, fits: Callable[[Any], bool], seconds: float = 10) -> Any:
+    async def receives(self, fits: Callable[[Any], bool], seconds: float = 60) -> Any:
         """Wait for a message that meets the condition; returns the newest, or its newest edit."""
         async with asyncio.timeout(seconds), self._new:
             while not (found := [message for message in self.received if fits(message)]):

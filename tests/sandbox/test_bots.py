@@ -172,7 +172,7 @@ async def test_a_bot_is_notified_when_a_user_blocks_it(sandbox: Sandbox, anna: P
     robot.add_event_handler(stops.put, events.Raw(tl.UpdateBotStopped))
     state = await robot(fn.updates.GetStateRequest())
     await anna.client(fn.contacts.BlockRequest(BOT))
-    update = await asyncio.wait_for(stops.get(), 10)
+    update = await asyncio.wait_for(stops.get(), 30)
     assert (update.user_id, update.stopped, update.qts) == (samples.PERSON.id, True, state.qts + 1)
     await anna.client(fn.contacts.UnblockRequest(BOT))
     missed = await robot(fn.updates.GetDifferenceRequest(state.pts, state.date, state.qts))
@@ -254,7 +254,7 @@ async def test_a_start_link_passes_its_parameter(anna: Person, robot: Any) -> No
     robot.add_event_handler(heard.put, events.NewMessage(pattern="/start"))
     target = await anna.client.get_input_entity(BOT)
     await anna.client(fn.messages.StartBotRequest(target, target, "abc", random_id=5))
-    message = (await asyncio.wait_for(heard.get(), 10)).message
+    message = (await asyncio.wait_for(heard.get(), 30)).message
     assert message.text == "/start abc"
     assert [type(entity) for entity in message.entities] == [tl.MessageEntityBotCommand]
     with pytest.raises(tg.StartParamInvalidError):

@@ -89,7 +89,7 @@ async def test_buttons_edits_and_deletions_reach_every_member(
     anna.client.add_event_handler(gone.put, events.MessageDeleted())
     await robot.client.delete_messages(GROUP, [(await robot.client.send_message(GROUP, "oops")).id])
     oops = await anna.receives(contains("oops"))
-    assert (await asyncio.wait_for(gone.get(), 10)).deleted_ids == [oops.id]
+    assert (await asyncio.wait_for(gone.get(), 30)).deleted_ids == [oops.id]
 
 
 async def test_files_are_sent_and_downloaded(anna: Person, bert: Person) -> None:

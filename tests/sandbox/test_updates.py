@@ -106,7 +106,7 @@ async def test_edits_and_deletions_reach_clients(anna: Person, robot: Person) ->
     edited = await anna.receives(contains("2 %"))
     assert (edited.id, edited.edit_date is not None) == (shown.id, True)
     await answer.delete()
-    assert (await asyncio.wait_for(gone.get(), 10)).deleted_ids == [shown.id]
+    assert (await asyncio.wait_for(gone.get(), 30)).deleted_ids == [shown.id]
 
 
 async def test_a_lost_update_is_fetched(sandbox: Sandbox, anna: Person, robot: Person) -> None:

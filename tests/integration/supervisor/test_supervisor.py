@@ -182,7 +182,7 @@ async def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> N
     async with running(subject) as task:
         await until(lambda: len(pids(tmp_path / "stubborn")) == 1)
         subject.stop()
-        assert await asyncio.wait_for(task, 10) == 0
+        assert await asyncio.wait_for(task, 30) == 0
     assert has_exited(pids(tmp_path / "stubborn")[0])
 
 
@@ -202,7 +202,7 @@ async def test_a_child_started_during_the_stop_is_stopped_too(
 
     monkeypatch.setattr(supervisor, "_spawn", stop_meanwhile)
     subject = Supervisor([child("newborn", tmp_path)])
-    assert await asyncio.wait_for(subject.run(), 10) == 0
+    assert await asyncio.wait_for(subject.run(), 30) == 0
     assert [has_exited(pid) for pid in born] == [True]
 
 

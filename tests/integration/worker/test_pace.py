@@ -84,7 +84,7 @@ async def test_a_web_server_that_stalls_is_given_up(store: Store, tools: Tools) 
         watched = ThrottledSource(source, Throttle(store, "w", Limits()), store.counters, 1, 0.5)
         with pytest.raises(Retryable, match="almost no data"):
             await within(watched.fetch(item, _nowhere))
-        await asyncio.wait_for(site.idle(), 10)
+        await asyncio.wait_for(site.idle(), 30)
         await source.close()
 
 

@@ -37,7 +37,7 @@ async def answer(host: str, port: int, url: str) -> bytes:
     reader, writer = await connect(host, port, url, 10)
     with closing(writer):
         writer.write(REQUEST)
-        said = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nok"), 10)
+        said = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nok"), 30)
     assert said.startswith(b"HTTP/1."), "not all that the proxy said was read, or too much"
     return said
 

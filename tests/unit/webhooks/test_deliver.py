@@ -88,7 +88,7 @@ async def running(
         yield stop
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
 
 
 async def test_each_outcome_is_recorded() -> None:
