@@ -28,7 +28,8 @@ listing classes. Errors of libraries are mapped to these classes once, where the
         ├── NameTaken            the final name exists already
         ├── UnsafePath           the path leaves the storage
         ├── NoSpace              the disk or the quota is full
-        └── StorageUnavailable   the storage is unreachable, or not configured on this machine
+        ├── StorageUnavailable   the storage is unreachable, or not configured on this machine
+        └── StorageBusy          the storage takes no more transfers at this time: wait `after` seconds
 """
 
 from __future__ import annotations
@@ -219,3 +220,10 @@ class NoSpace(StorageError):
 
 class StorageUnavailable(StorageError):
     """The storage cannot be reached."""
+
+
+class StorageBusy(StorageError):
+    """The storage takes no more transfers for now."""
+
+    #: Longer than a task keeps its slot while it waits.
+    after = 31.0

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import aioftp
 
-from saveany.errors import StorageError, StorageUnavailable
+from saveany.errors import StorageBusy, StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.errors import located
 from storages.ftp.client import CONNECT, PIECE, SILENCE, FtpClient
+from storages.ftp.limit import AllInUse, ConnectionLimit
 from storages.ftp.options import FtpOptions
 from storages.ftp.replies import error_for
 from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_port, silent_server
@@ -24,19 +25,24 @@ _MAX_IDLE = 4
 
 
 class FtpConnections:
-    """Connections to the server of one storage, each used by one caller at a time. Idle ones are reused."""
+    """Connections to the server of one storage, each used by one caller at a time. Idle ones are reused.
 
-    def __init__(self, options: FtpOptions) -> None:
+    A caller waits if the server allows no more of them.
+    """
+
+    def __init__(self, options: FtpOptions, on_limit: Callable[[int], None] = lambda transfers: None) -> None:
+        """`on_limit` is called with the number of transfers that the server allows at a time."""
         self.activity = ServerActivity()
         self._options = options
         self._idle: list[FtpClient] = []
+        self._limit = ConnectionLimit(on_limit)
 
     @asynccontextmanager
-    async def connection(self, path: str = "") -> AsyncIterator[FtpClient]:
+    async def connection(self, path: str = "", *, wait: bool = True) -> AsyncIterator[FtpClient]:
         """A connection for this caller alone. Errors in the block become those of the contract, and close
-        it."""
+        it. Raises `StorageBusy` if none becomes free in time, or at once if `wait` is false."""
         with self.translated_errors(path), self.activity.request():
-            client = await self._idle_connection() or await self._connect()
+            client = await self._free_connection(wait)
             try:
                 yield client
             except BaseException as error:
@@ -46,32 +52,69 @@ class FtpConnections:
             finally:
                 self._keep(client)
 
+    @asynccontextmanager
+    async def transfer(self, path: str) -> AsyncIterator[FtpClient]:
+        """A connection for a transfer, which may take long. Others can still be used for short requests."""
+        with self.translated_errors(path):
+            while not self._limit.has_room_for_transfer:
+                await self._limit.wait()
+        with self._limit.transfer():
+            async with self.connection(path) as client:
+                yield client
+
+    async def _free_connection(self, wait: bool) -> FtpClient:
+        while True:
+            if client := await self._idle_connection() or await self._new_connection():
+                return client
+            if not wait:
+                raise AllInUse
+            await self._limit.wait()
+
     async def _idle_connection(self) -> FtpClient | None:
         while self._idle:
             client = self._idle.pop()
             if client.old:
-                client.hang_up()
+                self._drop(client)
                 continue
             if time.monotonic() - client.used < _FRESH_SECONDS:
                 return client
             try:
                 await client.command("NOOP", "2xx")
             except (aioftp.AIOFTPException, OSError, TimeoutError):
-                client.hang_up()
+                self._drop(client)
+            except BaseException:
+                self._drop(client)
+                raise
             else:
                 return client
         return None
 
+    async def _new_connection(self) -> FtpClient | None:
+        """A new connection; None if the server does not allow another one."""
+        if not self._limit.opening():
+            return None
+        try:
+            return await self._connect()
+        except BaseException as error:
+            too_many = isinstance(error, aioftp.StatusCodeError) and self._limit.is_reached(error)
+            self._limit.closed()
+            if too_many:
+                return None
+            raise
+
     def _keep(self, client: FtpClient) -> None:
-        if client.stream.writer.is_closing():
-            return
-        if client.old:
-            client.hang_up()
+        if client.stream.writer.is_closing() or client.old:
+            self._drop(client)
             return
         client.used = time.monotonic()
         self._idle.append(client)
         if len(self._idle) > _MAX_IDLE:
-            self._idle.pop(0).hang_up()
+            self._drop(self._idle.pop(0))
+        self._limit.changed()
+
+    def _drop(self, client: FtpClient) -> None:
+        client.hang_up()
+        self._limit.closed()
 
     async def _connect(self) -> FtpClient:
         options = self._options
@@ -129,6 +172,10 @@ class FtpConnections:
             yield
         except FileNotFoundError:
             raise
+        except AllInUse as error:
+            raise StorageBusy(
+                "{where}: all connections that the server allows are in use", where=where
+            ) from error
         except aioftp.StatusCodeError as error:
             raise error_for(where, error) from error
         except UnicodeError as error:
@@ -170,4 +217,4 @@ class FtpConnections:
             client = self._idle.pop()
             with suppress(aioftp.AIOFTPException, OSError, TimeoutError):
                 await asyncio.wait_for(client.quit(), 1)
-            client.hang_up()
+            self._drop(client)

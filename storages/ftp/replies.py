@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import aioftp
 
@@ -12,9 +11,7 @@ from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from saveany.texts import Text
 from storages.base import Entry
 from storages.ftp.client import FtpClient
-
-#: Parts of replies about too many connections, which have the code for a wrong login.
-_BUSY: Final = re.compile("too many|maximum", re.IGNORECASE)
+from storages.ftp.limit import BUSY
 
 
 def error_for(where: Text, error: aioftp.StatusCodeError) -> StorageError:
@@ -23,7 +20,7 @@ def error_for(where: Text, error: aioftp.StatusCodeError) -> StorageError:
     text = (error.info[-1] if isinstance(error.info, list) else error.info).strip(" -")[:200]
     if code in ("452", "552") or "no space" in text.lower() or "quota" in text.lower():
         return NoSpace("{where}: the disk or the quota on the server is full; free some space", where=where)
-    if code in ("530", "532") and not _BUSY.search(text):
+    if code in ("530", "532") and not BUSY.search(text):
         return StorageError(
             "{where}: the server refuses the login ({reply}); check username and password",
             where=where,

@@ -29,6 +29,7 @@ from saveany import errors
         (errors.UnsafePath(), False, False),
         (errors.NoSpace(), False, False),
         (errors.StorageUnavailable(), True, False),
+        (errors.StorageBusy(), True, False),
     ],
 )
 def test_each_error_states_its_handling(error: errors.SaveAnyError, retryable: bool, fatal: bool) -> None:
