@@ -168,10 +168,6 @@ class Usage:
     total: int | None = None
 
 
-#: Bytes that `Upload.scan` reads at once.
-_PIECE = 1 << 20
-
-
 class Upload(abc.ABC):
     """One file being written: `write` all bytes, then `seal`, then `commit`.
 
@@ -236,10 +232,8 @@ class Upload(abc.ABC):
     async def scan(self, offset: int, size: int, take: Callable[[bytes | memoryview], object]) -> None:
         """Call `take` with the bytes that `read` would return, in order and in pieces, which it must not
         keep. It may be called in a thread."""
-        end = offset + size
-        while offset < end and (piece := await self.read(offset, min(_PIECE, end - offset))):
-            take(piece)
-            offset += len(piece)
+        for at in range(offset, offset + size, 1 << 20):
+            take(await self.read(at, min(1 << 20, offset + size - at)))
 
     async def __aenter__(self) -> Upload:
         return self
