@@ -41,6 +41,8 @@ class AlistStorage(RemoteStorage):
         needs_size=True, late_name=True, lists=True, reads=True, folders=True, moves=True, copies=True
     )
 
+    uploads_at_once = 4
+
     def __init__(self, options: AlistOptions, services: Services | None = None) -> None:
         super().__init__(options.name)
         self._http = HttpClient(options.name, own_url=options.url, allow=(services or Services()).allow)

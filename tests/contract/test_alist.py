@@ -49,6 +49,15 @@ async def storage(server: AlistServer) -> AsyncIterator[AlistStorage]:
     await storage.close()
 
 
+async def test_many_files_are_saved_at_the_same_time(storage: AlistStorage) -> None:
+    """Into folders that do not exist yet."""
+    assert storage.uploads_at_once == 4
+    data = {n: content(10_000 + n) for n in range(8)}
+    await asyncio.gather(*(save(storage, f"new/{n % 2}/{n}.bin", data[n], key(item=n)) for n in data))
+    for n in data:
+        assert await load(storage, f"new/{n % 2}/{n}.bin") == data[n]
+
+
 async def test_an_upload_is_confirmed(server: AlistServer, storage: AlistStorage) -> None:
     server.looks = 4
     async with await storage.begin(key(), "a.bin", 5) as upload:
