@@ -110,8 +110,7 @@ class RemoteStorage(Storage):
         self, key: UploadKey, folder: str, part: str, size: int | None, keep: Sequence[Range]
     ) -> int:
         """Remove the parts of earlier attempts, or rename one to the new part; returns the bytes it has."""
-        if key.epoch == 1 and key not in self._begun:
-            # There was no earlier attempt, and listing a folder of 100,000 files for each new one is slow.
+        if self._is_new(key):
             return 0
         entries = await self._parts(folder, key)
         if any(name.epoch > key.epoch for name, _ in entries):
@@ -125,6 +124,11 @@ class RemoteStorage(Storage):
             else:
                 await self._remove(old)
         return kept
+
+    def _is_new(self, key: UploadKey) -> bool:
+        """Whether there was no earlier attempt. Listing a folder of 100,000 files for each new one is
+        slow."""
+        return key.epoch == 1 and key not in self._begun
 
     def _fits(self, entry: Entry, size: int | None, keep: Sequence[Range]) -> bool:
         if not self.capabilities.resumes or size is None or len(keep) != 1 or keep[0][0] != 0:
@@ -162,6 +166,8 @@ class RemoteStorage(Storage):
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract. Folders stay."""
         folder = _folder(path, path)
+        if self._is_new(key):
+            return
         for name, _ in await self._parts(folder, key):
             if name.epoch <= key.epoch:
                 await self._remove(_join(folder, str(name)))

@@ -134,6 +134,8 @@ class Job:
         task."""
         if not self._records.items:
             await self._retries.run(self._plan, self._suspects)
+        else:
+            await self._source.look_up(self._records.pending, self._task.spec)
         await self._take_slot_if_needed()
         last = await self._files_in_flight.save_all()
         if self._source.moves(self._task.spec):

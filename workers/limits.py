@@ -125,6 +125,11 @@ class ThrottledSource(Source):
         with self._counting_waits():
             return await self.source.resolve(spec)
 
+    async def look_up(self, items: Sequence[Item], spec: TaskSpec) -> None:
+        """As the wrapped source."""
+        with self._counting_waits():
+            await self.source.look_up(items, spec)
+
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """As the wrapped source."""
         with self._counting_waits():

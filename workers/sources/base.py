@@ -85,6 +85,10 @@ class Source(abc.ABC):
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """All files behind the links of a task, in order. Raises `Permanent` if there are none."""
 
+    async def look_up(self, items: Sequence[Item], spec: TaskSpec) -> None:  # noqa: B027  # most need nothing
+        """Look up together what `prepare` will need for these items, the remaining ones of a task that was
+        planned before. `prepare` raises the errors."""
+
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """The item with its real properties, read just before each attempt, also after a restart.
 

@@ -82,7 +82,17 @@ class TelegramSource(Source):
 
     async def _look_up_all(self, spec: TaskSpec) -> Mapping[str, list[Media] | TaskError]:
         """The files of each link, or why there are none. Raises the first error that may pass; then what was
-        found out is kept for the next attempt.
+        found out is kept for the next attempt."""
+        if failed := await self._look_up_missing(spec):
+            raise failed
+        known = self._looked_up[spec.id]
+        found = {link: known[link] for link in spec.links}
+        for link in [link for link, result in found.items() if isinstance(result, list)]:
+            del known[link]  # only errors are needed again
+        return found
+
+    async def _look_up_missing(self, spec: TaskSpec) -> BaseException | None:
+        """Look up those links of a task of which nothing is known. Returns the first error that may pass.
 
         The links are looked up at the same time, so that those of one chat share requests for messages.
         """
@@ -97,16 +107,13 @@ class TelegramSource(Source):
         results = await asyncio.gather(*map(look_up, missing), return_exceptions=True)
         failed: BaseException | None = None
         for link, result in zip(missing, results, strict=True):
-            if isinstance(result, list) or (isinstance(result, TaskError) and not result.retryable):
+            if isinstance(result, list):
                 known[link] = result
+            elif isinstance(result, TaskError) and not result.retryable:
+                known[link] = _without_traceback(result)
             else:
                 failed = failed or result
-        if failed:
-            raise failed
-        found = {link: known[link] for link in spec.links}
-        for link in [link for link, result in found.items() if isinstance(result, list)]:
-            del known[link]  # only errors are needed again
-        return found
+        return failed
 
     async def _look_up(self, spec: TaskSpec, text: str) -> list[Media]:
         link, user = links.parse(text), self._config.user(spec.user_id)
@@ -120,6 +127,12 @@ class TelegramSource(Source):
         older = {key: media for key, media in self._remembered.items() if key not in first}
         room = _MAX_REMEMBERED - len(first)
         self._remembered = dict(islice(older.items(), max(0, len(older) - room), None)) | first
+
+    async def look_up(self, items: Sequence[Item], spec: TaskSpec) -> None:
+        """Look up all links again that could not be resolved."""
+        links = tuple(item.source[_LINK] for item in items if _LINK in item.source)
+        if links:
+            await self._look_up_missing(msgspec.structs.replace(spec, links=links))
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """The item with its real size, if an earlier attempt found that Telegram states another one. A link
@@ -158,6 +171,12 @@ class TelegramSource(Source):
             self._sizes[_key(item)] = error.size
             raise
         self._sizes.pop(_key(item), None)
+
+
+def _without_traceback(error: TaskError) -> TaskError:
+    """The error, without the frames that it has passed and the messages that they hold in memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _key(item: Item) -> _Key:

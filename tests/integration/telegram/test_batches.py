@@ -128,6 +128,29 @@ def item_of(files: list[Any], index: int) -> Item:
     return Item(index=index, name=file.name, path=file.name, size=file.size, source=file.source)
 
 
+async def test_links_that_failed_are_looked_up_again_together(
+    sandbox: Sandbox, start: Start, channel: Chat
+) -> None:
+    """A retry, or another worker, asks once for a hundred of them."""
+    missing = range(FIRST + 200, FIRST + 300)
+    spec = task([FIRST, *missing])
+    files = await source_of(await start(bot=True)).resolve(spec)
+    items = [item_of(files, index) for index in range(len(files))]
+    for number in missing[::2]:
+        sandbox.world.post(channel, replace(channel.messages[123], id=number))
+    source = source_of(await start(bot=True))
+    sandbox.counters.clear()
+    await source.look_up(items, spec)
+    for number, item in zip(missing, items[1:], strict=True):
+        if number in missing[::2]:
+            ready = await source.prepare(item, spec, lambda done, size: None)
+            assert ready.source["message"] == number
+        else:
+            with pytest.raises(Permanent, match="does not exist"):
+                await source.prepare(item, spec, lambda done, size: None)
+    assert requests(sandbox) <= 2
+
+
 async def test_ten_thousand_links_of_which_every_third_is_wrong_cost_a_request_for_a_hundred(
     sandbox: Sandbox, start: Start, channel: Chat
 ) -> None:

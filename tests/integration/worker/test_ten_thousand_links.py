@@ -7,6 +7,7 @@ from collections import Counter
 from saveany.errors import Permanent
 from saveany.models import Item, ItemStatus, Status, TaskSpec
 from saveany.storage_set import StorageHandle
+from storages.base import Entry
 from storages.memory import MemoryOptions, MemoryStorage
 from tests.integration.worker.conftest import FilesSource, JobHarness, within
 from workers.sources.base import Report
@@ -45,6 +46,29 @@ async def test_every_file_that_exists_is_saved_with_a_few_commands_each(harness:
     # Each file is written as planned, running, finishing, and completed or failed, and nothing else.
     assert commands["hset"] <= 4.2 * COUNT
     assert sum(commands.values()) <= 6 * COUNT
+
+
+class ScanCountingStorage(MemoryStorage):
+    """Counts how often a folder is listed."""
+
+    scans = 0
+
+    async def _scan(self, path: str) -> list[Entry]:
+        self.scans += 1
+        return await super()._scan(path)
+
+
+async def test_no_folder_is_listed_for_files_that_were_never_begun(harness: JobHarness) -> None:
+    """A listing for each of them would be slow in a large folder."""
+    names = [f"{number}.bin" for number in range(30)]
+    harness.source = HalfWrongSource({name: name.encode() for name in names}, concurrent=True)
+    storage = ScanCountingStorage(MemoryOptions(name="local1", type="memory", space="never begun"))
+    harness.others["local1"] = harness.handle = StorageHandle(harness.store, storage)
+    harness.storage = storage  # type: ignore[assignment]
+    task_id = await harness.accept()
+    await within((await harness.job()).run())
+    assert "10 of 30 files failed" in (await harness.task(task_id)).error
+    assert storage.scans == 0
 
 
 async def _commands(harness: JobHarness) -> Counter[str]:
