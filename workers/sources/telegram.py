@@ -91,28 +91,28 @@ class TelegramSource(Source):
             del known[link]  # only errors are needed again
         return found
 
-    async def _look_up_missing(self, spec: TaskSpec) -> BaseException | None:
+    async def _look_up_missing(self, spec: TaskSpec) -> Exception | None:
         """Look up those links of a task of which nothing is known. Returns the first error that may pass.
 
         The links are looked up at the same time, so that those of one chat share requests for messages.
         """
         known = self._looked_up.setdefault(spec.id, {})
-        missing = [link for link in spec.links if link not in known]
-        free = asyncio.Semaphore(_MAX_LOOKUPS)
+        missing = iter([link for link in spec.links if link not in known])
+        failed: Exception | None = None
 
-        async def look_up(link: str) -> list[Media]:
-            async with free:
-                return await self._look_up(spec, link)
+        async def look_up_next() -> None:
+            nonlocal failed
+            for link in missing:
+                try:
+                    known[link] = await self._look_up(spec, link)
+                except Exception as error:
+                    if isinstance(error, TaskError) and not error.retryable:
+                        known[link] = _without_traceback(error)
+                    else:
+                        failed = failed or error
 
-        results = await asyncio.gather(*map(look_up, missing), return_exceptions=True)
-        failed: BaseException | None = None
-        for link, result in zip(missing, results, strict=True):
-            if isinstance(result, list):
-                known[link] = result
-            elif isinstance(result, TaskError) and not result.retryable:
-                known[link] = _without_traceback(result)
-            else:
-                failed = failed or result
+        # Not a coroutine for each link: ten thousand need more memory than what they find.
+        await asyncio.gather(*(look_up_next() for _ in range(min(_MAX_LOOKUPS, len(spec.links)))))
         return failed
 
     async def _look_up(self, spec: TaskSpec, text: str) -> list[Media]:
