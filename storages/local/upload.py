@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -35,6 +36,9 @@ from storages.local.jail import (
 from storages.parts import PartName, part_name, split
 
 T = TypeVar("T")
+
+#: Seconds without a write after which this process may have been frozen, and another one may have the part.
+_MAYBE_FROZEN = 0.5
 
 
 class ResumablePart(NamedTuple):
@@ -74,6 +78,7 @@ class LocalUpload(Upload):
         self._written = RangeSet()
         self._reserved = 0
         self._sealed: int | None = None  # the size, once it was checked and all bytes are durable
+        self._written_at = time.monotonic()  # the last write, or the begin
         self._lost: OSError | None = None  # the error with which the disk lost written bytes
         self.over = False  # nothing can be written or committed anymore
 
@@ -118,7 +123,7 @@ class LocalUpload(Upload):
 
     async def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """As in the contract. Even if it is canceled, nothing reads `data` after it has ended."""
-        await self._disk.run(self._path, self._use(lambda fd: write_all(fd, offset, data)))
+        await self._disk.run(self._path, self._use_to_write(lambda fd: write_all(fd, offset, data)))
         self._written.add(offset, offset + memoryview(data).nbytes)
         self._sealed = None
 
@@ -134,7 +139,8 @@ class LocalUpload(Upload):
         at = 0
         with ExitStack() as stack:
             source = await disk.run(path, lambda: disk.open_file(path, stack))
-            while size := await self._disk.run(self._path, self._use(partial(copy_piece, source, at=at))):
+            piece = partial(copy_piece, source)
+            while size := await self._disk.run(self._path, self._use_to_write(partial(piece, at=at))):
                 self._written.add(at, at + size)
                 at += size
                 report(size)
@@ -206,7 +212,7 @@ class LocalUpload(Upload):
                 raise FileNotFoundError
             self._link(folder, name, replace)
         except FileNotFoundError:
-            raise Fenced("{path!r}: another worker has taken this upload over", path=self._path) from None
+            raise self._taken_over() from None
         except FileExistsError:
             raise name_taken(self._disk.name, name) from None
         self._drop_part(folder)
@@ -253,6 +259,23 @@ class LocalUpload(Upload):
 
     def _use(self, work: Callable[[int], T]) -> Callable[[], T]:
         return self._open_file().lend(work)
+
+    def _use_to_write(self, work: Callable[[int], T]) -> Callable[[], T]:
+        """As `_use`. A later claim continues with the same file: nothing is written to it any more."""
+
+        def checked(fd: int) -> T:
+            now = time.monotonic()
+            if now - self._written_at > _MAYBE_FROZEN:
+                with suppress(FileNotFoundError), self._disk.parent(self._path) as (folder, _):
+                    if not self._owns_part(folder):
+                        raise self._taken_over()
+            self._written_at = now
+            return work(fd)
+
+        return self._use(checked)
+
+    def _taken_over(self) -> Fenced:
+        return Fenced("{path!r}: another worker has taken this upload over", path=self._path)
 
     def _open_file(self) -> SharedDescriptor:
         if self._file is None:

@@ -15,6 +15,7 @@ from saveany.errors import (
     StorageUnavailable,
 )
 from storages.local import jail
+from storages.local import upload as local_upload
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from storages.testing.helpers import MIB, content, crash, fill, key, load, parts, save
@@ -65,6 +66,27 @@ class TestResume:
             assert upload.kept in ((), self.KEEP)
             assert len(await upload.read(0, 1)) == len(upload.kept[:1])
             return bool(upload.kept)
+
+    async def test_a_worker_that_was_frozen_meanwhile_writes_nothing(
+        self, storage: LocalStorage, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Although it has the same file open as the worker that continues."""
+        monkeypatch.setattr(local_upload, "_MAYBE_FROZEN", 0.0)
+        data, keep = content(4 * MIB), ((0, MIB),)
+        async with await storage.begin(key(1), "a.bin", len(data)) as frozen:
+            await frozen.write(0, data[:MIB])
+            await frozen.sync([])
+            async with await storage.begin(key(2), "a.bin", len(data), keep) as upload:
+                assert upload.kept == keep
+                with pytest.raises(Fenced):
+                    await frozen.write(MIB, b"other bytes")
+                await fill(upload, data[MIB:], start=MIB)
+                await upload.commit("a.bin", len(data), replace=False)
+            with pytest.raises(Fenced):
+                await frozen.write(MIB, b"other bytes")
+            await frozen.abort()
+        assert await load(storage, "a.bin") == data
+        assert files(base) == {"a.bin"}
 
     async def test_the_same_file_goes_on(self, storage: LocalStorage, base: Path, left: Path) -> None:
         before = left.stat().st_ino
