@@ -15,7 +15,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
@@ -110,7 +110,7 @@ class RemoteStorage(Storage):
         self, key: UploadKey, folder: str, part: str, size: int | None, keep: Sequence[Range]
     ) -> int:
         """Remove the parts of earlier attempts, or rename one to the new part; returns the bytes it has."""
-        if self._is_new(key):
+        if _is_first(key, self._begun):
             return 0
         entries = await self._parts(folder, key)
         if any(name.epoch > key.epoch for name, _ in entries):
@@ -124,11 +124,6 @@ class RemoteStorage(Storage):
             else:
                 await self._remove(old)
         return kept
-
-    def _is_new(self, key: UploadKey) -> bool:
-        """Whether there was no earlier attempt. Listing a folder of 100,000 files for each new one is
-        slow."""
-        return key.epoch == 1 and key not in self._begun
 
     def _fits(self, entry: Entry, size: int | None, keep: Sequence[Range]) -> bool:
         if not self.capabilities.resumes or size is None or len(keep) != 1 or keep[0][0] != 0:
@@ -166,7 +161,7 @@ class RemoteStorage(Storage):
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract. Folders stay."""
         folder = _folder(path, path)
-        if self._is_new(key):
+        if _is_first(key, self._begun):
             return
         for name, _ in await self._parts(folder, key):
             if name.epoch <= key.epoch:
@@ -416,6 +411,11 @@ class RemoteUpload(SequentialUpload):
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
+
+
+def _is_first(key: UploadKey, begun: Container[UploadKey]) -> bool:
+    """Whether there was no earlier attempt. Listing a folder of 100,000 files for each new one is slow."""
+    return key.epoch == 1 and key not in begun
 
 
 def _folder(path: str, final: str) -> str:
