@@ -72,6 +72,7 @@ class Capabilities:
     this_machine_only: bool = False  # the files are on a disk of one machine
     needs_account: bool = False  # a Telegram account of the worker sends the files
     albums: bool = False  # `publish_album` shows files that belong together as one album
+    ordered: bool = False  # files are shown in the order of their commits
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class FilesInFlight:
         return self._last
 
     def _start(self, group: asyncio.TaskGroup, unit: list[Item], place: Place) -> None:
+        self._files.expect(unit)
         task = group.create_task(self._save(unit, place))
         self._saving.add(task)
 
@@ -60,7 +61,7 @@ class FilesInFlight:
     async def _save(self, unit: list[Item], place: Place) -> None:
         try:
             with self._meter.file_in_flight():
-                saved = await self._files.save(unit)
+                saved = await self._files.save(unit, self._share)
             place.release()
             self._saving.discard(_current_task())  # what is saved is recorded, even if another unit fails now
             self._remaining -= 1

@@ -110,8 +110,10 @@ class FileTransfer:
         await upload.seal(size)
         if is_album_file(self.storage, item):
             return replace(item, status=ItemStatus.FINISHING, final=item.path)
+        await self.context.order.wait(item.index, self.storage)
         commit = partial(upload.commit, size=size)
         item = await self.conflicts.publish(item, ItemStatus.FINISHING, commit)
+        self.context.order.leave(item.index)
         if item.status is ItemStatus.SKIPPED:
             await upload.abort()
         return item

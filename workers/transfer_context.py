@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from saveany.models import Item, OnConflict, TaskSpec
@@ -11,6 +11,7 @@ from saveany.store import Claim
 from storages.base import Storage, UploadKey
 from workers.item_records import ItemRecords
 from workers.progress import ProgressMeter
+from workers.publishing_order import PublishingOrder
 from workers.sources.base import Source
 
 
@@ -27,6 +28,7 @@ class TransferContext:
     meter: ProgressMeter
     #: Folder on this machine for files that must be spooled.
     scratch: Path
+    order: PublishingOrder = field(default_factory=PublishingOrder)
 
     @property
     def spec(self) -> TaskSpec:

@@ -1,7 +1,7 @@
 """Uploads files to Telegram and posts them: implements `storages.message_sender.MessageSender`.
 
 Parts go over the connections that carry only parts of files, and share flood waits with downloads. Messages
-go over the account's control connection, and their flood waits delay nothing else.
+go over the account's control connection; their flood waits delay nothing else, and are left to the caller.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from saveany.telegram.client import Client
 from saveany.telegram.errors import (
     STALE_REFERENCE,
     flood_seconds,
+    flood_wait,
     of_account,
 )
 from saveany.telegram.file import OnWait
@@ -221,9 +222,9 @@ class Uploader:
         tries = 0
         while True:
             try:
-                return await client.send_once(request)
+                return await client.send_once(request, max_flood_wait=0)
             except tg.FloodError as error:
-                await self._retries.flood_wait(flood_seconds(error))
+                raise Retryable(flood_wait(flood_seconds(error)), after=flood_seconds(error)) from error
             except Exception as error:
                 tries += 1
                 await self._retries.pause(error, tries)

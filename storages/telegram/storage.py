@@ -42,10 +42,13 @@ ALBUM: Final = 10
 #: once.
 _EPOCHS: Final = 20
 #: Seconds to wait, when a task is canceled, for a message that is being sent.
-_CANCEL_SECONDS: Final = 1.0
+_CANCEL_SECONDS: Final = 0.8
+#: Maximum seconds of a flood wait that a commit waits out. Longer ones, and all those of `finished` and of
+#: albums, are left to the caller, who may have to clean up after a cancel.
+_MAX_FLOOD_SECONDS: Final = 10.0
 #: Paths and messages that are kept in memory; and uploads whose MD5 and video properties are.
 _MAX_SENT: Final = 1000
-_MAX_UPLOADS: Final = 100
+_MAX_UPLOADS: Final = 200  # more than there are in 16 albums
 _CHAT_FOLDER: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
 _CHAT_ID: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
 K = TypeVar("K")
@@ -59,7 +62,10 @@ class FloodWait(StorageUnavailable, Retryable):
 class TelegramStorage(Storage):
     """Sends files to a chat."""
 
-    capabilities = Capabilities(needs_size=True, late_name=True, needs_account=True, albums=True)
+    capabilities = Capabilities(
+        needs_size=True, late_name=True, needs_account=True, albums=True, ordered=True
+    )
+    uploads_at_once = 16
 
     def __init__(self, options: TelegramStorageOptions, services: Services | None = None) -> None:
         self.name = options.name
@@ -165,26 +171,37 @@ class TelegramStorage(Storage):
             for volume in volumes
         ]
 
-    async def _send(self, files: Mapping[str, Sequence[Document]]) -> bool:
-        """Send uploaded files, by path, to their chat; several messages become an album. False if Telegram
-        lacks some of their parts."""
+    async def _send(self, files: Mapping[str, Sequence[Document]], max_wait: float = 0) -> bool:
+        """Send uploaded files, by path, to their chat; several messages become an album. Flood waits up to
+        `max_wait` seconds are waited out. False if Telegram lacks some of their parts."""
         first = next(iter(files))
         target = self.destination(first).target
         for path, documents in files.items():
             _remember(self._sent, path, (target, [each.random_id for each in documents]), _MAX_SENT)
         messages = _for_album([each for documents in files.values() for each in documents])
         for start in range(0, len(messages), ALBUM):
-            sending = asyncio.create_task(self._send_album(target, messages[start : start + ALBUM]))
-            try:
-                with self.translated_errors(first):
-                    if not await asyncio.shield(sending):
-                        return False
-            except asyncio.CancelledError:
-                # The ids are needed to delete the messages.
-                await asyncio.wait({sending}, timeout=_CANCEL_SECONDS)
-                sending.cancel()
-                raise
+            album = messages[start : start + ALBUM]
+            while True:
+                try:
+                    with self.translated_errors(first):
+                        if not await self._send_to_end(target, album):
+                            return False
+                    break
+                except FloodWait as error:
+                    if error.after > max_wait:
+                        raise
+                    await asyncio.sleep(error.after)
         return True
+
+    async def _send_to_end(self, target: Target, album: Sequence[Document]) -> bool:
+        """Send messages. After a cancel, wait for their ids, which are needed to delete them."""
+        sending = asyncio.create_task(self._send_album(target, album))
+        try:
+            return await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait({sending}, timeout=_CANCEL_SECONDS)
+            sending.cancel()
+            raise
 
     async def _send_album(self, target: Target, documents: Sequence[Document]) -> bool:
         ids = await self.message_sender.send(target, documents)
@@ -196,7 +213,7 @@ class TelegramStorage(Storage):
         """Send a file within the rate limit; False if Telegram lacks some of its parts."""
         for _ in range(0, len(volumes), ALBUM):
             await self._throttle.wait()
-        return await self._send({path: self._documents(path, volumes)})
+        return await self._send({path: self._documents(path, volumes)}, _MAX_FLOOD_SECONDS)
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract. Sends the message again, which Telegram ignores if it was sent before. This

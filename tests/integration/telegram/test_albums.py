@@ -15,20 +15,17 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.errors import Permanent
-from saveany.models import ItemStatus, Rule, Status, TaskSpec
+from saveany.models import ItemStatus, Status, TaskSpec
 from saveany.planning.plan import ResolvedFile
 from saveany.sandbox import Sandbox
-from saveany.sandbox.world import Chat, StoredMessage
-from saveany.storage_set import StorageHandle
+from saveany.sandbox.world import Chat
 from saveany.store import Claim, Store
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
-from storages.base import AlbumFile, Services, UploadKey
-from storages.telegram.options import TelegramStorageOptions
-from storages.telegram.storage import TelegramStorage
+from storages.base import AlbumFile, UploadKey
 from tests.fixtures.videos import make_video
-from tests.integration.telegram.conftest import LIMITS
-from tests.integration.worker.conftest import PART, FilesSource, JobHarness, within
+from tests.integration.telegram.chat_harness import ChatHarness, Gate
+from tests.integration.worker.conftest import PART, FilesSource, within
 from workers.item_records import ItemRecords
 
 FILES = {name: random.Random(name).randbytes(700_001) for name in ("a.bin", "b.bin", "c.bin")}
@@ -50,88 +47,14 @@ class PostedAlbums(FilesSource):
         ]
 
 
-class Gate:
-    """Stops the first caller until it is opened."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.opened = asyncio.Event()
-
-    async def hold(self) -> None:
-        if not self.reached.is_set():
-            self.reached.set()
-            await self.opened.wait()
-
-    def on(
-        self, patch: pytest.MonkeyPatch, owner: type, name: str, when: Callable[[Any], bool], at: str
-    ) -> None:
-        """Stop a call of the method with such an argument, "before" or "after" it."""
-        real = getattr(owner, name)
-
-        async def patched(this: Any, *args: Any, **more: Any) -> Any:
-            if at == "before" and when(args):
-                await self.hold()
-            result = await real(this, *args, **more)
-            if at == "after" and when(args):
-                await self.hold()
-            return result
-
-        patch.setattr(owner, name, patched)
-
-
-class AlbumHarness(JobHarness):
-    """A job harness whose tasks send files to the chat."""
-
-    def __init__(self, store: Store, folder: Path, accounts: Accounts, inbox: Chat) -> None:
-        super().__init__(store, folder)
-        self.accounts = accounts
-        self.inbox = inbox
-        self.source = PostedAlbums(dict(FILES))
-
-    async def worker(self, **options: Any) -> None:
-        """Run later jobs as another process."""
-        fields = {"name": "chat", "type": "telegram", "chat_id": "@inbox", "rate_limit": 0, **options}
-        services = Services(scratch=self.scratch, message_sender=Uploader(self.accounts, LIMITS))
-        self.others["chat"] = StorageHandle(
-            self.store, TelegramStorage(TelegramStorageOptions.model_validate(fields), services)
-        )
-        await self.others["chat"].check()
-        await self.handle.check()
-
-    async def post(self) -> str:
-        return await self.accept(rules=(Rule(storage="chat", folder="in"),), path="in")
-
-    async def run(self) -> None:
-        await within((await self.job()).run())
-
-    @property
-    def sent(self) -> list[StoredMessage]:
-        return [message for message in reversed(self.inbox.newest_first()) if not message.service]
-
-    @property
-    def sent_albums(self) -> tuple[list[tuple[str, str]], int]:
-        """Texts and names of the messages, and the number of albums."""
-        texts = []
-        for message in self.sent:
-            assert message.file
-            assert message.file.name
-            texts.append((message.text, message.file.name))
-            size = message.file.content.size
-            assert message.file.content.read(0, size) == self.source.files[message.file.name]
-        return texts, len({message.album for message in self.sent if message.album})
-
-    async def statuses(self, task_id: str) -> list[ItemStatus]:
-        return [item.status for item in await self.store.tasks.all_items(task_id)]
-
-
 @pytest.fixture
-async def harness(store: Store, tmp_path: Path, accounts: Accounts, inbox: Chat) -> AlbumHarness:
-    harness = AlbumHarness(store, tmp_path / "files", accounts, inbox)
+async def harness(store: Store, tmp_path: Path, accounts: Accounts, inbox: Chat) -> ChatHarness:
+    harness = ChatHarness(store, tmp_path / "files", accounts, inbox, PostedAlbums(dict(FILES)))
     await harness.worker()
     return harness
 
 
-async def test_an_album_is_sent_as_one_album(harness: AlbumHarness) -> None:
+async def test_an_album_is_sent_as_one_album(harness: ChatHarness) -> None:
     task_id = await harness.post()
     await harness.run()
     assert harness.sent_albums == ALL
@@ -141,7 +64,7 @@ async def test_an_album_is_sent_as_one_album(harness: AlbumHarness) -> None:
     assert all(item.sha256 for item in items)
 
 
-async def test_nothing_is_visible_before_all_files_are_uploaded(harness: AlbumHarness) -> None:
+async def test_nothing_is_visible_before_all_files_are_uploaded(harness: ChatHarness) -> None:
     task_id = await harness.post()
     gate = Gate()
 
@@ -192,7 +115,7 @@ def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Gat
     return gate
 
 
-async def test_a_dead_or_frozen_worker_sends_nothing_twice(harness: AlbumHarness, gate: Gate) -> None:
+async def test_a_dead_or_frozen_worker_sends_nothing_twice(harness: ChatHarness, gate: Gate) -> None:
     """At every step: the next worker sends what is missing, and a worker that wakes up changes nothing."""
     task_id = await harness.post()
     frozen = asyncio.create_task((await harness.job()).run())
@@ -209,7 +132,7 @@ async def test_a_dead_or_frozen_worker_sends_nothing_twice(harness: AlbumHarness
 
 
 async def test_sent_files_are_not_downloaded_again(
-    harness: AlbumHarness, monkeypatch: pytest.MonkeyPatch
+    harness: ChatHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
     gate.on(monkeypatch, *BOUNDARIES["after-sent"])
@@ -226,7 +149,7 @@ async def test_sent_files_are_not_downloaded_again(
         await dead
 
 
-async def test_a_cancel_at_any_step_removes_everything(harness: AlbumHarness, gate: Gate) -> None:
+async def test_a_cancel_at_any_step_removes_everything(harness: ChatHarness, gate: Gate) -> None:
     """A retry then sends all files."""
     task_id = await harness.post()
     job = await harness.job()
@@ -246,7 +169,7 @@ async def test_a_cancel_at_any_step_removes_everything(harness: AlbumHarness, ga
 
 
 @pytest.mark.parametrize("broken", FILES)
-async def test_an_album_is_sent_without_a_missing_file(harness: AlbumHarness, broken: str) -> None:
+async def test_an_album_is_sent_without_a_missing_file(harness: ChatHarness, broken: str) -> None:
     """A retry sends that file alone, with its caption."""
 
     async def step(name: str, offset: int) -> None:
@@ -268,7 +191,7 @@ async def test_an_album_is_sent_without_a_missing_file(harness: AlbumHarness, br
 
 
 async def test_a_file_missing_after_a_crash_is_sent_later(
-    harness: AlbumHarness, monkeypatch: pytest.MonkeyPatch
+    harness: ChatHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of three files were sent when the worker died; now all three are available."""
     gate = Gate()
@@ -293,7 +216,7 @@ async def test_a_file_missing_after_a_crash_is_sent_later(
 
 
 async def test_parts_lost_by_telegram_are_uploaded_again(
-    harness: AlbumHarness, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    harness: ChatHarness, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate()
     gate.on(monkeypatch, *BOUNDARIES["after-finishing-recorded"])
@@ -306,7 +229,7 @@ async def test_parts_lost_by_telegram_are_uploaded_again(
     assert harness.sent_albums == ALL
 
 
-async def test_a_long_flood_wait_gives_the_slot_away(harness: AlbumHarness, sandbox: Sandbox) -> None:
+async def test_a_long_flood_wait_gives_the_slot_away(harness: ChatHarness, sandbox: Sandbox) -> None:
     """Other tasks use the slot meanwhile; nothing is downloaded again afterwards."""
     fault = sandbox.faults.add("flood_wait=300,method=messages.sendMultiMedia")
     task_id = await harness.post()
@@ -333,7 +256,7 @@ async def test_a_long_flood_wait_gives_the_slot_away(harness: AlbumHarness, sand
     ],
 )
 async def test_passing_faults_are_overcome(
-    harness: AlbumHarness, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
+    harness: ChatHarness, sandbox: Sandbox, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saveany.telegram.client.CALL_SECONDS", 1.0)
     made = sandbox.faults.add(fault)
@@ -344,7 +267,7 @@ async def test_passing_faults_are_overcome(
     assert harness.sent_albums == ALL
 
 
-async def test_a_refused_album_is_sent_file_by_file(harness: AlbumHarness, sandbox: Sandbox) -> None:
+async def test_a_refused_album_is_sent_file_by_file(harness: ChatHarness, sandbox: Sandbox) -> None:
     sandbox.faults.add("error=400:MEDIA_GROUPED_INVALID,method=messages.sendMultiMedia")
     task_id = await harness.post()
     await harness.run()
@@ -355,7 +278,7 @@ async def test_a_refused_album_is_sent_file_by_file(harness: AlbumHarness, sandb
 
 
 async def test_a_chat_that_refuses_every_file_is_reported_per_file(
-    harness: AlbumHarness, sandbox: Sandbox
+    harness: ChatHarness, sandbox: Sandbox
 ) -> None:
     """The problem is reported once for each file, and no file is reported as saved."""
     for method in ("sendMultiMedia", "sendMedia"):
@@ -367,7 +290,7 @@ async def test_a_chat_that_refuses_every_file_is_reported_per_file(
     assert ["may not write" in item.error for item in items] == [True] * 3
 
 
-async def test_a_split_file_is_an_album_of_its_own(harness: AlbumHarness) -> None:
+async def test_a_split_file_is_an_album_of_its_own(harness: ChatHarness) -> None:
     await harness.worker(split_size_mb=1)
     harness.source.files["b.bin"] = FILES["b.bin"] * 2
     task_id = await harness.post()
@@ -380,7 +303,7 @@ async def test_a_split_file_is_an_album_of_its_own(harness: AlbumHarness) -> Non
 
 
 async def test_videos_are_sent_as_videos_unless_mixed_with_files(
-    harness: AlbumHarness, tmp_path: Path
+    harness: ChatHarness, tmp_path: Path
 ) -> None:
     film = make_video(tmp_path / "film.mp4")
 
@@ -402,14 +325,14 @@ async def test_videos_are_sent_as_videos_unless_mixed_with_files(
     assert len({message.album for message in harness.sent}) == 2
 
 
-async def test_long_captions_are_truncated(harness: AlbumHarness) -> None:
+async def test_long_captions_are_truncated(harness: ChatHarness) -> None:
     harness.source.captions = {"a.bin": "x" + "😀" * 1024, "b.bin": "é" * 2000}  # type: ignore[attr-defined]
     await harness.post()
     await harness.run()
     assert [message.text for message in harness.sent] == ["x" + "😀" * 511, "é" * 1024, ""]
 
 
-async def test_other_storages_save_the_files_separately(harness: AlbumHarness) -> None:
+async def test_other_storages_save_the_files_separately(harness: ChatHarness) -> None:
     task_id = await harness.accept(path="in")
     await harness.run()
     assert {path: data for path, data in harness.files().items() if path.endswith(".bin")} == {
@@ -418,7 +341,7 @@ async def test_other_storages_save_the_files_separately(harness: AlbumHarness) -
     assert (await harness.task(task_id)).status is Status.COMPLETED
 
 
-async def test_files_already_sent_in_another_album_are_left_out(harness: AlbumHarness) -> None:
+async def test_files_already_sent_in_another_album_are_left_out(harness: ChatHarness) -> None:
     """Telegram refuses an album that contains a file it has already accepted in another one."""
     storage = harness.others["chat"].storage
     members = []
