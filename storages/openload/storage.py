@@ -34,6 +34,7 @@ from storages.openload.api import (
     parse_listing,
     without_empty,
 )
+from storages.openload.limit import UploadLimit
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
 from storages.parts import RESERVED, split
@@ -42,6 +43,8 @@ from storages.remote import RemoteStorage
 
 #: Seconds in which the service must list a file that it has received.
 _SETTLE: Final = 60.0
+#: Bytes of a file that never waits for other uploads, such as the test file.
+_SHORT: Final = 1 << 10
 #: Checks for the file of an upload that was aborted at its end.
 _LATE_CHECKS: Final = 5
 
@@ -64,7 +67,11 @@ class OpenloadStorage(RemoteStorage):
         self._base = "/" + options.base_path.strip("/")
         self._pulls = options.pull
         self._ids = {"": ""}  # ids of folders, by path on the service; that of the root is empty
+        self._limit = UploadLimit(self._limit_uploads)
         self._folder_lock = asyncio.Lock()  # concurrent uploads would make a folder twice
+
+    def _limit_uploads(self, uploads: int) -> None:
+        self.uploads_at_once = uploads
 
     async def reach(self) -> None:
         """As in the contract."""
@@ -114,6 +121,10 @@ class OpenloadStorage(RemoteStorage):
     # The calls of RemoteStorage.
 
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
+        async with self._limit.upload(wait=(size or 0) > _SHORT):
+            await self._send(path, chunks, size or 0)
+
+    async def _send(self, path: str, chunks: Chunks, size: int) -> None:
         full, _, name = self._full(path).rpartition("/")
         with self._folder_expected(path):
             reply = await self._api.call("file/ul", folder=await self._id(full))
@@ -128,7 +139,7 @@ class OpenloadStorage(RemoteStorage):
             complete = True
 
         try:
-            sent = await self._api.upload(address, NAMES.encode(name), noting_the_end(), size or 0)
+            sent = await self._api.upload(address, NAMES.encode(name), noting_the_end(), size)
             await self._check(sent, path, NAMES.encode(name), size)
         except BaseException as error:
             if complete:
@@ -151,7 +162,7 @@ class OpenloadStorage(RemoteStorage):
             await asyncio.sleep(pause)
             pause *= 2
 
-    async def _check(self, sent: Any, path: str, name: str, size: int | None) -> None:
+    async def _check(self, sent: Any, path: str, name: str, size: int) -> None:
         """Wait until the service lists the new file, and check its size and name."""
         with self._api.parsing():
             file = str(sent["id"])
@@ -163,7 +174,7 @@ class OpenloadStorage(RemoteStorage):
                 "storage {storage!r}: {path!r} must have {size} bytes, but {arrived} arrived",
                 storage=self.name,
                 path=path,
-                size=size or 0,
+                size=size,
                 arrived=arrived,
             )
         if named != name:  # some services drop the extension
