@@ -17,6 +17,7 @@ OF_ONE = {
         saveany.api.events._stream saveany.net.proxy._download saveany.telegram.downloader._read
         storages.local.jail.Disk.run storages.local.commits.Commits.run
         storages.ftp.connections.FtpConnections.close
+        storages.ftp.connections.FtpConnections._free_connection
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
@@ -27,6 +28,7 @@ OF_ONE = {
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
+        storages.ftp.connections.FtpConnections.transfer
         storages.alist.api.AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
@@ -46,7 +48,7 @@ OF_ONE = {
 WITHIN = {
     "the supervisor, which starts the API again": "saveany.api.server.ApiServer.main_loop",
     "repeat, in workers.main": """
-        workers.storage_queries.reply_forever""",
+        workers.storage_queries.reply_forever workers.main.Worker._wait_for_tasks""",
     "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
     "repeat, in saveany.api.hub": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",

@@ -81,7 +81,7 @@ async def test_a_worker_that_starts_takes_the_tasks_of_a_dead_one_at_once(site: 
     for task in of_frozen:
         now = await store.tasks.get(task.id)
         assert now is not None
-        assert (now.status, now.epoch, now.worker) == ("running", 1, frozen.worker_id)
+        assert (now.status, now.epoch, now.worker) == ("running", task.epoch, frozen.worker_id)
     frozen.signal(signal.SIGCONT)
     for task in of_frozen:
         assert (await site.ended(task.id))["status"] == "completed"
