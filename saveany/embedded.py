@@ -43,7 +43,7 @@ _STOP_S = 20.0
 _POLL_S = 0.02
 #: Seconds between two checks whether the owner has died, and between two of the owner, which is notified when
 #: the server dies.
-_CHECK_S, _OWNER_CHECK_S = 0.5, 2.0
+_CHECK_S, _OWNER_CHECK_S = 0.5, 10.0
 _MAX_DELAY_S = 10.0
 _TAIL_LINES = 8
 _OWN_SERVER = 'set redis.url to a server of your own, for example redis.url = "redis://127.0.0.1:6379"'

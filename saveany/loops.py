@@ -96,7 +96,10 @@ async def repeat(
     retry: float = RETRY_SECONDS,
     until: asyncio.Event | None = None,
 ) -> None:
-    """Run `step` again and again, `pause` seconds apart, until canceled or `until` is set.
+    """Run `step` again and again, about `pause` seconds apart, until canceled or `until` is set.
+
+    Pauses of a second or more end at a full second of the system's clock, so that the loops of all processes
+    wake up at the same time: waking a processor costs more than most steps.
 
     No error ends the loop. After an error it waits `retry` seconds, or longer if the error asks for that. An
     expected error is logged in one line, an unexpected one with its traceback.
@@ -104,14 +107,21 @@ async def repeat(
     failures = _FailureLog(name)
     stop = until or asyncio.Event()
     while not stop.is_set():
-        wait = pause
         try:
             await step()
         except Exception as error:
             failures.write(error)
             after = error.after if isinstance(error, SaveAnyError) else 0.0
             wait = max(pause, retry, after)
+        else:
+            wait = to_full_second(pause)
         await _sleep(wait, stop)
+
+
+def to_full_second(seconds: float) -> float:
+    """A wait of about `seconds` that ends at a full second; unchanged below one second."""
+    now = time.monotonic()
+    return seconds if seconds < 1 else round(now + seconds) - now
 
 
 async def until_done(

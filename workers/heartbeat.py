@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from saveany.loops import Signal, repeat
+from saveany.loops import Signal, repeat, to_full_second
 from saveany.storage_set import StorageSet
 from saveany.store import Store, WorkerInfo
 from saveany.telegram.accounts import Accounts
@@ -16,10 +17,8 @@ from saveany.texts import stored
 from workers.runner import TaskRunner
 from workers.sources.base import Source
 
-#: Seconds between two heartbeats while nothing changes.
-_BEAT_SECONDS = 5.0
-#: Seconds between two checks for changes that are not signaled, and minimum pause after a check.
-_CHECK_SECONDS, _PAUSE_SECONDS = 1.0, 0.2
+#: Seconds between two heartbeats while nothing changes, and minimum pause after one.
+_BEAT_SECONDS, _PAUSE_SECONDS = 5.0, 0.2
 
 
 class Heartbeat:
@@ -36,8 +35,8 @@ class Heartbeat:
         changed: Signal,
         on_lanes: Callable[[], None],
     ) -> None:
-        """`changed` is sent when running tasks or the storages have changed. `on_lanes` is called when the
-        lanes that this worker can run have changed."""
+        """`changed` is sent when running tasks, storages or accounts have changed. `on_lanes` is called when
+        the lanes that this worker can run have changed."""
         self._store = store
         self._runner = runner
         self._storages = storages
@@ -53,23 +52,25 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Publish changes until canceled."""
-        await repeat("heartbeat", self._round, _PAUSE_SECONDS)
+        await repeat("heartbeat", self._round)
 
     async def _round(self) -> None:
-        """Publish the state if it has changed or a beat is due, then wait for the next change. Also make
-        tasks ready that wait for a storage which works here, and report changes of the lanes: wake-ups of new
-        ones may have come before."""
+        """Publish the state if it has changed or a beat is due, then wait for the next one. Also make tasks
+        ready that wait for a storage which works here, and report changes of the lanes: wake-ups of new ones
+        may have come before."""
         seen = self._changed.count
         info, now = self._info(), time.monotonic()
         if info != self._published or now >= self._beat_at:
             await self._store.workers.heartbeat(info)
             await self._store.claims.storages_recovered(self._storages.working)
             await self._store.counters.flush()
-            self._published, self._beat_at = info, now + _BEAT_SECONDS
+            self._published, self._beat_at = info, now + to_full_second(_BEAT_SECONDS)
         if (lanes := self._runner.lanes()) != self._lanes:
             self._lanes = lanes
             self._on_lanes()
-        await self._changed.wait(_CHECK_SECONDS, since=seen)
+        await self._changed.wait(max(0.0, self._beat_at - time.monotonic()), since=seen)
+        if self._changed.count != seen:
+            await asyncio.sleep(_PAUSE_SECONDS)  # changes that follow are published together
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(

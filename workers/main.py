@@ -113,7 +113,7 @@ class Worker:
         self._throttle = Throttle(store, self._id, Limits(**config.limits.model_dump()))
         self._budget = TransferBudget()
         self._waits_until = 0.0  # end of the latest flood wait, monotonic
-        self._changed, leftovers = Signal(), Signal()
+        self._changed, leftovers = accounts.changed, Signal()
         self._storages_changed = Signal(self._changed, leftovers)
         self._storages = self._open_storages()
         sources = self._open_sources()

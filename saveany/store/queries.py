@@ -17,7 +17,7 @@ from saveany.texts import StoredText, Text, loaded
 #: Seconds that a caller waits for a reply; after that no worker starts on the query.
 REPLY_SECONDS = 10
 #: Seconds that a worker waits for a query before it checks its list of storages again.
-_WAIT_SECONDS = 3
+_WAIT_SECONDS = 5
 
 
 class StorageQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,6 +49,14 @@ class CommandRefused(ResponseError):
 class Parser(DefaultParser):  # type: ignore[misc,valid-type]  # one of two, as installed
     """redis-py's reply parser, with our exceptions."""
 
+    async def can_read_destructive(self) -> bool:
+        """Whether there is an unread reply, so that the connection must not be used. redis-py asks before
+        each command, and waits for the event loop although asyncio has read what there is."""
+        stream, reader = self._stream, getattr(self, "_reader", None)
+        if reader and self._connected and not (stream._buffer or stream.at_eof() or stream.exception()):
+            return bool(reader.has_data())
+        return bool(await super().can_read_destructive())
+
     @classmethod
     def parse_error(cls, response: str) -> Exception:
         """The exception for an error reply."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from saveany.errors import NeedsLogin, Retryable, TaskError
 from saveany.logs import get_logger
-from saveany.loops import repeat
+from saveany.loops import Signal, repeat
 from saveany.store.telegram import TelegramStore
 from saveany.telegram import login as logins
 from saveany.telegram.account import Account, AccountOpener
@@ -45,13 +45,16 @@ class AccountSet:
         store: TelegramStore | None,
         proxy: str,
         on_close: Callable[[str], Awaitable[None]],
+        changed: Signal,
     ) -> None:
-        """`on_close` is called with the name of an account before its connection is closed."""
+        """`on_close` is called with the name of an account before its connection is closed. `changed` is sent
+        when it may have changed which accounts can be used."""
         self._table = table
         self._folder = folder
         self._store = store
         self._proxy = proxy
         self._on_close = on_close
+        self._changed = changed
         self._accounts: dict[str, Account] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._started = asyncio.Event()
@@ -162,6 +165,7 @@ class AccountSet:
 
     async def _disable(self, account: Account, problem: TaskError) -> None:
         account.problem = problem
+        self._changed.send()
         await self._on_close(account.name)
         if account.client is not None:
             await account.client.close()
@@ -183,7 +187,7 @@ class AccountSet:
     async def _maintain_one(self, account: Account, opener: AccountOpener) -> None:
         async with account.lock:
             if isinstance(account.problem, Retryable):
-                await opener.open(account)
+                await self._open(account, opener)
             elif account.client and account.ready and not account.is_bot:
                 await self._renew_lease(account, account.client, opener)
 
@@ -204,7 +208,11 @@ class AccountSet:
         async with account.lock:
             problem = Retryable("Telegram account {account} is logging in", account=account.name)
             await self._disable(account, problem)
-            await opener.open(account)
+            await self._open(account, opener)
+
+    async def _open(self, account: Account, opener: AccountOpener) -> None:
+        await opener.open(account)
+        self._changed.send()
 
     async def _renew_lease(self, account: Account, client: Client, opener: AccountOpener) -> None:
         """Renew a user's lease; stop using the account if another machine has taken it."""

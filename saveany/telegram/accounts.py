@@ -15,6 +15,7 @@ from telethon.tl import types
 
 from saveany.advice import command
 from saveany.errors import NeedsLogin, Permanent, TaskError
+from saveany.loops import Signal
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.chats import ChatFinder
@@ -48,7 +49,9 @@ class Accounts:
         limits: PoolLimits | None = None,
     ) -> None:
         folder = SessionFolder(data_dir)
-        self._accounts = AccountSet(table, folder, store, proxy, self._close_connections)
+        #: Sent when it may have changed which accounts can be used.
+        self.changed = Signal()
+        self._accounts = AccountSet(table, folder, store, proxy, self._close_connections, self.changed)
         self._downloader = Downloader(
             self._accounts.client, folder, self._read_again, self._find_elsewhere, limits, store
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from saveany.errors import StoreDamaged, StoreUnavailable
-from saveany.loops import until_done, wait_for_store
+from saveany.loops import to_full_second, until_done, wait_for_store
 
 
 class Replies:
@@ -29,6 +30,12 @@ async def test_the_store_is_awaited_through_outages_and_damage() -> None:
 async def test_other_errors_are_raised_while_the_store_is_awaited() -> None:
     with pytest.raises(ZeroDivisionError):
         await wait_for_store("x", Replies(StoreUnavailable(), ZeroDivisionError()), 0)
+
+
+def test_loops_wake_up_at_full_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.25)
+    waits = [to_full_second(seconds) for seconds in (0.0, 0.5, 1.0, 2.0, 2.5)]
+    assert waits == [0.0, 0.5, 0.75, 1.75, 2.75]
 
 
 async def test_attempts_become_less_frequent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from saveany.api.app import create_app
 from saveany.config import Config
 from saveany.errors import StoreDamaged, StoreUnavailable
 from saveany.models import Delivery, Status
-from saveany.store import Store, connect
+from saveany.store import Db, Store, connect
 from saveany.store.refusals import REASONS, CommandRefused, Parser
 from tests.fixtures.refusals import REFUSALS, administrator
+from tests.fixtures.waiting import until
 from tests.integration.api.conftest import AUTH, LANES, config
 from tests.integration.store.test_lifecycle import accept
 from tests.integration.store.test_lifecycle import claim as claimed
@@ -131,6 +132,17 @@ async def test_a_server_that_refuses_commands_at_the_start_is_waited_for(
                 await db.check()
         await db.check()
         await db.close()
+
+
+async def test_a_connection_with_an_unread_reply_is_not_used(db: Db) -> None:
+    """It would be taken for the reply to the next command."""
+    pool = db.redis.connection_pool
+    connection = await pool.get_connection()
+    await connection.send_command("ECHO", "unread")
+    await until(lambda: connection._reader._buffer)
+    await pool.release(connection)
+    assert await db.do("ECHO", "next") == b"next"
+    assert await pool.get_connection() is connection, "another connection was used"
 
 
 @pytest.mark.parametrize("code", REASONS)

@@ -268,10 +268,13 @@ async def test_a_bot_whose_login_is_revoked_later_logs_in_again(
     [media] = await accounts.resolve(LINK)
     await fetch(accounts, media)
     sandbox.faults.add("revoke=SESSION_REVOKED,method=upload.getFile,count=1")
+    lost = accounts.changed.count
     with pytest.raises(Retryable, match="ended from another device"):
         await fetch(accounts, media)
     assert accounts.ready == []
-    await until(lambda: accounts.ready == ["bot"])
+    assert accounts.changed.count == lost + 1
+    await accounts.changed.wait(since=lost + 1)
+    assert accounts.ready == ["bot"]
     assert sandbox.counters.requests(method=IMPORT) == 2
     await fetch(accounts, await accounts.find(media.source()))
 
