@@ -26,13 +26,15 @@ OF_ONE = {
         workers.sources.aria2.Aria2Source._wait_until_complete
         workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
+        workers.task_files.TaskFiles._save_files workers.task_files.TaskFiles._save_files.help_out
+        workers.publishing_order.PublishingOrder.wait
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
         storages.ftp.connections.FtpConnections.transfer
         storages.alist.api.AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
-        storages.telegram.upload.TelegramUpload._send
+        storages.telegram.storage.TelegramStorage._send storages.telegram.upload.TelegramUpload._send
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair._scan saveany.loops.wait_out_outages
