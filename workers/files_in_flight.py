@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from saveany.errors import SaveAnyError
 from saveany.models import Item
 from workers.progress import ProgressMeter
+from workers.slots import SlotUse
 from workers.task_files import TaskFiles
 from workers.transfer_budget import BudgetShare, Place
 
@@ -19,11 +20,14 @@ class FilesInFlight:
     """The units of a task that are being saved. A unit that fails delays no other: it is retried and recorded
     by itself. An error that concerns the whole task stops all units, and is raised when they have ended."""
 
-    def __init__(self, files: TaskFiles, record: Record, share: BudgetShare, meter: ProgressMeter) -> None:
+    def __init__(
+        self, files: TaskFiles, record: Record, share: BudgetShare, meter: ProgressMeter, slot: SlotUse
+    ) -> None:
         self._files = files
         self._record = record
         self._share = share
         self._meter = meter
+        self._slot = slot
         self._saving: set[asyncio.Task[None]] = set()
         self._remaining = 0  # units that are not saved yet
         self._last: list[Item] = []
@@ -34,6 +38,7 @@ class FilesInFlight:
         together with what follows."""
         units = self._files.units()
         self._remaining = len(units)
+        self._slot.begin(len(units))
         async with asyncio.TaskGroup() as group:
             for unit in units:
                 place = await self._share.acquire(*self._files.needs(unit))
@@ -65,6 +70,7 @@ class FilesInFlight:
             place.release()
             self._saving.discard(_current_task())  # what is saved is recorded, even if another unit fails now
             self._remaining -= 1
+            self._slot.saved()
             if self._remaining:
                 await self._record(saved)
             else:

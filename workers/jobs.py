@@ -29,7 +29,7 @@ from workers.item_records import ItemRecords
 from workers.lease import LeaseRenewer
 from workers.progress import ProgressMeter
 from workers.retries import LONG_WAIT, Retries, StorageOutage
-from workers.slots import NoSlot, TaskSlot, needs_slot
+from workers.slots import NoSlot, SlotUse, TaskSlot, needs_slot
 from workers.sources.base import Source
 from workers.task_files import TaskFiles
 from workers.task_storages import TaskStorages
@@ -66,11 +66,12 @@ class Job:
         self._renewer = LeaseRenewer(claim, meter)
         self._storages = TaskStorages(self._task.spec, storages)
         self._retries = Retries(self._task.id, meter, attempts)
-        context = TransferContext(claim, self._records, source, self._storages.storage_of, meter, scratch)
+        use, storage_of = SlotUse(slot), self._storages.storage_of
+        context = TransferContext(claim, self._records, source, storage_of, meter, use, scratch)
         self._files = TaskFiles(context, self._storages, self._retries)
         self._slot = slot
         share = budget.share(concurrent=source.is_concurrent, slot=slot)
-        self._files_in_flight = FilesInFlight(self._files, self._record, share, meter)
+        self._files_in_flight = FilesInFlight(self._files, self._record, share, meter, use)
         self._removal_failure: Text | None = None  # for originals of moved files that could not be removed
         self._ended = False  # whether this job has ended the task
 

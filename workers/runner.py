@@ -91,7 +91,7 @@ class TaskRunner:
     @property
     def _room(self) -> int:
         """Number of tasks that may be claimed without a slot."""
-        return WITHOUT_SLOT - sum(task_id not in self.slots.holders for task_id in self._jobs)
+        return max(0, WITHOUT_SLOT - sum(task_id not in self.slots.holders for task_id in self._jobs))
 
     def _small_lanes(self) -> list[str]:
         """Lanes whose tasks are claimed without a slot."""

@@ -1,7 +1,8 @@
 """The slots of a worker: each is room for one task whose files are large.
 
-A task that is looked up, or whose files are small, needs none. So slow lookups, replies and storages keep no
-large file waiting, and large files keep no small ones waiting.
+A task that is looked up, whose files are small, or that only waits until its storage confirms them, needs
+none. So slow lookups, replies and storages keep no large file waiting, and large files keep no small ones
+waiting.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Slots:
         self.holders: set[str] = set()  # ids of the tasks that have one
         self._kept: dict[str, asyncio.TimerHandle] = {}  # by task for which it is kept
         self._claiming = 0  # slots for tasks that are being claimed
+        self._left: set[str] = set()  # ids of the tasks that have left theirs, and still run
         self._on_free = on_free
 
     @property
@@ -64,11 +66,20 @@ class Slots:
             if task_id not in self._kept and not self.free:
                 return False
             self._no_longer_keep(task_id)
+            self._left.discard(task_id)
             self.holders.add(task_id)
         return True
 
+    def leave(self, task_id: str) -> None:
+        """Free the slot of a task that needs none until its end; but of no more tasks than there are slots,
+        so that a storage that confirms nothing does not receive more and more files."""
+        if task_id in self.holders and len(self._left) < self.count:
+            self.release(task_id)
+            self._left.add(task_id)
+
     def release(self, task_id: str) -> None:
         """Free the slot that a task has, or that is kept for it."""
+        self._left.discard(task_id)
         if self._no_longer_keep(task_id) or task_id in self.holders:
             self.holders.discard(task_id)
             self._on_free()
@@ -103,6 +114,47 @@ class TaskSlot:
     def release(self) -> None:
         """Leave it, or the one that is kept for the task, to others."""
         self._slots.release(self._task_id)
+
+    def leave(self) -> None:
+        """The task needs none until its end, except after a failure."""
+        self._slots.leave(self._task_id)
+
+
+class SlotUse:
+    """Leaves the slot of a task to others when all of its files are saved or only wait for their storages."""
+
+    def __init__(self, slot: TaskSlot | None) -> None:
+        self._slot = slot
+        self._unsaved = 0
+        self._confirming = 0
+
+    def begin(self, files: int) -> None:
+        """`files` files, or albums, are to be saved."""
+        self._unsaved = files
+
+    def saved(self) -> None:
+        """One of them is saved, or has failed."""
+        self._unsaved -= 1
+        self._leave_if_unused()
+
+    @contextmanager
+    def confirming(self) -> Iterator[None]:
+        """The storage has all bytes of a file, and the block waits until it confirms that. If it does not,
+        the file is sent again, even if no slot is free then: its memory is still counted."""
+        self._confirming += 1
+        self._leave_if_unused()
+        try:
+            yield
+        except Exception:
+            if self._slot:
+                self._slot.take()
+            raise
+        finally:
+            self._confirming -= 1
+
+    def _leave_if_unused(self) -> None:
+        if self._slot and self._confirming >= self._unsaved:
+            self._slot.leave()
 
 
 def needs_slot(items: Iterable[Item]) -> bool:

@@ -151,7 +151,8 @@ class TaskFiles:
         """The items of an album whose first file has index `first`, completed; none if they must be uploaded
         again."""
         await self._context.order.wait(first, self._context.storage_of(items[0]))
-        receipts = await publish_album(self._context, items)
+        with self._context.slot.confirming():
+            receipts = await publish_album(self._context, items)
         if receipts is None:
             return []
         return [completed(item, receipt) for item, receipt in zip(items, receipts, strict=True)]

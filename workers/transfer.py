@@ -107,12 +107,14 @@ class FileTransfer:
     async def publish(self, item: Item, upload: Upload) -> Item:
         """Make an upload that has all bytes of the item visible; a file of an album waits for the others."""
         size = item.size or 0
-        await upload.seal(size)
         if is_album_file(self.storage, item):
+            await upload.seal(size)
             return replace(item, status=ItemStatus.FINISHING, final=item.path)
-        await self.context.order.wait(item.index, self.storage)
-        commit = partial(upload.commit, size=size)
-        item = await self.conflicts.publish(item, ItemStatus.FINISHING, commit)
+        with self.context.slot.confirming():
+            await upload.seal(size)
+            await self.context.order.wait(item.index, self.storage)
+            commit = partial(upload.commit, size=size)
+            item = await self.conflicts.publish(item, ItemStatus.FINISHING, commit)
         self.context.order.leave(item.index)
         if item.status is ItemStatus.SKIPPED:
             await upload.abort()

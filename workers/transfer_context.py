@@ -12,6 +12,7 @@ from storages.base import Storage, UploadKey
 from workers.item_records import ItemRecords
 from workers.progress import ProgressMeter
 from workers.publishing_order import PublishingOrder
+from workers.slots import SlotUse
 from workers.sources.base import Source
 
 
@@ -26,6 +27,7 @@ class TransferContext:
     #: `Permanent` if this worker does not have it.
     storage_of: Callable[[Item], Storage]
     meter: ProgressMeter
+    slot: SlotUse
     #: Folder on this machine for files that must be spooled.
     scratch: Path
     order: PublishingOrder = field(default_factory=PublishingOrder)

@@ -21,6 +21,7 @@ from storages.base import Range
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from workers.jobs import Job
+from workers.slots import TaskSlot
 from workers.sources.base import Source, Write
 from workers.transfer_budget import TransferBudget
 
@@ -108,7 +109,7 @@ class JobHarness:
         """A job for the next ready task."""
         return self.job_of(await self.claim())
 
-    def job_of(self, claim: Claim) -> Job:
+    def job_of(self, claim: Claim, slot: TaskSlot | None = None) -> Job:
         return Job(
             claim,
             source=self.source,
@@ -117,6 +118,7 @@ class JobHarness:
             attempts=3,
             scratch=self.scratch,
             budget=self.budget,
+            slot=slot,
         )
 
     async def expire_lease(self, task_id: str) -> None:

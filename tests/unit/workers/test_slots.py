@@ -75,3 +75,15 @@ async def test_tasks_that_are_being_claimed_find_their_slots() -> None:
         assert not slots.take("planned meanwhile")
     slots.take("claimed")
     assert slots.free == 1
+
+
+async def test_no_more_tasks_leave_their_slots_than_there_are() -> None:
+    slots = Slots(1)
+    assert slots.take("first")
+    slots.leave("first")
+    assert slots.take("second")
+    slots.leave("second")
+    assert not slots.take("third"), "the storage of the first one has confirmed nothing"
+    slots.release("first")  # it has ended
+    slots.leave("second")
+    assert slots.take("third")
