@@ -314,6 +314,9 @@ class Storage(abc.ABC):
     #: Maximum number of files that a worker uploads at the same time. Each of its tasks may upload one in any
     #: case.
     uploads_at_once: int = 1
+    #: Number of files of a task that are published as an album (capability `albums`), although they were not
+    #: posted together. 0: each alone.
+    album_size: int = 0
     name: str
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""Albums: files that were posted together, and that some storages show together.
+"""Albums: files that were posted together, or that a storage groups, and that some storages show together.
 
 Each file of such an album is uploaded and sealed by itself, and stays `finishing` until all of them are
 there. Then `publish_album` makes them visible at once.
@@ -19,12 +19,17 @@ replace = msgspec.structs.replace
 
 def is_album_file(storage: Storage, item: Item) -> bool:
     """Whether the item waits for the other files of its album before it becomes visible in that storage."""
-    return bool(item.album) and storage.capabilities.albums
+    return storage.capabilities.albums and bool(item.album or storage.album_size)
+
+
+def album_of(storage: Storage, item: Item) -> object:
+    """Identifies the album of an item. It does not depend on which other items are still to be saved."""
+    return item.storage, item.album or item.index // storage.album_size
 
 
 def album_file(key: UploadKey, item: Item) -> AlbumFile:
     """The item in the form in which a storage takes the files of an album."""
-    return AlbumFile(key, item.final, item.size or 0, item.caption)
+    return AlbumFile(key, item.final, item.size or 0, item.caption if item.album else None)
 
 
 async def publish_album(context: TransferContext, items: Sequence[Item]) -> Sequence[Receipt] | None:

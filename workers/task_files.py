@@ -15,7 +15,7 @@ from saveany.models import Item, ItemStatus
 from saveany.storage_set import StorageHandle
 from saveany.texts import Text
 from storages.base import Storage
-from workers.albums import is_album_file, publish_album
+from workers.albums import album_of, is_album_file, publish_album
 from workers.recovery import completed, roll_back
 from workers.retries import LONG_WAIT, Retries
 from workers.task_storages import TaskStorages
@@ -41,7 +41,9 @@ class TaskFiles:
         one unit where their storage shows albums."""
         units: dict[object, list[Item]] = {}
         for item in self._records.pending:
-            unit = (item.album, item.storage) if self._is_album_file(item) else item.index
+            handle = self._storages.find(item)
+            in_album = handle is not None and is_album_file(handle.storage, item)
+            unit = album_of(handle.storage, item) if handle and in_album else item.index
             units.setdefault(unit, []).append(item)
         return list(units.values())
 

@@ -35,6 +35,11 @@ class TelegramStorageOptions(StorageOptions):
     )
     rate_limit: float = Field(default=2.0, ge=0, description="Seconds between two messages.")
     rate_burst: int = Field(default=1, ge=1, description="Messages that may be sent at once before that.")
+    group_files: bool = Field(
+        default=False,
+        description="Send the files of a task as albums of up to ten, in their order. Then `rate_limit` is "
+        "for albums. Videos among other files have no player.",
+    )
     split_size_mb: int = Field(
         default=0,
         ge=0,

@@ -73,6 +73,7 @@ class TelegramStorage(Storage):
         services = services or Services()
         self._sender: MessageSender | None = services.message_sender
         self._scratch = services.scratch
+        self.album_size = ALBUM if options.group_files else 0
         self._throttle = MessageThrottle(options.rate_limit, options.rate_burst)
         # The last messages of this process: message ids by random id, and random ids by path.
         self._messages: dict[int, int] = {}

@@ -120,3 +120,21 @@ async def test_an_album_is_sent_without_a_missing_file(stack: Stack) -> None:
     assert (await stack.client.post(f"/api/v1/tasks/{task_id}/retry")).status_code == 202
     assert (await stack.ended(task_id))["status"] == "completed"
     assert [message.text for message in sent(stack)] == [CAPTIONS[0], *CAPTIONS[2:], CAPTIONS[1]]
+
+
+async def test_a_worker_killed_between_upload_and_sending_loses_and_repeats_nothing(stack: Stack) -> None:
+    """A range of messages, of which four are an album, is sent in order."""
+    fault = stack.sandbox.faults.add("silent,method=messages.sendMedia")
+    task_id = (await stack.add("https://t.me/channel/130-143", storage_name="chat"))["task_id"]
+    await until(lambda: fault.fired and len(stack.sandbox.world.uploads) >= 8)
+    assert sent(stack) == []
+    await stack.kill(stack.workers[0])
+    stack.sandbox.faults.clear()
+    await stack.start_worker()
+    task = await stack.ended(task_id, 60)
+    assert (task["status"], task["error"]) == ("completed", "")
+    messages = sent(stack)
+    hashes = [sha256(message.file.content) for message in messages if message.file]
+    assert hashes == [item["sha256"] for item in task["items"]]
+    assert len(set(hashes)) == len(messages) == 14
+    assert [bool(message.album) for message in messages].count(True) == 4

@@ -218,7 +218,12 @@ BOUNDARIES: dict[str, tuple[type, str, Callable[[Any], bool], str]] = {
     "uploaded": (ItemRecords, "put", _finishing, "before"),
     "before-sent": (Uploader, "_send_message", _sends, "before"),
     "after-sent": (Uploader, "_send_message", _sends, "after"),
-    "before-end-recorded": (Claim, "finish", lambda args: args[0] is Status.COMPLETED, "before"),
+    "before-end-recorded": (
+        Claim,
+        "finish",
+        lambda args: args[0] in (Status.COMPLETED, Status.FAILED),
+        "before",
+    ),
 }
 
 
@@ -349,3 +354,69 @@ async def test_a_cancel_and_a_pause_do_not_wait_for_a_flood_wait(
     assert await harness.store.tasks.retry(await harness.task(task_id))
     await harness.run()
     assert sent_as_albums(harness) == expected
+
+
+async def test_files_are_grouped_as_albums_if_the_storage_does_so(harness: ChatHarness) -> None:
+    """The last album is smaller. Each file has the caption of a single one."""
+    await harness.worker(group_files=True)
+    names = NAMES[:34]
+    harness.source.files = {name: harness.source.files[name] for name in names}
+    task_id = await harness.post()
+    await harness.run()
+    assert sent_as_albums(harness) == [names[start : start + 10] for start in range(0, 34, 10)]
+    assert [message.text for message in harness.sent] == [f"{name}\nin" for name in names]
+    assert all(message.album for message in harness.sent)
+    items = await harness.store.tasks.all_items(task_id)
+    assert [item.url for item in items] == [f"https://t.me/inbox/{message.id}" for message in harness.sent]
+
+
+async def test_a_single_file_is_grouped_with_none(harness: ChatHarness) -> None:
+    await harness.worker(group_files=True)
+    harness.source.files = {NAMES[0]: harness.source.files[NAMES[0]]}
+    task_id = await harness.post()
+    await harness.run()
+    (message,) = harness.sent
+    assert (message.text, message.album) == (f"{NAMES[0]}\nin", None)
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+
+
+async def test_posted_albums_stay_apart_from_grouped_files(harness: ChatHarness) -> None:
+    await harness.worker(group_files=True)
+    expected = albums(harness, 4)
+    await harness.post()
+    await harness.run()
+    assert sent_as_albums(harness) == expected
+
+
+@pytest.mark.parametrize("at", BOUNDARIES)
+async def test_grouped_files_are_sent_once_if_a_worker_dies(
+    harness: ChatHarness, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file is gone, and sent alone when it is there again."""
+    await harness.worker(group_files=True)
+    gate, (owner, name, when, side) = Gate(), BOUNDARIES[at]
+    gate.on(monkeypatch, owner, name, lambda args: when(args) and len(harness.sent) >= 19, side)
+
+    async def step(name: str, offset: int) -> None:
+        if name == NAMES[5]:
+            raise Permanent("it is gone")
+
+    harness.source.step = step
+    task_id = await harness.post()
+    frozen = asyncio.create_task((await harness.job()).run())
+    await within(gate.reached.wait())
+    await harness.expire_lease(task_id)
+    await harness.worker(group_files=True)
+    await harness.run()
+    gate.opened.set()
+    await within(frozen)
+    first = [name for name in NAMES[:10] if name != NAMES[5]]
+    expected = [first, NAMES[10:20], NAMES[20:30], NAMES[30:]]
+    assert sent_as_albums(harness) == expected
+    task = await harness.task(task_id)
+    assert (task.status, "1 of 40 files failed" in task.error) == (Status.FAILED, True)
+    harness.source.step = None
+    assert await harness.store.tasks.retry(task)
+    await harness.run()
+    assert sent_as_albums(harness) == [*expected, [NAMES[5]]]
+    assert (await harness.task(task_id)).status is Status.COMPLETED
