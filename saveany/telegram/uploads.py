@@ -160,11 +160,16 @@ class Uploader:
 
     async def _send_album(self, chat: _TargetChat, documents: Sequence[Document]) -> MessageIds:
         """Send the documents that were not sent before, as an album."""
-        unsent: list[tuple[Document, Any]] = []
-        for each in documents:
-            try:
-                unsent.append((each, await self._make_document(chat, each)))
-            except _MISSING:
+        making = (self._make_document(chat, each) for each in documents)
+        made_or_failed = list(
+            zip(documents, await asyncio.gather(*making, return_exceptions=True), strict=True)
+        )
+        for _, result in made_or_failed:
+            if isinstance(result, BaseException) and not isinstance(result, _MISSING):
+                raise result
+        unsent = [(each, made) for each, made in made_or_failed if not isinstance(made, BaseException)]
+        for each, result in made_or_failed:
+            if isinstance(result, BaseException):
                 await self._send_single(chat, each)  # either finds it sent, or fails as well
         if len(unsent) > 1:
             singles = [
