@@ -1,4 +1,5 @@
-"""Finding, starting and ending other programs, such as rclone, aria2, yt-dlp and ffmpeg."""
+"""Finding, starting and ending other programs, such as rclone, aria2, yt-dlp and ffmpeg; also properties of
+this process."""
 
 from __future__ import annotations
 
@@ -15,6 +16,9 @@ from pathlib import Path
 
 #: prctl(2): the kernel sends the child a signal when the thread that started it ends.
 _PR_SET_PDEATHSIG = 1
+#: mallopt(3): the size from which a block is mapped separately, and the free bytes at the end of the heap
+#: that are returned to the system if there are more.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
 #: Seconds that a program may take to end after SIGTERM.
 _END_SECONDS = 5.0
 #: Seconds for which the result of `is_installed` is remembered: it is asked for with every task.
@@ -60,6 +64,14 @@ def die_with_parent(signum: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return arm
+
+
+def reuse_memory(block: int, total: int) -> None:
+    """Keep up to `total` free bytes for the next blocks, each shorter than `block`, instead of returning them
+    to the system, which would supply every page of them again. Only with glibc."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, block)
+        libc.mallopt(_M_TRIM_THRESHOLD, total)
 
 
 def set_command_line(*words: str) -> None:

@@ -19,6 +19,7 @@ from saveany.errors import ConfigError, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import Signal, repeat, until_done, wait_out_outages
 from saveany.net.guard import AddressGuard
+from saveany.programs import reuse_memory
 from saveany.storage_set import StorageSet
 from saveany.store import Limits, Store, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
@@ -44,6 +45,8 @@ from workers.stall import note_wait
 from workers.storage_queries import reply_forever
 from workers.transfer_budget import TransferBudget
 
+#: Parts of files are shorter, in bytes, and this many free bytes are kept for them.
+_BLOCK, _FREE_BYTES = 4 << 20, 24 << 20
 #: Seconds between two refreshes of the limits.
 _LIMITS_SECONDS = 1.0
 #: Seconds between two checks whether users wait for a slot of this worker.
@@ -66,6 +69,7 @@ def worker_id() -> str:
 async def serve(config: Config, url: str) -> None:
     """Work until SIGTERM or SIGINT, then drain: running tasks get `worker.drain_seconds` to end; those that
     have not ended return to the queue. A second signal ends the drain at once."""
+    reuse_memory(_BLOCK, _FREE_BYTES)
     stop, end_drain = asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(

@@ -154,12 +154,14 @@ class PartWriter:
 
     async def _process(self, parts: Sequence[Range]) -> None:
         offset, size = parts[0][0], sum(size for _, size in parts)
-        pieces = [data for offset, _ in parts if (data := self._take_held(offset)) is not None]
+        pieces = [data for offset, _ in parts if (data := self._held.get(offset)) is not None]
         if self._any_order:
             await (self._update_hash(pieces) if pieces else self._scan(offset, size))
         else:
             pieces = pieces or [await self._upload.read(offset, size)]
             await asyncio.gather(self._update_hash(pieces), self._upload.write(offset, pieces[0]))
+        for offset, _ in parts:
+            self._take_held(offset)
 
     async def _scan(self, offset: int, size: int) -> None:
         if self._hash is not None:

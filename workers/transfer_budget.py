@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from storages.base import Storage
 from workers.slots import TaskSlot
 
-#: Bytes that all files in flight of a process may hold in memory.
-MAX_BYTES = 64 << 20
-#: Minimum and maximum bytes that one file counts for: one part, and what eight connections have in flight.
-_LEAST, _MOST = 1 << 20, 16 << 20
+#: Bytes that all files in flight of a process may hold in memory. The downloader may hold as many
+#: (`PoolLimits.max_memory`), so a slow storage cannot take so many that others get none.
+MAX_BYTES = 24 << 20
+#: Minimum and maximum bytes that one file counts for: of the smallest files 64 are in flight, and of the
+#: largest ones, which share what the connections carry, 4.
+_LEAST, _MOST = MAX_BYTES // 64, MAX_BYTES // 4
 
 
 @dataclass(slots=True, eq=False)

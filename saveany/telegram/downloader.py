@@ -65,7 +65,7 @@ class Downloader:
         #: Maximum number of bytes in flight or being written.
         self.memory = self._limits.max_memory
         # In order of arrival, so that the earlier parts of a file go before the later ones.
-        self._buffers = FairSemaphore(lambda: max(1, min(self.memory, self._limits.max_memory) // PART))
+        self._buffers = FairSemaphore(lambda: max(1, min(self.memory, self._limits.max_memory)))
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
@@ -167,7 +167,7 @@ class _Download:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         for offset in self._offsets:
-            async with self._buffers.slot(urgent=self._file.urgent):
+            async with self._buffers.slot(self._file.length(offset, PART), urgent=self._file.urgent):
                 await self._write(offset, await self._file.part(offset, PART))
             if self._workers > self._file.max_in_flight:
                 break
@@ -181,7 +181,7 @@ async def _read(
     """The bytes from `start` to `end`, in pieces."""
 
     async def fetch(offset: int, limit: int) -> bytes:
-        async with buffers.slot(urgent=True):
+        async with buffers.slot(file.length(offset, limit), urgent=True):
             data = await file.part(offset, limit, precise=True)
         return bytes(data[max(0, start - offset) : end - offset])
 

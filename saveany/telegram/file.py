@@ -130,6 +130,10 @@ class RemoteFile:
         pool = self._cdn_pool(self._redirect) if self._redirect else self._pool()
         return pool.parts_in_flight(self._width)
 
+    def length(self, offset: int, limit: int) -> int:
+        """The number of bytes of the part."""
+        return min(limit, self._media.size - offset)
+
     async def part(self, offset: int, limit: int, *, precise: bool = False) -> Bytes:
         """Exactly the bytes from `offset` to `offset + limit` or the end of the file.
 

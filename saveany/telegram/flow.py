@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 #: Seconds over which a speed is measured.
 ROUND = 1.0
@@ -90,6 +91,11 @@ class Window:
         self._round_start, self._round_bytes = now, 0
 
 
+class _Waiter(NamedTuple):
+    admitted: asyncio.Future[None]
+    size: int
+
+
 class FairSemaphore:
     """A semaphore that serves waiters in order of arrival and whose `capacity` may change.
 
@@ -99,39 +105,40 @@ class FairSemaphore:
     """
 
     def __init__(self, capacity: Callable[[], int]) -> None:
-        self.demand = 0  # slots in use or waited for
+        self.demand = 0  # in use or waited for
         self._capacity = capacity
         self._in_use = 0
         self._urgent_in_a_row = 0
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._normal: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[_Waiter] = deque()
+        self._normal: deque[_Waiter] = deque()
 
     @asynccontextmanager
-    async def slot(self, *, urgent: bool = False) -> AsyncIterator[None]:
-        """Wait for a slot and hold it for the duration of the block."""
-        self.demand += 1
+    async def slot(self, size: int = 1, *, urgent: bool = False) -> AsyncIterator[None]:
+        """Wait for a slot and hold it for the duration of the block. It takes `size` of the capacity; what is
+        left may be less, so the capacity may be exceeded by a part of one slot."""
+        self.demand += size
         try:
-            await self._acquire(self._urgent if urgent else self._normal)
+            await self._acquire(self._urgent if urgent else self._normal, size)
             try:
                 yield
             finally:
-                self._release()
+                self._release(size)
         finally:
-            self.demand -= 1
+            self.demand -= size
 
-    async def _acquire(self, queue: deque[asyncio.Future[None]]) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        queue.append(waiter)
+    async def _acquire(self, queue: deque[_Waiter], size: int) -> None:
+        admitted = asyncio.get_running_loop().create_future()
+        queue.append(_Waiter(admitted, size))
         self._wake_waiters()
         try:
-            await waiter
+            await admitted
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():  # it got the slot at the moment of the cancellation
-                self._release()
+            if admitted.done() and not admitted.cancelled():  # at the moment of the cancellation
+                self._release(size)
             raise
 
-    def _release(self) -> None:
-        self._in_use -= 1
+    def _release(self, size: int) -> None:
+        self._in_use -= size
         self._wake_waiters()
 
     def _wake_waiters(self) -> None:
@@ -139,13 +146,13 @@ class FairSemaphore:
         request cannot overtake those that wait."""
         while (queue := self._next_queue()) is not None:
             waiter = queue.popleft()
-            if waiter.done():  # canceled
+            if waiter.admitted.done():  # canceled
                 continue
-            waiter.set_result(None)
-            self._in_use += 1
+            waiter.admitted.set_result(None)
+            self._in_use += waiter.size
             self._urgent_in_a_row = self._urgent_in_a_row + 1 if queue is self._urgent else 0
 
-    def _next_queue(self) -> deque[asyncio.Future[None]] | None:
+    def _next_queue(self) -> deque[_Waiter] | None:
         """The queue whose first waiter may have a slot now; None if none may."""
         free = self._capacity() - self._in_use
         normal_is_due = self._normal and self._urgent_in_a_row >= _URGENT_IN_A_ROW

@@ -31,8 +31,8 @@ class PoolLimits:
 
     connections: int = 8  # per account and data center, shared by all processes that use the same store
     initial_window: int = 2  # parts in flight per connection at the start
-    max_window: int = 4  # parts in flight per connection at most
-    max_memory: int = 64 << 20  # bytes in flight or being written, of all files of the process
+    max_window: int = 3  # parts in flight per connection at most
+    max_memory: int = 24 << 20  # bytes in flight or being written, of all files of the process
     part_seconds: float = 60.0  # timeout for one part; it grows with each retry
     max_tries: int = 8  # per part, not counting flood waits
     max_flood_seconds: float = 60.0  # a longer flood wait ends the download with `Retryable`
@@ -172,11 +172,15 @@ class ConnectionPool:
     def parts_in_flight(self, count: int) -> int:
         """The number of parts that a file with up to `count` connections should have in flight at the moment.
 
-        Large files share what the connections carry, because parts that arrive out of order wait in memory.
-        One part more each keeps the connections busy while others are written."""
+        Large files share what the connections carry at first, because parts that arrive out of order wait in
+        memory, and so that those of a slow storage leave memory to the others. One part more each keeps the
+        connections busy while others are written."""
         parts = min(count, self.share) * self.window.size
         large = sum(lease.count > 1 for lease in self._leases)
-        return parts if large < 2 or count == 1 else min(parts, -(-parts // large) + 1)
+        if large < 2 or count == 1:
+            return parts
+        shared = min(parts, self.share * self._limits.initial_window)
+        return min(parts, -(-shared // large) + 1)
 
     def flood(self, seconds: float) -> None:
         """Record a flood wait, for all processes that use the account."""

@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from telethon.crypto import AES, AuthKey
 from telethon.errors import InvalidBufferError
@@ -48,12 +49,19 @@ _MESSAGE_HEADER = struct.Struct("<qii")  # message id, sequence number, length
 _MIN_PADDING, _MAX_PADDING = 12, 1024
 
 
-class EncryptedPacket(NamedTuple):
-    """An encrypted packet, split into its fields; the data are copied only once."""
+@dataclass(slots=True)
+class EncryptedPacket:
+    """An encrypted packet, split into its fields."""
 
     key_id: int
     message_key: bytes
-    data: bytes
+    data: bytes | memoryview
+
+    def take_data(self) -> bytes:
+        """A copy of the data, which the packet drops: Telethon keeps the last packet of a connection until
+        the next one arrives."""
+        data, self.data = bytes(self.data), b""
+        return data
 
 
 Packet = bytes | EncryptedPacket  # bytes: part of the key exchange, or a transport error of 4 bytes
@@ -120,7 +128,7 @@ def _split(packet: memoryview) -> Packet:
     if len(packet) <= _KEYS.size:
         return bytes(packet)
     key_id, message_key = _KEYS.unpack_from(packet)
-    return EncryptedPacket(key_id, message_key, bytes(packet[_KEYS.size :])) if key_id else bytes(packet)
+    return EncryptedPacket(key_id, message_key, packet[_KEYS.size :]) if key_id else bytes(packet)
 
 
 class ConnectionRoute(ConnectionTcpIntermediate):  # type: ignore[misc]  # Telethon is not typed
@@ -225,7 +233,7 @@ class EncryptionState(MTProtoState):  # type: ignore[misc]  # Telethon is not ty
         if packet.key_id != self.auth_key.key_id or len(packet.data) % 16:
             raise ConnectionError("a reply is encrypted with another key")
         key = self.auth_key.key
-        plain: bytes = AES.decrypt_ige(packet.data, *self._calc_key(key, packet.message_key, False))
+        plain: bytes = AES.decrypt_ige(packet.take_data(), *self._calc_key(key, packet.message_key, False))
         digest = sha256(key[96:128])
         digest.update(plain)
         if digest.digest()[8:24] != packet.message_key or len(plain) < _INNER_HEADER.size:
@@ -275,6 +283,12 @@ class MtprotoSender(MTProtoSender):  # type: ignore[misc]  # Telethon is not typ
     def salt(self) -> int:
         """The current salt of the data center."""
         return int(self._state.salt)
+
+    async def _process_message(self, message: TLMessage) -> None:
+        """As Telethon's method. Afterwards the message is empty: Telethon keeps the last one of a connection,
+        with a part of 1 MiB, until the next one was decrypted."""
+        await super()._process_message(message)
+        message.obj = None
 
 
 class _NoUpdates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from saveany.errors import NeedsLogin, NoSpace, Permanent, Retryable
 from saveany.sandbox import Sandbox
 from saveany.sandbox.content import ContentStream
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
+from saveany.telegram import wire
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
@@ -325,6 +327,24 @@ async def test_many_files_share_the_connections(sandbox: Sandbox, accounts: Acco
     sinks = await asyncio.gather(*(fetch(accounts, media) for _ in range(10)))
     assert len({sink.sha256 for sink in sinks}) == 1
     assert len(sandbox.counters.by("connection", method="upload.getFile")) <= 8
+
+
+async def test_idle_connections_keep_no_part_in_memory(
+    accounts: Accounts, file: StoredFile, media: Media
+) -> None:
+    """Telethon's loops keep their last packet and message until the next one arrives."""
+
+    def kept() -> list[int]:
+        received = tracemalloc.Filter(True, wire.__file__, all_frames=True)
+        found = tracemalloc.take_snapshot().filter_traces([received]).traces
+        return [trace.size for trace in found if trace.size > PART // 2]
+
+    tracemalloc.start(5)
+    try:
+        assert expected(file, await fetch(accounts, media))
+        await until(lambda: not kept())
+    finally:
+        tracemalloc.stop()
 
 
 async def test_large_files_share_the_parts_in_flight(accounts: Accounts, media: Media) -> None:

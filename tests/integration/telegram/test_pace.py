@@ -129,6 +129,31 @@ async def test_slots_are_assigned_in_order_and_within_the_capacity() -> None:
     assert semaphore.demand == 0
 
 
+async def test_slots_of_different_sizes_share_the_capacity() -> None:
+    semaphore = FairSemaphore(lambda: 10)
+    sizes = {"a": 4, "b": 5, "c": 8, "d": 1}
+    gates = {name: asyncio.Event() for name in sizes}
+    inside: list[str] = []
+
+    async def user(name: str) -> None:
+        async with semaphore.slot(sizes[name]):
+            inside.append(name)
+            await gates[name].wait()
+
+    users = [asyncio.create_task(user(name)) for name in sizes]
+    await until(lambda: semaphore.demand == sum(sizes.values()))
+    assert inside == ["a", "b", "c"], "the last one may exceed the capacity"
+    gates["a"].set()
+    await asyncio.wait([users[0]])
+    assert inside == ["a", "b", "c"], "these have more than the capacity"
+    gates["b"].set()
+    await until(lambda: inside == ["a", "b", "c", "d"])
+    for gate in gates.values():
+        gate.set()
+    await asyncio.gather(*users)
+    assert semaphore.demand == 0
+
+
 async def test_the_slot_of_a_canceled_waiter_goes_to_the_next() -> None:
     semaphore = FairSemaphore(lambda: 1)
     done: list[int] = []

@@ -29,7 +29,7 @@ from tests.integration.worker.conftest import JobHarness, within
 from workers.sources.telegram import TelegramSource
 
 #: Files of 1 MiB that a worker holds in memory.
-_IN_FLIGHT = 64
+_IN_FLIGHT = 24
 
 
 class Slowness:

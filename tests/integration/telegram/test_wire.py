@@ -10,6 +10,7 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -91,9 +92,9 @@ def test_a_single_wrong_bit_is_refused(at: int) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        packet()._replace(key_id=1),
-        packet()._replace(data=packet().data[:-1]),
-        packet()._replace(data=b""),
+        replace(packet(), key_id=1),
+        replace(packet(), data=packet().data[:-1]),
+        replace(packet(), data=b""),
         packet(session=SESSION + 1),
         packet(message_id() & ~1),
         forged(length=-4, padding=32),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -18,6 +21,7 @@ from storages.base import Range, Storage, Upload, UploadKey
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
 from storages.memory import MemoryOptions, MemoryStorage
+from tests.fixtures.waiting import until
 from workers.checkpoint import Checkpoints
 from workers.part_writer import PartWriter
 from workers.progress import ProgressMeter
@@ -102,6 +106,37 @@ async def test_all_files_of_a_process_hold_few_bytes_together(storage: LocalStor
         for writer in (one, other):
             assert await writer.sha256() == hashlib.sha256(CONTENT).hexdigest()
     assert PartWriter.held_bytes == held
+    await storage.close()
+
+
+async def test_bytes_that_are_being_hashed_are_held_as_well(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_hash = threading.Event()
+
+    class SlowHash:
+        def __init__(self) -> None:
+            self._hash = hashlib.new("sha256")
+
+        def update(self, data: bytes | memoryview) -> None:
+            assert may_hash.wait(30)
+            self._hash.update(data)
+
+        def hexdigest(self) -> str:
+            return self._hash.hexdigest()
+
+    async with await begin(storage) as upload:
+        monkeypatch.setattr("workers.part_writer.hashlib", SimpleNamespace(sha256=SlowHash))
+        writer, parts = writer_for(upload, storage), []
+        for offset in [*OFFSETS[1:8], 0, *OFFSETS[8:]]:
+            data = part(offset)
+            parts.append(weakref.ref(data))
+            await writer.write(offset, data)
+            del data
+        # 8, and one that would be hashed at once
+        await until(lambda: sum(each() is not None for each in parts) <= 9)
+        may_hash.set()
+        assert await writer.sha256() == hashlib.sha256(CONTENT).hexdigest()
     await storage.close()
 
 

@@ -60,8 +60,8 @@ async def test_a_task_whose_storage_is_slow_leaves_memory_to_another_one() -> No
     """It has all of it when the other one begins, and its next file has waited for longer."""
     budget = TransferBudget(8 * MIB)
     nas, disk = storage("nas"), storage("disk")
-    slow = await admitted(budget.share(concurrent=True), *[(nas, 1)] * 10)
-    quick = await admitted(budget.share(concurrent=True), *[(disk, 1)] * 10)
+    slow = await admitted(budget.share(concurrent=True), *[(nas, MIB)] * 10)
+    quick = await admitted(budget.share(concurrent=True), *[(disk, MIB)] * 10)
     assert [len(places(each)) for each in (slow, quick)] == [8, 1]
     for saved in range(4):
         slow[saved].release()
