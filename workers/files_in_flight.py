@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from saveany.errors import SaveAnyError
+from saveany.errors import SaveAnyError, StorageBusy
 from saveany.models import Item
+from storages.base import Storage
 from workers.progress import ProgressMeter
 from workers.slots import SlotUse
 from workers.task_files import TaskFiles
@@ -18,7 +19,8 @@ Record = Callable[[list[Item]], Awaitable[None]]
 
 class FilesInFlight:
     """The units of a task that are being saved. A unit that fails delays no other: it is retried and recorded
-    by itself. An error that concerns the whole task stops all units, and is raised when they have ended."""
+    by itself. If its storage is busy, no more units go there, and the task waits when the others have ended.
+    An error that concerns the whole task stops all units, and is raised when they have ended."""
 
     def __init__(
         self, files: TaskFiles, record: Record, share: BudgetShare, meter: ProgressMeter, slot: SlotUse
@@ -28,7 +30,8 @@ class FilesInFlight:
         self._share = share
         self._meter = meter
         self._slot = slot
-        self._saving: set[asyncio.Task[None]] = set()
+        self._stoppable: set[asyncio.Task[None]] = set()
+        self._busy: dict[Storage | None, StorageBusy] = {}  # storages that take no more units for now
         self._remaining = 0  # units that are not saved yet
         self._last: list[Item] = []
         self._error: Exception | None = None
@@ -40,25 +43,33 @@ class FilesInFlight:
         self._remaining = len(units)
         self._slot.begin(len(units))
         async with asyncio.TaskGroup() as group:
-            for unit in units:
-                place = await self._share.acquire(*self._files.needs(unit))
-                if self._error is not None:
-                    place.release()
-                    break
-                self._start(group, unit, place)
+            self._stoppable.add(group.create_task(self._start_all(group, units)))
         if self._error is not None:
             raise self._error
+        if self._busy:
+            raise next(iter(self._busy.values()))
         if self._remaining:
             raise AssertionError("a file was canceled, but not its task")
         return self._last
 
+    async def _start_all(self, group: asyncio.TaskGroup, units: list[list[Item]]) -> None:
+        for unit in units:
+            storage, size = self._files.needs(unit)
+            if storage in self._busy:
+                continue
+            place = await self._share.acquire(storage, size)
+            if storage in self._busy:
+                place.release()
+            else:
+                self._start(group, unit, place)
+
     def _start(self, group: asyncio.TaskGroup, unit: list[Item], place: Place) -> None:
         self._files.expect(unit)
         task = group.create_task(self._save(unit, place))
-        self._saving.add(task)
+        self._stoppable.add(task)
 
         def ended(_: object) -> None:
-            self._saving.discard(task)
+            self._stoppable.discard(task)
             place.release()  # also if the task was canceled before it began
 
         task.add_done_callback(ended)
@@ -68,13 +79,16 @@ class FilesInFlight:
             with self._meter.file_in_flight():
                 saved = await self._files.save(unit, self._share)
             place.release()
-            self._saving.discard(_current_task())  # what is saved is recorded, even if another unit fails now
+            self._stoppable.discard(_current_task())  # what is saved is recorded, whatever fails
             self._remaining -= 1
             self._slot.saved()
             if self._remaining:
                 await self._record(saved)
             else:
                 self._last = saved
+        except StorageBusy as error:
+            self._busy[self._files.needs(unit)[0]] = error
+            self._slot.saved()  # nothing is done for it until the task is claimed again
         except Exception as error:
             self._fail(error)
 
@@ -82,7 +96,7 @@ class FilesInFlight:
         """Stop all units. Of several errors the one that ends the claim counts, otherwise the first one."""
         if self._error is None or (_is_fatal(error) and not _is_fatal(self._error)):
             self._error = error
-        for task in self._saving - {_current_task()}:
+        for task in self._stoppable - {_current_task()}:
             task.cancel()
 
 

@@ -92,24 +92,27 @@ class TelegramSource(Source):
         return found
 
     async def _look_up_missing(self, spec: TaskSpec) -> Exception | None:
-        """Look up those links of a task of which nothing is known. Returns the first error that may pass.
+        """Look up those links of a task of which nothing is known. Returns the first error that may pass; if
+        as many in a row as are looked up at the same time have such an error, the rest is not tried.
 
         The links are looked up at the same time, so that those of one chat share requests for messages.
         """
         known = self._looked_up.setdefault(spec.id, {})
         missing = iter([link for link in spec.links if link not in known])
         failed: Exception | None = None
+        failures = 0  # in a row
 
         async def look_up_next() -> None:
-            nonlocal failed
-            for link in missing:
+            nonlocal failed, failures
+            while failures < _MAX_LOOKUPS and (link := next(missing, None)):
                 try:
                     known[link] = await self._look_up(spec, link)
                 except Exception as error:
-                    if isinstance(error, TaskError) and not error.retryable:
-                        known[link] = _without_traceback(error)
-                    else:
-                        failed = failed or error
+                    if not isinstance(error, TaskError) or error.retryable:
+                        failed, failures = failed or error, failures + 1
+                        continue
+                    known[link] = _without_traceback(error)
+                failures = 0
 
         # Not a coroutine for each link: ten thousand need more memory than what they find.
         await asyncio.gather(*(look_up_next() for _ in range(min(_MAX_LOOKUPS, len(spec.links)))))

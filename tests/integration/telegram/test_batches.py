@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from saveany.config import Config
-from saveany.errors import Permanent, Retryable
+from saveany.errors import Offline, Permanent, Retryable
 from saveany.models import Item, TaskSpec
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Chat
@@ -264,3 +264,46 @@ async def test_files_that_are_found_again_share_a_request(
     found = await asyncio.gather(*map(accounts.find, sources))
     assert [each.message_id for each in found] == list(range(FIRST, FIRST + 100))
     assert requests(sandbox) <= 2
+
+
+class BrokenAccounts:
+    """Accounts that cannot look links up while `is_broken`."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def is_broken(self, message: int) -> bool:
+        return True
+
+    async def resolve(self, link: Any, only: Any, *, username: str) -> list[Any]:
+        await asyncio.sleep(0)
+        self.asked.append(link.message)
+        if self.is_broken(self.asked[-1]):
+            raise Offline("the network is down")
+        raise Permanent("message {id} does not exist", id=self.asked[-1])
+
+
+async def test_links_are_not_looked_up_one_after_the_other_while_the_network_is_down() -> None:
+    accounts = BrokenAccounts()
+    source, spec = source_of(cast(Any, accounts)), task(range(1, 10_001))
+    with pytest.raises(Offline):
+        await source.resolve(spec)
+    assert len(accounts.asked) < 500
+    accounts.asked.clear()
+    accounts.is_broken = lambda message: False  # type: ignore[method-assign]
+    with pytest.raises(Permanent, match="message 1 does not exist"):
+        await source.resolve(spec)
+    assert sorted(accounts.asked) == list(range(1, 10_001))
+
+
+async def test_errors_that_pass_stop_no_other_link() -> None:
+    accounts = BrokenAccounts()
+    accounts.is_broken = lambda message: message % 10 == 0  # type: ignore[method-assign]
+    source, spec = source_of(cast(Any, accounts)), task(range(1, 10_001))
+    with pytest.raises(Offline):
+        await source.resolve(spec)
+    assert len(accounts.asked) == 10_000
+    accounts.asked.clear()
+    with pytest.raises(Offline):
+        await source.resolve(spec)
+    assert sorted(accounts.asked) == list(range(10, 10_001, 10))[: len(accounts.asked)]

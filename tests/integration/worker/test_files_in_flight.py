@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from saveany.errors import Permanent, StorageUnavailable
-from saveany.models import Item, ItemStatus, Status
+from saveany.errors import CancelRequested, Permanent, StorageBusy, StorageUnavailable
+from saveany.models import Item, ItemStatus, Rule, Status
 from saveany.storage_set import StorageHandle
 from saveany.store import Claim
 from storages.base import Range, Upload, UploadKey
@@ -21,6 +21,8 @@ from storages.local.storage import LocalStorage
 from storages.local.upload import LocalUpload
 from tests.fixtures.waiting import until
 from tests.integration.worker.conftest import PART, JobHarness, content, within
+from workers.slots import Slots
+from workers.transfer_budget import MAX_BYTES
 
 NAMES = [f"{number:02}.bin" for number in range(64)]
 
@@ -199,6 +201,82 @@ async def test_an_outage_of_the_storage_releases_the_task_once(
     assert many.files() == {name: content(name) for name in NAMES}
 
 
+async def test_a_busy_storage_delays_no_file_that_is_being_saved(
+    many: JobHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the file that found it busy waits, and then the task."""
+    real = LocalStorage.begin
+
+    async def begin(
+        self: LocalStorage, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()
+    ) -> Upload:
+        if key.item == 63:
+            await until(lambda: len(gate.waiting) == 63)
+            refused.set()
+            raise StorageBusy("all connections are in use")
+        return await real(self, key, path, size, keep)
+
+    gate, refused = Gate(), asyncio.Event()
+    many.source.step = gate
+    task_id = await many.accept()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "begin", begin)
+        job = asyncio.create_task((await many.job()).run())
+        await within(refused.wait())
+        await asyncio.sleep(0.1)
+        gate.open()
+        await within(job)
+    assert (await many.task(task_id)).status is Status.QUEUED
+    items = await many.store.tasks.all_items(task_id)
+    assert [item.index for item in items if item.status is not ItemStatus.COMPLETED] == [63]
+    await many.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+    await many.store.claims.reconcile(check_leases=True)
+    await within((await many.job()).run())
+    assert (await many.task(task_id)).status is Status.COMPLETED
+    assert many.files() == {name: content(name) for name in NAMES}
+    assert Counter(many.source.fetched).most_common(1)[0][1] == 1
+
+
+class BusyStorage(LocalStorage):
+    """A storage that takes one file at a time, and none for now."""
+
+    uploads_at_once = 1
+    asked = 0
+
+    async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
+        self.asked += 1
+        raise StorageBusy("all connections are in use")
+
+
+async def test_a_busy_storage_is_asked_once_and_others_get_their_files(
+    many: JobHarness, tmp_path: Path
+) -> None:
+    storage = BusyStorage(LocalOptions(name="nas", type="local", base_path=tmp_path / "nas"))
+    handle = many.others["nas"] = StorageHandle(many.store, storage)
+    await handle.check_presence()
+    task_id = await many.accept(rules=(Rule(name="0.bin$", storage="nas"),))
+    await within((await many.job()).run())
+    assert (await many.task(task_id)).status is Status.QUEUED
+    assert storage.asked == 1
+    assert many.files() == {name: content(name) for name in NAMES if not name.endswith("0.bin")}
+
+
+async def test_an_error_of_the_task_ends_the_wait_for_a_storage(harness: JobHarness) -> None:
+    """A file of another task may be all that it takes."""
+
+    async def step(name: str, offset: int) -> None:
+        await harness.budget.share(concurrent=True).acquire(harness.storage, 1)
+        raise CancelRequested
+
+    harness.storage.uploads_at_once = 1
+    harness.source.files = dict.fromkeys(NAMES[:4], b"x")
+    harness.source.concurrent = True
+    harness.source.step = step
+    task_id = await harness.accept()
+    await within(harness.job_of(await harness.claim(), Slots(0).of(task_id)).run())
+    assert (await harness.task(task_id)).status is Status.CANCELED
+
+
 class OneConnection(LocalStorage):
     """A storage whose server accepts one connection at a time."""
 
@@ -263,7 +341,7 @@ async def test_names_do_not_depend_on_the_order_in_which_files_arrive(harness: J
 
 async def test_a_file_that_is_large_holds_back_those_that_do_not_fit(many: JobHarness) -> None:
     """The budget bounds the files in flight by their bytes."""
-    many.budget.limit(8 << 20)
+    many.budget.limit(8 * MAX_BYTES // 64)
     many.source.step = gate = Gate()
     task_id = await many.accept()
     running = asyncio.create_task((await many.job()).run())
