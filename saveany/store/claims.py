@@ -195,7 +195,8 @@ class Claims:
     ) -> list[Claim]:
         """Claim the next tasks: up to `slots` in `slot_lanes`, and up to `without_slot` in the other lanes.
 
-        The user with the fewest running tasks is served first. `tasks_per_user` limits the running tasks of a
+        A slot goes to the user with the fewest slots, and a place without one to the user with the fewest
+        running tasks that have none. `tasks_per_user` limits the running tasks of a
         user (0: no limit); a limit that was set with `RuntimeSettings.set` overrides it. `wake_up` is the
         lane that `next_wake_up` returned, if any: its wake-up is put back if only tasks of other lanes are
         claimed.

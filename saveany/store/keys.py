@@ -70,7 +70,7 @@ WAKE_UPS = _key("wake:<lane>", "list", "wake-ups for tasks of the lane; each is 
 DELAYED = _key("delayed", "zset", "queued tasks that wait, by the time at which they become ready")
 AWAY = _key("away:<storage>", "set", "tasks that were delayed because the storage was unreachable")
 LEASES = _key("leases", "zset", "running tasks by the time at which their lease expires")
-ROOM = _key("room:<user>", "string", "present for a few seconds after a task was stopped for this user")
+ROOM = _key("room:<user>", "string", "for some seconds after a task was told to stop for this user, or did")
 
 # Files.
 CLEANUP = _key("cleanup:<storage>", "set", "<id>:<epoch> of canceled tasks with leftovers on the storage")

@@ -97,7 +97,10 @@ local function first(user, lane)
   end
 end
 
--- The first task of a user in these lanes (a set) and its lane; nil if the user has none there.
+-- Whether a task comes after another one of the same user.
+local function starts_later(a, b) return a.score > b.score or (a.score == b.score and a.id > b.id) end
+
+-- The first task of a user in these lanes (a set), its lane and its score; nil if the user has none there.
 local function head(user, lanes)
   local best, best_score, best_lane
   for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do
@@ -108,7 +111,7 @@ local function head(user, lanes)
       end
     end
   end
-  return best, best_lane
+  return best, best_lane, best_score
 end
 
 local function running_of(user) return redis.call('SCARD', P .. 'running:' .. user) end
@@ -207,14 +210,16 @@ local function finish(id, status, err, at, err_text, progress)
   emit('task.' .. status, id, at)
 end
 
+-- Milliseconds for which a slot that a task has left is meant for the user for whom it made room.
+local MADE_ROOM_MS = 5000
+
 -- Puts a running task, or (for a retry) an ended one, back into the queue. No other function does this.
 local function enqueue(id, at, delay)
-  local made_room = field(id, 'yield') == '1'
-  redis.call('HSET', task_key(id), 'status', 'queued', 'worker', '', 'wake', at + delay, 'yield', 0)
+  local made_room_for = field(id, 'yield_to')
+  redis.call('HSET', task_key(id), 'status', 'queued', 'worker', '', 'wake', at + delay, 'yield_to', '')
   stop_running(id)
   place(id, at)
-  -- The user for whom it made room is served first.
-  if made_room then redis.call('ZADD', P .. 'users', 'XX', next_turn(), field(id, 'user')) end
+  if made_room_for ~= '' then redis.call('SET', P .. 'room:' .. made_room_for, 1, 'PX', MADE_ROOM_MS) end
 end
 
 -- Puts a task whose worker is dead back into the queue, and returns 1. A canceled one gets a new epoch and lease instead,
@@ -273,10 +278,10 @@ end
 -- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it has ended), 'cancel'
 -- or 'pause' (the user paused it, or it must make room for another user's task). A cancel overrides a pause.
 local function may_write(id, epoch)
-  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused', 'yield')
+  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused', 'yield_to')
   if t[1] ~= 'running' or t[2] ~= epoch then return 'fenced' end
   if t[3] == '1' then return 'cancel' end
-  if t[4] == '1' or t[5] == '1' then return 'pause' end
+  if t[4] == '1' or (t[5] or '') ~= '' then return 'pause' end
   return 'ok'
 end
 

@@ -3,7 +3,8 @@
 -- which the other user's queue would start last. If there is no such user, because there are more users than slots,
 -- users take turns: one without a slot gets the slot of the task that exceeded its time slice first. The slice
 -- doubles each time the task is stopped, up to 32 times, for tasks that cannot continue where they stopped.
--- A task that must make room gets 'pause' from may_write, and its worker puts it back into the queue.
+-- A task that must make room gets 'pause' from may_write, and its worker puts it back into the queue. The slot then goes to
+-- that user (`enqueue`, claim).
 -- Touches: task:<id>, turn, queued, paused, delayed, room:<user>, and as `first` ready:<user>:<lane>, lanes:<user>, users; publishes to control;
 -- reads settings, running:<user>, slots:<user>.
 -- ARGV: worker, limit of running tasks per user (0: no limit), ms that a task must wait first, time slice in ms,
@@ -14,11 +15,11 @@ local at, min_wait, slice, rest = now(), num(ARGV[3]), num(ARGV[4]), 6 + num(ARG
 local limit, lanes, tasks, slots = limit_per_user(ARGV[2]), {}, {}, {}
 for i = 6, rest - 1 do lanes[ARGV[i]] = true end
 for i = rest, #ARGV do
-  local t = redis.call('HMGET', task_key(ARGV[i]), 'status', 'worker', 'yield', 'user', 'score', 'claimed_at', 'yields')
+  local t = redis.call('HMGET', task_key(ARGV[i]), 'status', 'worker', 'yield_to', 'user', 'score', 'claimed_at', 'yields')
   if t[1] == 'running' and t[2] == ARGV[1] then
     local user = t[4] or ''
     slots[user] = slots[user] or slots_of(user)
-    if t[3] == '1' then
+    if (t[3] or '') ~= '' then
       slots[user] = slots[user] - 1
     else
       local slice_ends = num(t[6]) + slice * 2 ^ math.min(5, num(t[7]))
@@ -26,8 +27,6 @@ for i = rest, #ARGV do
     end
   end
 end
-
-local function starts_later(a, b) return a.score > b.score or (a.score == b.score and a.id > b.id) end
 
 -- The index in `tasks` of the task to stop in favor of a user with `mine` slots; nil if there is none.
 local function find_task_to_stop(mine)
@@ -56,7 +55,7 @@ for _, user in ipairs(find_task_to_stop(0) and redis.call('ZRANGE', P .. 'users'
   if id and has_waited(id) then
     local task = table.remove(tasks, index)
     slots[task.user] = slots[task.user] - 1
-    redis.call('HSET', task_key(task.id), 'yield', 1)
+    redis.call('HSET', task_key(task.id), 'yield_to', user)
     bump(task.id, 'yields', 1)
     redis.call('SET', room, 1, 'PX', min_wait)
     redis.call('PUBLISH', P .. 'control', task.id)

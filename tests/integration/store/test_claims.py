@@ -129,6 +129,67 @@ async def test_small_tasks_do_not_count_as_slots_when_these_are_shared(store: St
     assert await store.claims.make_room("w", [WEB_LANE, SLOT_LANE], with_slots) == with_slots[1:]
 
 
+async def time_passes(store: Store) -> None:
+    """All waiting tasks have waited long enough for room, and it was made for nobody recently."""
+    for key in await store.db.do("KEYS", "sa:task:*"):
+        await store.db.do("HSET", key, "created_at", 1, "wake", 0)
+    for key in await store.db.do("KEYS", "sa:room:*"):
+        await store.db.do("DEL", key)
+
+
+async def large_tasks(store: Store, user_id: int, count: int) -> list[Claim]:
+    """New tasks of a user that need a slot, and were looked up."""
+    for _ in range(count):
+        await accept(store, user_id=user_id)
+    return await claims(store, 0, count)
+
+
+async def test_a_slot_goes_to_the_user_for_whom_room_was_made(store: Store) -> None:
+    """User 1 has small tasks running, and waits for one of the slots, which are all of user 2."""
+    large = await large_tasks(store, 2, 10)
+    for each in large[3:]:
+        await each.release(needs_slot=True)
+    for each in large[:3]:
+        await each.take_slot()
+    waiting, *_ = await large_tasks(store, 1, 7)
+    await waiting.release(needs_slot=True)
+    await time_passes(store)
+    with_slots = {each.task.id: each for each in large[:3]}
+    (stopped,) = await store.claims.make_room("w", [SLOT_LANE], list(with_slots))
+    await with_slots.pop(stopped).release()
+    (served,) = await claims(store, 1, 0)
+    assert (served.task.id, served.has_slot) == (waiting.task.id, True)
+    await time_passes(store)
+    with_slots[served.task.id] = served
+    assert await store.claims.make_room("w", [SLOT_LANE], list(with_slots)) == [], "each has its share"
+
+
+async def test_small_tasks_of_a_user_do_not_cost_the_turn_for_a_slot(store: Store) -> None:
+    """The users take turns, because there is one slot. User 1, whose turn it is, starts small tasks first."""
+    running, another = await large_tasks(store, 2, 2)
+    await running.take_slot()
+    await another.release(needs_slot=True)
+    (waiting,) = await large_tasks(store, 1, 1)
+    await waiting.release(needs_slot=True)
+    await time_passes(store)
+    await store.db.do("HSET", f"sa:task:{running.task.id}", "claimed_at", 1)
+    assert await store.claims.make_room("w", [SLOT_LANE], [running.task.id]) == [running.task.id]
+    await time_passes(store)  # it stops slowly
+    await running.release()
+    for _ in range(2):
+        await accept(store, user_id=1)
+        assert len(await claims(store, 0, 1)) == 1
+    (served,) = await claims(store, 1, 0)
+    assert served.task.id == waiting.task.id
+
+
+async def test_a_user_with_large_tasks_running_gets_no_fewer_places_for_small_ones(store: Store) -> None:
+    for each in await large_tasks(store, 1, 3):
+        await each.take_slot()
+    small = {user: [await accept(store, user_id=user) for _ in range(2)] for user in (2, 1)}
+    assert ids(await claims(store, 0, 2)) == [small[2][0], small[1][0]]
+
+
 async def test_slots_are_known_again_after_the_indexes_were_rebuilt(store: Store) -> None:
     await accept(store)
     running = await claim(store)
