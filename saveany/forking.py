@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from pathlib import Path
 from saveany.programs import die_with_parent, set_command_line
 
 _MAX_MESSAGE = 1 << 16
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: Name -> the function that a copy runs; it returns the exit code.
 Roles = Mapping[str, Callable[[], int]]
@@ -58,8 +60,7 @@ class ForkServer:
     def __init__(self, roles: Roles) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._processes: dict[int, ForkedProcess] = {}
-        self._started: asyncio.Future[ForkedProcess] | None = None
-        self._starting = asyncio.Lock()
+        self._starting: deque[asyncio.Future[ForkedProcess]] = deque()  # in the order of the requests
         arm = die_with_parent(signal.SIGKILL)
         gc.freeze()  # the garbage collector would write to all objects, and so end the sharing of memory
         self._pid = os.fork()
@@ -83,12 +84,12 @@ class ForkServer:
         Raises `OSError` if the server process has died.
         """
         loop = asyncio.get_running_loop()
-        async with self._starting:
-            request = {"role": role, "env": dict(env), "variable": variable}
-            socket.send_fds(self._socket, [json.dumps(request).encode()], [kept])
-            self._started = loop.create_future()
-            loop.add_reader(self._socket.fileno(), self._receive)
-            return await self._started
+        request = {"role": role, "env": dict(env), "variable": variable}
+        socket.send_fds(self._socket, [json.dumps(request).encode()], [kept])
+        started: asyncio.Future[ForkedProcess] = loop.create_future()
+        self._starting.append(started)
+        loop.add_reader(self._socket.fileno(), self._receive)
+        return await started
 
     def close(self) -> None:
         """End the server process, and with it all processes that it has started and that still run."""
@@ -117,10 +118,11 @@ class ForkServer:
 
     def _note_start(self, process: ForkedProcess) -> None:
         self._processes[process.pid] = process
-        if self._started is None or self._started.done():  # the caller was canceled
+        started = self._starting.popleft()
+        if started.done():  # the caller was canceled
             process.send_signal(signal.SIGKILL)
         else:
-            self._started.set_result(process)
+            started.set_result(process)
 
     def _note_death(self) -> None:
         """The server process has died, and the others with it."""
@@ -128,8 +130,10 @@ class ForkServer:
         for process in self._processes.values():
             process.ended(-signal.SIGKILL)
         self._processes.clear()
-        if self._started and not self._started.done():
-            self._started.set_exception(BrokenPipeError("the fork server has died"))
+        for started in self._starting:
+            if not started.done():
+                started.set_exception(BrokenPipeError("the fork server has died"))
+        self._starting.clear()
 
 
 class _Server:
@@ -145,8 +149,8 @@ class _Server:
         """Serve until the supervisor ends. A copy leaves this function, and the program, when its role has
         ended."""
         os.setsid()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, signal.SIG_IGN)  # they are for the supervisor
+        # They are for the supervisor. Not ignored: a copy would lose those that it gets before it is ready.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         events = select.poll()
         events.register(self._requests, select.POLLIN)
         while True:
@@ -194,4 +198,5 @@ class _Server:
             os.dup2(nothing.fileno(), 0)
         os.environ |= env | {variable: str(kept)}
         set_command_line("saveany", role)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         return self._roles[role]()

@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import STDOUT
 from typing import Protocol
@@ -30,6 +30,8 @@ _STEADY_S = 30.0  # after this many seconds of life, the next restart has the fi
 _ON_EXIT_S = 5.0
 #: Environment variable with the file descriptor of the pipe that `report_working` writes to.
 _WORKING_VARIABLE = "_SAVEANY_WORKING_FD"
+#: Environment variable with the id that a supervisor has chosen for a worker process.
+WORKER_ID_VARIABLE = "_SAVEANY_WORKER_ID"
 
 log = get_logger(__name__)
 
@@ -51,6 +53,7 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)  # in addition to the environment of the supervisor
     log_file: Path | None = None  # stdout and stderr are appended to it; None: inherited
     role: str = ""  # of a fork server that does the same as `argv`; "" if there is none
+    new_env: Callable[[], Mapping[str, str]] = dict  # more of the environment, made anew for each start
 
 
 class Child(Protocol):
@@ -179,6 +182,7 @@ class Supervisor:
         return code
 
     async def _start(self, program: Program, writer: int) -> Child:
+        program = replace(program, env={**program.env, **program.new_env()})
         if self._forks and program.role:
             try:
                 return await self._forks.start(program.role, program.env, writer, _WORKING_VARIABLE)

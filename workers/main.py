@@ -23,7 +23,7 @@ from saveany.programs import reuse_memory
 from saveany.storage_set import StorageSet
 from saveany.store import Limits, Store, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
-from saveany.supervisor import report_working
+from saveany.supervisor import WORKER_ID_VARIABLE, report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
 from saveany.texts import Text
@@ -62,8 +62,10 @@ log = get_logger("saveany.worker")
 
 
 def worker_id() -> str:
-    """A new id for this process: host, pid and a random part."""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+    """The id of this process: what its supervisor has chosen, otherwise `SAVEANY_WORKER_ID` or host and pid,
+    with a random part. No two processes have the same, so that one that lives is not taken for a dead one."""
+    name = os.environ.get("SAVEANY_WORKER_ID") or f"{socket.gethostname()}-{os.getpid()}"
+    return os.environ.pop(WORKER_ID_VARIABLE, "") or f"{name}-{uuid4().hex[:6]}"
 
 
 async def serve(config: Config, url: str) -> None:
@@ -109,7 +111,7 @@ class Worker:
         self._store = store
         self._accounts = accounts
         self._stack = stack
-        self._id = os.environ.get("SAVEANY_WORKER_ID") or worker_id()
+        self._id = worker_id()
         build_deliveries = DeliveryBuilder(
             config.api.webhook_url, config.api.webhook_events, store.claims.time_ms
         )

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 
@@ -22,7 +23,7 @@ from saveany.errors import StoreUnavailable
 from saveany.forking import ForkServer
 from saveany.store import open_store
 from saveany.store.claims import Claims
-from saveany.supervisor import Program, Supervisor
+from saveany.supervisor import WORKER_ID_VARIABLE, Program, Supervisor
 from storages import registry
 
 #: Seconds a worker needs to stop after the time that its running tasks get.
@@ -96,8 +97,12 @@ async def roles(
     When a worker dies, its tasks return to the queue at once. With `log_dir`, each process logs to a file
     there. With `forks` the processes share memory."""
     store = await open_store(url)
-    stem = f"{socket.gethostname()}-{os.getpid()}"
-    ids = {f"worker{n}": f"{stem}-{n}" for n in range(1, workers + 1)}
+    stem = os.environ.get("SAVEANY_WORKER_ID") or f"{socket.gethostname()}-{os.getpid()}"
+    ids = {f"worker{n}": "" for n in range(1, workers + 1)}  # of the processes that were started last
+
+    def identify(name: str) -> dict[str, str]:
+        ids[name] = f"{stem}-{name.removeprefix('worker')}-{uuid4().hex[:6]}"
+        return {WORKER_ID_VARIABLE: ids[name]}
 
     async def on_exit(name: str, pid: int) -> None:
         if name in ids:
@@ -105,15 +110,15 @@ async def roles(
                 await Claims(store.db).expire_leases(ids[name])
                 await store.workers.leave(ids[name])
 
-    def program(name: str, role: str, **env: str) -> Program:
+    def program(name: str, role: str, new_env: Callable[[], dict[str, str]] = dict) -> Program:
         file = ["--config", str(config.file)] if config.file else []
         log_file = log_dir / f"{name}.log" if log_dir else None
         argv = [sys.executable, "-m", "saveany", *file, role]
-        return Program(name, argv, {"SAVEANY_REDIS_URL": url, **env}, log_file, role)
+        return Program(name, argv, {"SAVEANY_REDIS_URL": url}, log_file, role, new_env)
 
     programs = [program("api", "api")] if config.api.enable else []
     programs += [program("bot", "bot")] if config.telegram.token.get_secret_value() else []
-    programs += [program(name, "worker", SAVEANY_WORKER_ID=id_) for name, id_ in ids.items()]
+    programs += [program(name, "worker", partial(identify, name)) for name in ids]
     try:
         drain = config.worker.drain_seconds + _STOP_MARGIN
         yield Supervisor(programs, drain_s=drain, on_exit=on_exit, forks=forks)

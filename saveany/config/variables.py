@@ -18,7 +18,7 @@ OTHERS: Mapping[str, str] = {
     "SAVEANY_URL": "address of the API, for commands that use it, like --url",
     "SAVEANY_TOKEN": "token of the API, for the same commands, like --token",
     "SAVEANY_COMMAND": "how to call the program, in messages that recommend a command; containers set it",
-    "SAVEANY_WORKER_ID": "unique name of a worker process; generated if not set",
+    "SAVEANY_WORKER_ID": "start of the ids of worker processes, to recognize them; default: host and pid",
 }
 
 #: Every variable that sets a key. `…_FILE` holds the path of a file with a secret (Docker secrets).

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -90,6 +90,7 @@ class Db:
         self._repaired = 0  # number of repairs so far
         self._repairing = asyncio.Lock()
         self._batches = CommandBatches(self._exchange)
+        self._encode: Callable[[Arg], bytes] = redis.get_encoder().encode
 
     async def do(self, *command: Arg) -> Any:
         """The raw reply to one command: bytes, int, list or None."""
@@ -113,8 +114,10 @@ class Db:
     async def script(self, name: str, *args: Arg) -> Any:
         """The reply of `lua/<name>.lua`. Calls that wait at the same time share a round trip."""
         sha, source = self._script(name)
+        # Encoded here: what cannot be encoded must not fail the other calls of its batch.
+        encoded = map(self._encode, ("EVALSHA", sha, 0, *args))
         try:
-            return await self._batches.run(("EVALSHA", sha, 0, *args))
+            return await self._batches.run(tuple(encoded))
         except NoScriptError:
             return await self.do("EVAL", source, 0, *args)
         except _ERRORS as e:

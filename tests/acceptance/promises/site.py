@@ -22,6 +22,7 @@ import httpx
 from saveany.programs import die_with_parent
 from saveany.sandbox.samples import Sample
 from saveany.store import Store, open_store
+from saveany.supervisor import WORKER_ID_VARIABLE
 from saveany.webhooks.deliver import LEASE_MS
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
@@ -107,7 +108,7 @@ class Site(Stack):
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 cwd=ROOT,
-                env=self._env({"SAVEANY_WORKER_ID": name}),
+                env=self._env({WORKER_ID_VARIABLE: name}),
                 stdin=DEVNULL,
                 stdout=output,
                 stderr=output,

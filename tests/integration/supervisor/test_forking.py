@@ -66,6 +66,49 @@ forks = ForkServer({{"waiting": waiting, "wrong": wrong, "crashing": crashing}})
 asyncio.run(main(forks))
 """
 
+#: Roles that are started without a supervisor. A copy is not ready before there is a file "go".
+STARTS = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from saveany.forking import ForkServer
+
+GO = Path(sys.argv[1]) / "go"
+setsid, calls = os.setsid, []
+
+def slow_setsid():  # the server calls it first, then each copy
+    calls.append(1)
+    while len(calls) > 1 and not GO.exists():
+        pass
+    setsid()
+
+def forever():
+    while True:
+        signal.pause()
+
+async def signal_early():
+    process = await forks.start("forever", {}, 2, "X")
+    process.send_signal(signal.SIGTERM)
+    GO.touch()
+    assert await process.wait() == -signal.SIGTERM
+
+async def cancel():
+    GO.touch()
+    canceled = asyncio.create_task(forks.start("three", {}, 2, "X"))
+    await asyncio.sleep(0)
+    canceled.cancel()
+    process = await forks.start("four", {}, 2, "X")
+    assert await process.wait() == 4
+
+async def main(test):
+    async with asyncio.timeout(20):
+        await test()
+    forks.close()
+
+os.setsid = slow_setsid
+forks = ForkServer({"forever": forever, "three": lambda: 3, "four": lambda: 4})
+asyncio.run(main(globals()[sys.argv[2]]))
+"""
+
 
 @contextmanager
 def supervisor(folder: Path, *roles: str) -> Iterator[subprocess.Popen[str]]:
@@ -145,3 +188,10 @@ def test_without_the_fork_server_programs_are_executed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert has_exited(executed)
+
+
+@pytest.mark.parametrize("case", ["signal_early", "cancel"])
+def test_a_start(tmp_path: Path, case: str) -> None:
+    """A process gets a signal that was sent before it was ready; a canceled start does not reply to the next
+    one."""
+    subprocess.run([sys.executable, "-c", STARTS, str(tmp_path), case], check=True, timeout=60)

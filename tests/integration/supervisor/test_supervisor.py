@@ -247,6 +247,15 @@ async def test_output_goes_to_the_log_file_and_the_environment_is_extended(tmp_p
     assert log_file.read_text().startswith("before\nhello True\nbad\n")
 
 
+async def test_each_start_has_an_environment_of_its_own(tmp_path: Path, delays: list[float]) -> None:
+    file = tmp_path / "words"
+    code = f"import os; open({str(file)!r}, 'a').write(os.environ['WORD'] + ' ')"
+    words = iter(map(str, range(1000)))
+    program = Program("child", [sys.executable, "-c", code], new_env=lambda: {"WORD": next(words)})
+    async with running(Supervisor([program])):
+        await until(lambda: file.exists() and file.read_text().startswith("0 1 "), within=30)
+
+
 async def test_canceling_run_kills_the_children(tmp_path: Path) -> None:
     task = asyncio.create_task(Supervisor([child("worker", tmp_path)]).run())
     await until(lambda: len(pids(tmp_path / "worker")) == 1)
