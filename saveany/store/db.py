@@ -90,7 +90,7 @@ class Db:
         self._repaired = 0  # number of repairs so far
         self._repairing = asyncio.Lock()
         self._batches = CommandBatches(self._exchange)
-        self._encode: Callable[[Arg], bytes] = redis.get_encoder().encode
+        self._encode: Callable[[Arg], bytes] = redis.get_encoder().encode  # type: ignore[no-untyped-call]  # redis-py has no types here
 
     async def do(self, *command: Arg) -> Any:
         """The raw reply to one command: bytes, int, list or None."""
