@@ -101,6 +101,9 @@ async def disconnect(sender: MTProtoSender, disconnect: Awaitable[Any]) -> None:
     """Close a sender's connection, in any state."""
     with suppress(*NETWORK):
         await with_timeout(_CLOSE_SECONDS, disconnect)
+    # Telethon may have been closing a lost connection in the background. It leaves this set if that is
+    # canceled; the next connection would then neither send nor receive anything.
+    sender._reconnecting = False
     ended = sender._disconnected
     if ended.done() and not ended.cancelled():
         ended.exception()  # mark as retrieved, or asyncio logs it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,32 +118,29 @@ async def test_a_small_task_records_its_start_with_its_plan(
     assert recorded == [[ItemStatus.FINISHING]]
 
 
-async def test_a_cancel_takes_effect_within_a_second(many: JobHarness) -> None:
+async def test_a_cancel_waits_for_no_file(many: JobHarness) -> None:
+    """None of the files in flight ends here."""
     many.source.step = gate = Gate()
     task_id = await many.accept()
     job = await many.job()
     running = asyncio.create_task(job.run())
     await until(lambda: len(gate.waiting) == 64, within=20)
     await many.store.tasks.cancel(task_id, [])
-    started = time.monotonic()
     job.check_requests()
     await within(running)
-    assert time.monotonic() - started < 1
     assert (await many.task(task_id)).status is Status.CANCELED
     assert many.files() == {}
 
 
-async def test_a_pause_takes_effect_within_a_second_and_loses_nothing(many: JobHarness) -> None:
+async def test_a_pause_waits_for_no_file_and_loses_nothing(many: JobHarness) -> None:
     many.source.step = gate = Gate()
     task_id = await many.accept()
     job = await many.job()
     running = asyncio.create_task(job.run())
     await until(lambda: len(gate.waiting) == 64, within=20)
     await many.store.tasks.pause(task_id)
-    started = time.monotonic()
     job.check_requests()
     await within(running)
-    assert time.monotonic() - started < 1
     assert (await many.task(task_id)).stage == "paused"
     await many.store.tasks.resume(task_id)
     many.source.step = None
