@@ -114,13 +114,13 @@ class ArqWorker(Worker):
             await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             room.cancel()
-        listening, has_room = self._listening, self._has_room.is_set()
-        self._has_room.clear()
+        lane, listening = "", self._listening
         if listening is not None and listening.done():
             self._listening = None
-            if lane := listening.result():
-                return lane
-        return "" if has_room else None
+            lane = listening.result()
+        has_room = self._has_room.is_set()
+        self._has_room.clear()
+        return lane if lane or has_room else None
 
     def _stop_listening(self) -> None:
         if self._listening is not None:

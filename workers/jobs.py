@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,10 @@ class Job:
         scratch: Path,
         budget: TransferBudget,
         slot: TaskSlot | None = None,
+        may_begin: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Without `slot` the task may use as much as one that has a slot."""
+        """Without `slot` the task may use as much as one that has a slot. The work begins when `may_begin`
+        returns."""
         self._claim = claim
         self._task = claim.task
         self._source = source
@@ -70,6 +72,7 @@ class Job:
         context = TransferContext(claim, self._records, source, storage_of, meter, use, scratch)
         self._files = TaskFiles(context, self._storages, self._retries)
         self._slot = slot
+        self._may_begin = may_begin
         share = budget.share(concurrent=source.is_concurrent, slot=slot)
         self._files_in_flight = FilesInFlight(self._files, self._record, share, meter, use)
         self._removal_failure: Text | None = None  # for originals of moved files that could not be removed
@@ -133,6 +136,8 @@ class Job:
     async def _work(self) -> list[Item]:
         """Save all files. Returns those that were saved last, which are recorded together with the end of the
         task."""
+        if self._may_begin:
+            await self._may_begin()
         if not self._records.items:
             await self._retries.run(self._plan, self._suspects)
         else:

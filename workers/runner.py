@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from saveany import advice
 from saveany.config import Config
-from saveany.errors import CancelRequested, Fenced
+from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.logs import get_logger
 from saveany.loops import Signal
 from saveany.models import Task, slot_lane
@@ -29,6 +32,16 @@ log = get_logger("saveany.worker")
 WITHOUT_SLOT = 64
 #: Maximum number of tasks that are claimed in one step, so that other workers get their share.
 _AT_ONCE = 16
+#: Seconds for which a run waits for an earlier run of its task here, before another worker may have the task.
+_EARLIER_RUN_SECONDS = 15.0
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """The work on one claim. A task that was claimed again while its last run here ends has two of them."""
+
+    job: Job | None = None  # None until it begins
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class TaskRunner:
@@ -68,7 +81,7 @@ class TaskRunner:
         self._throttle = throttle
         self._budget = budget
         self._build_deliveries = build_deliveries
-        self._jobs: dict[str, Job | None] = {}  # by task; None until the job begins
+        self._runs: dict[Claim, _Run] = {}
         self._is_claiming = True
         # Whether tasks may wait for a slot, or for room without one.
         self._wait_for_slot = self._wait_for_room = False
@@ -76,7 +89,7 @@ class TaskRunner:
     @property
     def running(self) -> list[str]:
         """Ids of the tasks that run here, sorted."""
-        return sorted(self._jobs)
+        return sorted({claim.task.id for claim in self._runs})
 
     def lanes(self) -> list[str]:
         """Lanes of all tasks that can run here, as soon as there is room: into storages that work, from
@@ -84,14 +97,16 @@ class TaskRunner:
         return [*self._small_lanes(), *self._slot_lanes()]
 
     def open_lanes(self) -> list[str]:
-        """Those of the lanes for whose tasks there is room now."""
+        """Those of the lanes for whose tasks there is room now. Tasks may come to wait in the others."""
+        self._wait_for_slot |= not self.slots.free
+        self._wait_for_room |= not self._room
         small = self._small_lanes() if self._room else []
         return [*small, *(self._slot_lanes() if self.slots.free else [])]
 
     @property
     def _room(self) -> int:
         """Number of tasks that may be claimed without a slot."""
-        return max(0, WITHOUT_SLOT - sum(task_id not in self.slots.holders for task_id in self._jobs))
+        return max(0, WITHOUT_SLOT - sum(claim not in self.slots.holders for claim in self._runs))
 
     def _small_lanes(self) -> list[str]:
         """Lanes whose tasks are claimed without a slot."""
@@ -127,11 +142,11 @@ class TaskRunner:
                 wake_up=wake_up,
             )
         for claim in claims:
-            self._jobs[claim.task.id] = None
+            self._runs[claim] = _Run()
             if claim.has_slot:
-                self.slots.take(claim.task.id)
+                self.slots.take(claim)
             else:
-                self.slots.keep(claim.task.id)
+                self.slots.keep(claim)
         if claims:
             self._changed.send()
         with_slot = sum(claim.has_slot for claim in claims)
@@ -141,30 +156,31 @@ class TaskRunner:
         return claims
 
     def _on_free_slot(self) -> None:
-        self._budget.admit()
         if self._wait_for_slot:
             self.on_room()
 
     async def run(self, claim: Claim) -> None:
         """Work on a claimed task until it has ended, or this worker must leave it to others."""
-        task_id = claim.task.id
+        run = self._runs[claim]
         try:
-            await self._run(claim)
+            await self._run(claim, run)
         finally:
-            del self._jobs[task_id]
-            self.slots.release(task_id)
+            del self._runs[claim]
+            run.ended.set()
+            self.slots.release(claim)
             self._changed.send()
             if self._wait_for_room:
                 self.on_room()
 
     async def make_room(self) -> None:
         """If all slots are busy, have tasks here stop for users who wait for a slot."""
-        if self.slots.free or not self._is_claiming:
+        with_slot = [claim.task.id for claim in self._runs if claim in self.slots.holders]
+        if len(with_slot) < self.slots.count or not self._is_claiming:
             return
         stopping = await self._store.claims.make_room(
             self.worker,
             self._slot_lanes(),
-            list(self.slots.holders),
+            with_slot,
             tasks_per_user=self._config.limits.tasks_per_user,
         )
         for task_id in stopping:
@@ -175,8 +191,9 @@ class TaskRunner:
         async for task_id in self._store.claims.stop_requests():
             if not task_id:
                 self._leftovers.send()
-            elif job := self._jobs.get(task_id):
-                job.check_requests()
+            for claim, run in self._runs.items():
+                if run.job and claim.task.id == task_id:
+                    run.job.check_requests()
 
     def why_unrunnable(self, task: Task) -> Text | None:
         """The reason why a task can never run with this configuration, for its user; None if it can."""
@@ -201,17 +218,28 @@ class TaskRunner:
         """End a claimed task that cannot run."""
         await fail_unstarted(claim, self._build_deliveries, reason)
 
-    async def _run(self, claim: Claim) -> None:
+    async def _run(self, claim: Claim, run: _Run) -> None:
         report_working()
         if reason := self.why_unrunnable(claim.task):
             await self.fail(claim, reason)
             return
-        job = self._jobs[claim.task.id] = self._job(claim)
+        job = run.job = self._job(claim)
         # The disk may have been unmounted since the last check; that is not the task's fault.
         if await self._storages[claim.task.spec.storage].was_just_present():
             await job.run()
         else:
             await self._release(claim, job)
+
+    async def _earlier_runs_end(self, claim: Claim) -> None:
+        """Wait until earlier runs of the task here have ended. They have lost it, but their source may still
+        end what runs for it, which must not be what this run begins."""
+        try:
+            async with asyncio.timeout(_EARLIER_RUN_SECONDS):
+                for other, run in list(self._runs.items()):
+                    if other.task.id == claim.task.id and other.task.epoch < claim.task.epoch:
+                        await run.ended.wait()
+        except TimeoutError:
+            raise PauseRequested("an earlier run of task {task} has not ended", task=claim.task.id) from None
 
     async def _release(self, claim: Claim, job: Job) -> None:
         try:
@@ -232,5 +260,6 @@ class TaskRunner:
             attempts=self._config.retry,
             scratch=self._config.services.scratch,
             budget=self._budget,
-            slot=self.slots.of(claim.task.id),
+            slot=self.slots.of(claim),
+            may_begin=partial(self._earlier_runs_end, claim),
         )

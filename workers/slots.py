@@ -8,7 +8,7 @@ waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 
 from saveany.models import Item
@@ -29,16 +29,17 @@ class Slots:
     """All slots of a worker.
 
     A slot that is free when a task is claimed is kept for it while the task is looked up, so that large files
-    start in the order of the queue; but only for a short time, because other tasks may be ready before.
+    start in the order of the queue; but only for a short time, because other tasks may be ready before. A
+    task is known by its claim, because an earlier claim of the same task may still be about to end.
     """
 
     def __init__(self, count: int, on_free: Callable[[], None] = lambda: None) -> None:
         """`on_free` is called when a slot becomes free."""
         self.count = count
-        self.holders: set[str] = set()  # ids of the tasks that have one
-        self._kept: dict[str, asyncio.TimerHandle] = {}  # by task for which it is kept
+        self.holders: set[Hashable] = set()  # the tasks that have one
+        self._kept: dict[Hashable, asyncio.TimerHandle] = {}  # by task for which it is kept
         self._claiming = 0  # slots for tasks that are being claimed
-        self._left: set[str] = set()  # ids of the tasks that have left theirs, and still run
+        self._left: set[Hashable] = set()  # tasks that have left theirs, and still run
         self._on_free = on_free
 
     @property
@@ -55,69 +56,78 @@ class Slots:
         finally:
             self._claiming -= count
 
-    def keep(self, task_id: str) -> None:
+    def keep(self, task: Hashable) -> None:
         """Keep a slot for a task that is looked up, if one is free."""
         if self.free:
-            self._kept[task_id] = asyncio.get_running_loop().call_later(_KEEP_SECONDS, self.release, task_id)
+            self._kept[task] = asyncio.get_running_loop().call_later(_KEEP_SECONDS, self.release, task)
 
-    def take(self, task_id: str) -> bool:
+    def take(self, task: Hashable) -> bool:
         """Take a slot for a task that has none; returns whether it has one now."""
-        if task_id not in self.holders:
-            if task_id not in self._kept and not self.free:
+        if task not in self.holders:
+            if task not in self._kept and not self.free:
                 return False
-            self._no_longer_keep(task_id)
-            self._left.discard(task_id)
-            self.holders.add(task_id)
+            self._no_longer_keep(task)
+            self._left.discard(task)
+            self.holders.add(task)
         return True
 
-    def leave(self, task_id: str) -> None:
+    def leave(self, task: Hashable) -> None:
         """Free the slot of a task that needs none until its end; but of no more tasks than there are slots,
         so that a storage that confirms nothing does not receive more and more files."""
-        if task_id in self.holders and len(self._left) < self.count:
-            self.release(task_id)
-            self._left.add(task_id)
+        if task in self.holders and len(self._left) < self.count:
+            self.release(task)
+            self._left.add(task)
 
-    def release(self, task_id: str) -> None:
+    def take_again(self, task: Hashable) -> None:
+        """Take the slot again that a task has left, if one is free."""
+        if task in self._left:
+            self.take(task)
+
+    def release(self, task: Hashable) -> None:
         """Free the slot that a task has, or that is kept for it."""
-        self._left.discard(task_id)
-        if self._no_longer_keep(task_id) or task_id in self.holders:
-            self.holders.discard(task_id)
+        self._left.discard(task)
+        if self._no_longer_keep(task) or task in self.holders:
+            self.holders.discard(task)
             self._on_free()
 
-    def _no_longer_keep(self, task_id: str) -> bool:
-        kept = self._kept.pop(task_id, None)
+    def _no_longer_keep(self, task: Hashable) -> bool:
+        kept = self._kept.pop(task, None)
         if kept is not None:
             kept.cancel()
         return kept is not None
 
-    def of(self, task_id: str) -> TaskSlot:
+    def of(self, task: Hashable) -> TaskSlot:
         """The slot of a task, which it may take later."""
-        return TaskSlot(self, task_id)
+        return TaskSlot(self, task)
 
 
 class TaskSlot:
     """The slot of one task."""
 
-    def __init__(self, slots: Slots, task_id: str) -> None:
+    def __init__(self, slots: Slots, task: Hashable) -> None:
         self._slots = slots
-        self._task_id = task_id
+        self._task = task
 
     @property
     def held(self) -> bool:
         """Whether the task has it."""
-        return self._task_id in self._slots.holders
+        return self._task in self._slots.holders
 
     def take(self) -> bool:
         """Take it, unless all are in use; returns whether the task has it now."""
-        return self._slots.take(self._task_id)
+        return self._slots.take(self._task)
 
     def release(self) -> None:
         """Leave it, or the one that is kept for the task, to others."""
-        self._slots.release(self._task_id)
+        self._slots.release(self._task)
+
+    def take_again(self) -> None:
+        """Take it again if the task has left it, and one is free."""
+        self._slots.take_again(self._task)
 
     def leave(self) -> None:
         """The task needs none until its end, except after a failure."""
-        self._slots.leave(self._task_id)
+        self._slots.leave(self._task)
 
 
 class SlotUse:
@@ -147,7 +157,7 @@ class SlotUse:
             yield
         except Exception:
             if self._slot:
-                self._slot.take()
+                self._slot.take_again()
             raise
         finally:
             self._confirming -= 1

@@ -31,8 +31,8 @@ class TransferBudget:
     others.
 
     A task that has a slot, and no file in flight, is always admitted, so it waits for no other task. The
-    files of tasks without a slot are so small that only their storages limit them; if one has to wait, it
-    tries to take a slot.
+    files of tasks without a slot are so small that only their storages limit them; each storage takes one of
+    these even if it is busy, so they do not wait for large ones.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -40,12 +40,13 @@ class TransferBudget:
         self._limit = max_bytes
         self._used = 0
         self._uploads: Counter[str] = Counter()  # in flight, by storage
+        self._small: Counter[str] = Counter()  # those of them that belong to tasks without a slot
         self._waiting: list[_Waiter] = []
 
     def limit(self, max_bytes: int) -> None:
         """Lower the maximum number of bytes from now on; 0 restores it."""
         self._limit = min(max_bytes or self._max_bytes, self._max_bytes)
-        self.admit()
+        self._admit()
 
     def share(self, *, concurrent: bool, slot: TaskSlot | None = None) -> BudgetShare:
         """The share of one task. Without `concurrent` its files are admitted one by one. Without `slot` it
@@ -55,7 +56,7 @@ class TransferBudget:
     async def _acquire(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
         waiter = _Waiter(share, storage, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
-        self.admit()
+        self._admit()
         try:
             await waiter.admitted
         except asyncio.CancelledError:
@@ -63,18 +64,14 @@ class TransferBudget:
                 self._release(share, storage, size)  # it was admitted at the moment of the cancellation
             else:
                 self._waiting.remove(waiter)
-                self.admit()  # the next one may need less
+                self._admit()  # the next one may need less
             raise
 
     def _release(self, share: BudgetShare, storage: Storage | None, size: int) -> None:
-        share.in_flight -= 1
-        share.used -= size
-        self._used -= size
-        if storage is not None:
-            self._uploads[storage.name] -= 1
-        self.admit()
+        self._count(share, storage, size, -1)
+        self._admit()
 
-    def admit(self) -> None:
+    def _admit(self) -> None:
         """Admit every file that can be admitted now. One that needs memory is not overtaken by smaller ones;
         one that waits for its storage is."""
         has_memory = True
@@ -84,22 +81,29 @@ class TransferBudget:
                 continue
             if share.in_flight and not share.concurrent:
                 continue
-            if not self._takes_upload(waiter.storage) and (share.in_flight or not share.has_slot(take=True)):
+            if not self._may_upload(waiter):
                 continue
-            if share.in_flight and share.has_slot():
+            if share.in_flight and share.has_slot:
                 has_memory = has_memory and self._used + waiter.size <= self._limit
                 if not has_memory:
                     continue
             self._waiting.remove(waiter)
-            share.in_flight += 1
-            share.used += waiter.size
-            self._used += waiter.size
-            if waiter.storage is not None:
-                self._uploads[waiter.storage.name] += 1
+            self._count(share, waiter.storage, waiter.size, +1)
             waiter.admitted.set_result(None)
 
-    def _takes_upload(self, storage: Storage | None) -> bool:
-        return storage is None or self._uploads[storage.name] < storage.uploads_at_once
+    def _count(self, share: BudgetShare, storage: Storage | None, size: int, files: int) -> None:
+        share.in_flight += files
+        share.used += files * size
+        self._used += files * size
+        if storage is not None:
+            self._uploads[storage.name] += files
+            self._small[storage.name] += files * (not size)
+
+    def _may_upload(self, waiter: _Waiter) -> bool:
+        storage, share = waiter.storage, waiter.share
+        if storage is None or self._uploads[storage.name] < storage.uploads_at_once:
+            return True
+        return not (share.in_flight if share.has_slot else self._small[storage.name])
 
 
 class BudgetShare:
@@ -112,14 +116,15 @@ class BudgetShare:
         self._budget = budget
         self._slot = slot
 
-    def has_slot(self, *, take: bool = False) -> bool:
-        """Whether the task has a slot; with `take` it takes one if there is one."""
-        return self._slot is None or self._slot.held or (take and self._slot.take())
+    @property
+    def has_slot(self) -> bool:
+        """Whether the task has a slot."""
+        return self._slot is None or self._slot.held
 
     async def acquire(self, storage: Storage | None, size: int | None) -> Place:
         """Wait until a file of `size` bytes (None: unknown) may be saved to `storage`."""
         counted = _MOST if size is None else max(_LEAST, min(size, _MOST))
-        if not self.has_slot():
+        if not self.has_slot:
             counted = 0
         await self._budget._acquire(self, storage, counted)
         return Place(self, storage, counted)

@@ -83,9 +83,9 @@ class TelegramSource(Source):
     async def _look_up_all(self, spec: TaskSpec) -> Mapping[str, list[Media] | TaskError]:
         """The files of each link, or why there are none. Raises the first error that may pass; then what was
         found out is kept for the next attempt."""
+        known = self._looked_up.setdefault(spec.id, {})
         if failed := await self._look_up_missing(spec):
             raise failed
-        known = self._looked_up[spec.id]
         found = {link: known[link] for link in spec.links}
         for link in [link for link, result in found.items() if isinstance(result, list)]:
             del known[link]  # only errors are needed again

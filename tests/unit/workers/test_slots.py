@@ -87,3 +87,18 @@ async def test_no_more_tasks_leave_their_slots_than_there_are() -> None:
     slots.release("first")  # it has ended
     slots.leave("second")
     assert slots.take("third")
+
+
+async def test_only_a_task_that_has_left_its_slot_takes_it_again() -> None:
+    slots = Slots(1)
+    small, large = slots.of("small"), slots.of("large")
+    small.take_again()
+    assert not small.held
+    assert large.take()
+    large.leave()
+    large.take_again()
+    assert large.held
+    large.leave()
+    assert slots.take("another")
+    large.take_again()
+    assert not large.held

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 from storages.memory import MemoryOptions, MemoryStorage
+from workers.slots import Slots
 from workers.transfer_budget import BudgetShare, Place, TransferBudget
 
 MIB = 1 << 20
@@ -99,3 +100,19 @@ async def test_files_of_a_source_that_is_not_concurrent_are_admitted_one_by_one(
     found = await admitted(TransferBudget().share(concurrent=False), *[(storage("disk"), 1)] * 3)
     assert len(places(found)) == 1
     await stop(found)
+
+
+async def test_a_busy_storage_takes_one_file_of_tasks_without_a_slot() -> None:
+    """So they do not wait for large files, and take no slots from these."""
+    budget, nas, slots = TransferBudget(), storage("nas", uploads=1), Slots(2)
+    assert slots.take("large")
+    large = await admitted(budget.share(concurrent=True, slot=slots.of("large")), *[(nas, 1 << 40)] * 2)
+    small = [
+        (await admitted(budget.share(concurrent=True, slot=slots.of(name)), (nas, 1)))[0] for name in "abc"
+    ]
+    assert [isinstance(each, Place) for each in [*large, *small]] == [True, False, True, False, False]
+    assert slots.holders == {"large"}
+    small[0].release()
+    await asyncio.sleep(0.01)
+    assert [each.done() for each in small[1:]] == [True, False]
+    await stop(large + small)
