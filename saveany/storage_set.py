@@ -14,7 +14,7 @@ from typing import Never
 from uuid import uuid4
 
 from saveany.config import Config
-from saveany.errors import StorageError, StorageUnavailable, StoreUnavailable
+from saveany.errors import StorageBusy, StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import Signal, repeat
 from saveany.store import Store
@@ -115,6 +115,8 @@ class StorageHandle:
                 if not probing.done() and not await self._check_server():
                     return False
             await probing
+        except StorageBusy:  # transfers use all that it takes at once, so it works if it did before
+            return self.problem is None
         except StorageError as e:
             self._set_problem(e.text)
             return False

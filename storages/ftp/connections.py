@@ -14,9 +14,10 @@ from saveany.errors import StorageBusy, StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.errors import located
 from storages.ftp.client import CONNECT, PIECE, SILENCE, FtpClient
-from storages.ftp.limit import AllInUse, ConnectionLimit
+from storages.ftp.limit import ConnectionLimit
 from storages.ftp.options import FtpOptions
 from storages.ftp.replies import error_for
+from storages.limit import AllInUse
 from storages.reachability import REPLY_TIMEOUT, ServerActivity, check_port, silent_server
 
 #: Idle seconds after which a connection is tested before it is reused.
@@ -56,51 +57,45 @@ class FtpConnections:
     async def transfer(self, path: str) -> AsyncIterator[FtpClient]:
         """A connection for a transfer, which may take long. Others can still be used for short requests."""
         with self.translated_errors(path):
-            while not self._limit.has_room_for_transfer:
-                await self._limit.wait()
-        with self._limit.transfer():
-            async with self.connection(path) as client:
+            if self._limit.should_try_more and (tried := await self._new_connection()):
+                self._keep(tried)
+            async with self._limit.transfer(), self.connection(path) as client:
                 yield client
 
     async def _free_connection(self, wait: bool) -> FtpClient:
         while True:
-            if client := await self._idle_connection() or await self._new_connection():
+            await self._limit.wait(lambda: bool(self._idle), wait=wait)
+            if client := await (self._tested(self._idle.pop()) if self._idle else self._new_connection()):
                 return client
-            if not wait:
-                raise AllInUse
-            await self._limit.wait()
 
-    async def _idle_connection(self) -> FtpClient | None:
-        while self._idle:
-            client = self._idle.pop()
-            if client.old:
-                self._drop(client)
-                continue
+    async def _tested(self, client: FtpClient) -> FtpClient | None:
+        """An idle connection; None if it turns out to be unusable."""
+        if not client.old:
             if time.monotonic() - client.used < _FRESH_SECONDS:
                 return client
             try:
                 await client.command("NOOP", "2xx")
             except (aioftp.AIOFTPException, OSError, TimeoutError):
-                self._drop(client)
+                pass
             except BaseException:
                 self._drop(client)
                 raise
             else:
                 return client
+        self._drop(client)
         return None
 
     async def _new_connection(self) -> FtpClient | None:
         """A new connection; None if the server does not allow another one."""
-        if not self._limit.opening():
-            return None
+        self._limit.opening()
         try:
-            return await self._connect()
+            client = await self._connect()
         except BaseException as error:
-            too_many = isinstance(error, aioftp.StatusCodeError) and self._limit.is_reached(error)
-            self._limit.closed()
-            if too_many:
+            if self._limit.failed(error):
                 return None
             raise
+        self._limit.opened()
+        return client
 
     def _keep(self, client: FtpClient) -> None:
         if client.stream.writer.is_closing() or client.old:

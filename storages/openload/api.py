@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import secrets
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from storages.chunks import Chunks
 from storages.http_client import HttpClient, as_body
 from storages.openload.names import NAMES
 from storages.openload.options import OpenloadOptions
-from storages.polling import Polls
+from storages.polling import FIRST_POLL_SECONDS, Polls
 
 #: Maximum seconds between polls of a slow operation.
 MAX_POLL_SECONDS = 10.0
+#: Seconds in which the service must list a file that it has received.
+_SETTLE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,25 @@ class OpenloadApi:
             return {}
         found = reply.get(id_) if isinstance(reply, dict) else None
         return found if isinstance(found, dict) else {}
+
+    async def details_of_new(self, file: str, path: str) -> Mapping[str, Any]:
+        """The details of a new file, which will be at `path`; waits until the service has them."""
+        pause, until = FIRST_POLL_SECONDS, time.monotonic() + _SETTLE
+        while time.monotonic() < until:
+            reply = await self.details("file/info", file=file)
+            if reply.get("status") == httpx.codes.INTERNAL_SERVER_ERROR:
+                raise StorageError(
+                    "storage {storage!r}: the service could not process {path!r}",
+                    storage=self._options.name,
+                    path=path,
+                )
+            if reply.get("status") == httpx.codes.OK:
+                return reply
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MAX_POLL_SECONDS)
+        raise StorageUnavailable(
+            "storage {storage!r}: the service has lost {path!r}", storage=self._options.name, path=path
+        )
 
     async def upload(self, url: str, name: str, chunks: Chunks, size: int) -> Any:
         """Send a file to the URL from `file/ul`; returns the result."""

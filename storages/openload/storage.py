@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
-
-import httpx
 
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Capabilities, Entry, Receipt, Services
@@ -27,7 +24,6 @@ from storages.chunks import Chunk, Chunks
 from storages.errors import folder_needed, name_taken
 from storages.http_client import HttpClient
 from storages.openload.api import (
-    MAX_POLL_SECONDS,
     FolderListing,
     OpenloadApi,
     OpenloadFile,
@@ -41,8 +37,6 @@ from storages.parts import RESERVED, split
 from storages.polling import FIRST_POLL_SECONDS
 from storages.remote import RemoteStorage
 
-#: Seconds in which the service must list a file that it has received.
-_SETTLE: Final = 60.0
 #: Bytes of a file that never waits for other uploads, such as the test file.
 _SHORT: Final = 1 << 10
 #: Checks for the file of an upload that was aborted at its end.
@@ -126,7 +120,7 @@ class OpenloadStorage(RemoteStorage):
 
     async def _send(self, path: str, chunks: Chunks, size: int) -> None:
         full, _, name = self._full(path).rpartition("/")
-        with self._folder_expected(path):
+        with _folder_expected(self.name, path):
             reply = await self._api.call("file/ul", folder=await self._id(full))
         with self._api.parsing():
             address = str(reply["url"])
@@ -166,7 +160,7 @@ class OpenloadStorage(RemoteStorage):
         """Wait until the service lists the new file, and check its size and name."""
         with self._api.parsing():
             file = str(sent["id"])
-        info = await self._details_of_new(file, path)
+        info = await self._api.details_of_new(file, path)
         with self._api.parsing():
             named, arrived = str(info["name"]), int(info["size"])
         if arrived != size:
@@ -179,25 +173,6 @@ class OpenloadStorage(RemoteStorage):
             )
         if named != name:  # some services drop the extension
             await self._api.call("file/rename", file=file, name=name)
-
-    async def _details_of_new(self, file: str, path: str) -> Mapping[str, Any]:
-        """The details of a new file; waits until the service has them."""
-        pause, until = FIRST_POLL_SECONDS, time.monotonic() + _SETTLE
-        while time.monotonic() < until:
-            reply = await self._api.details("file/info", file=file)
-            if reply.get("status") == httpx.codes.INTERNAL_SERVER_ERROR:
-                raise StorageError(
-                    "storage {storage!r}: the service could not process {path!r}",
-                    storage=self.name,
-                    path=path,
-                )
-            if reply.get("status") == httpx.codes.OK:
-                return reply
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_POLL_SECONDS)
-        raise StorageUnavailable(
-            "storage {storage!r}: the service has lost {path!r}", storage=self.name, path=path
-        )
 
     async def _rename(self, path: str, to: str, *, replace: bool) -> None:
         (folder, _, name), (target_folder, _, final) = (
@@ -307,16 +282,6 @@ class OpenloadStorage(RemoteStorage):
         """As in the contract."""
         return self._pulls
 
-    @contextmanager
-    def _folder_expected(self, path: str) -> Iterator[None]:
-        """Raise `StorageUnavailable` if the folder of `path` has been removed meanwhile."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise StorageUnavailable(
-                "storage {storage!r}: the folder of {path!r} is gone", storage=self.name, path=path
-            ) from None
-
     async def _pull(self, url: str, path: str) -> None:
         folder = path.rpartition("/")[0]
         # The service chooses the name, so the file is fetched to a temporary folder.
@@ -324,7 +289,7 @@ class OpenloadStorage(RemoteStorage):
         await self._make_folder(hidden)
         folder_id = await self._id(self._full(hidden))
         try:
-            with self._folder_expected(path):
+            with _folder_expected(self.name, path):
                 await self._api.fetch(url, folder_id)
                 fetched = (await self._listing(self._full(hidden))).files
                 if not fetched:
@@ -336,3 +301,14 @@ class OpenloadStorage(RemoteStorage):
             self._ids.pop(self._full(hidden), None)
             with suppress(StorageError, FileNotFoundError):
                 await self._api.call("file/deletefolder", folder=folder_id)
+
+
+@contextmanager
+def _folder_expected(storage: str, path: str) -> Iterator[None]:
+    """Raise `StorageUnavailable` if the folder of `path` has been removed meanwhile."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageUnavailable(
+            "storage {storage!r}: the folder of {path!r} is gone", storage=storage, path=path
+        ) from None

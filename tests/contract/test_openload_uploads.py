@@ -10,8 +10,8 @@ from ipaddress import ip_network
 import pytest
 
 from saveany.errors import StorageUnavailable
+from storages import limit as limit_module
 from storages.base import Services
-from storages.openload import limit as limit_module
 from storages.openload.storage import OpenloadStorage
 from storages.testing.helpers import MIB, content, key, save
 from tests.fixtures.openload import OpenloadServer, openload
@@ -82,7 +82,7 @@ async def test_the_limit_is_tried_again_after_a_while(
     await until(lambda: storage.uploads_at_once == 1)
     server.goes_on.set()
     await saving
-    monkeypatch.setattr(limit_module, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(limit_module, "RETRY_SECONDS", 0.0)
     server.allows = 0
     await asyncio.gather(*(saved_in_the_end(storage, number) for number in range(4, 12)))
     assert storage.uploads_at_once == 4

@@ -30,7 +30,7 @@ OF_ONE = {
         workers.publishing_order.PublishingOrder.wait
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
-        storages.ftp.connections.FtpConnections.transfer
+        storages.limit.Turns.wait
         storages.alist.api.AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish

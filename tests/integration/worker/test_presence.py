@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from saveany.errors import StorageBusy, StorageUnavailable
 from saveany.storage_set import StorageHandle
 from saveany.store import Store
 from storages import registry
@@ -46,3 +47,25 @@ async def test_a_disk_that_vanishes_and_returns_is_noticed(handle: StorageHandle
     assert not await handle.check_presence()
     (tmp_path / "gone").rename(tmp_path / "files" / _MARKER)
     assert await handle.check_presence()
+
+
+async def test_a_busy_storage_works_if_it_did_before(
+    handle: StorageHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error: Exception = StorageBusy("all connections are in use")
+
+    async def probe() -> None:
+        raise error
+
+    monkeypatch.setattr(handle.storage, "probe", probe)
+    assert not await handle.probe(), "nothing is known of it yet"
+    monkeypatch.undo()
+    assert await handle.probe()
+    monkeypatch.setattr(handle.storage, "probe", probe)
+    assert await handle.probe()
+    assert handle.problem is None
+    error = StorageUnavailable("it is down")
+    assert not await handle.probe()
+    error = StorageBusy("all connections are in use")
+    assert not await handle.probe()
+    assert str(handle.problem) == "it is down"
