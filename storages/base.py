@@ -352,7 +352,9 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     async def discard(self, key: UploadKey, path: str) -> None:
-        """Remove what any epoch up to `key.epoch` has left of this upload, if anything."""
+        """Remove what any epoch up to `key.epoch` has left of this upload, if anything.
+
+        May be called for thousands of uploads at the same time: calls share what they have to look at."""
 
     @abc.abstractmethod
     async def probe(self) -> None:

@@ -15,17 +15,20 @@ from __future__ import annotations
 import abc
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Container, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
 from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, plausible
 from storages.chunks import Chunk, ChunkChannel, Chunks, single_chunk
-from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split
+from storages.listings import SharedListings
+from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split, upload_name
 from storages.sequential import SequentialUpload
 
 #: Prefix of the mark of a part that its writer can no longer commit.
 _FENCED = "old"
+#: Parts of discarded uploads that are removed at the same time.
+_REMOVALS = 4
 
 
 class RemoteStorage(Storage):
@@ -39,6 +42,8 @@ class RemoteStorage(Storage):
     def __init__(self, name: str) -> None:
         self.name = name
         self._begun: dict[UploadKey, str] = {}  # the newest part of each upload of this process
+        self._listings = SharedListings(self._list_parts)
+        self._removals = asyncio.Semaphore(_REMOVALS)
 
     @abc.abstractmethod
     async def _put(self, path: str, chunks: Chunks, size: int | None, offset: int = 0) -> None:
@@ -110,7 +115,8 @@ class RemoteStorage(Storage):
         self, key: UploadKey, folder: str, part: str, size: int | None, keep: Sequence[Range]
     ) -> int:
         """Remove the parts of earlier attempts, or rename one to the new part; returns the bytes it has."""
-        if _is_first(key, self._begun):
+        if key.epoch == 1 and key not in self._begun:
+            # There was no earlier attempt, and listing a folder of 100,000 files for each new one is slow.
             return 0
         entries = await self._parts(folder, key)
         if any(name.epoch > key.epoch for name, _ in entries):
@@ -132,12 +138,16 @@ class RemoteStorage(Storage):
 
     async def _parts(self, folder: str, key: UploadKey) -> list[tuple[PartName, Entry]]:
         """The parts of a task's item, of all epochs."""
-        try:
-            entries = await self._scan(folder)
-        except FileNotFoundError:
-            return []
-        named = ((parse(entry.name), entry) for entry in entries)
-        return [(name, entry) for name, entry in named if name and name.belongs_to(key)]
+        return (await self._listings.of(folder)).get(upload_name(key), [])
+
+    async def _list_parts(self, folder: str) -> dict[str, list[tuple[PartName, Entry]]]:
+        """All parts in a folder, by the names of their uploads."""
+        found: dict[str, list[tuple[PartName, Entry]]] = {}
+        with suppress(FileNotFoundError):
+            for entry in await self._scan(folder):
+                if name := parse(entry.name):
+                    found.setdefault(name.upload, []).append((name, entry))
+        return found
 
     async def _receipt(self, path: str, size: int) -> Receipt:
         """The receipt of a file that was just given its path. Raises nothing: the file is saved."""
@@ -161,11 +171,10 @@ class RemoteStorage(Storage):
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract. Folders stay."""
         folder = _folder(path, path)
-        if _is_first(key, self._begun):
-            return
         for name, _ in await self._parts(folder, key):
             if name.epoch <= key.epoch:
-                await self._remove(_join(folder, str(name)))
+                async with self._removals:
+                    await self._remove(_join(folder, str(name)))
         self._begun.pop(key, None)
 
     async def probe(self) -> None:
@@ -411,11 +420,6 @@ class RemoteUpload(SequentialUpload):
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _is_first(key: UploadKey, begun: Container[UploadKey]) -> bool:
-    """Whether there was no earlier attempt. Listing a folder of 100,000 files for each new one is slow."""
-    return key.epoch == 1 and key not in begun
 
 
 def _folder(path: str, final: str) -> str:

@@ -69,6 +69,7 @@ class ItemRecords:
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
+        self._begun: set[int] = set()  # indexes of the items that this claim has begun to save
         self._checkpoints: dict[int, Checkpoint] | None = None if claim.task.epoch > 1 else {}
         self._loading = SingleFlight()
         self._changes = GroupCommit(self._write, _Change.joins)
@@ -90,10 +91,14 @@ class ItemRecords:
         """Items that were begun: their storage may hold parts of them."""
         return [item for item in self.items if item.status in _BEGUN]
 
+    def begin(self, index: int) -> None:
+        """The storage may hold parts of an item from now on."""
+        self._begun.add(index)
+
     def may_have_parts(self, index: int) -> bool:
-        """Whether the storage may hold parts of an item, from this claim or an earlier one that died while it
-        removed them."""
-        return self.items[index].status in _BEGUN or self._claim.task.epoch > 1
+        """Whether the storage may hold parts of an item, from this claim or an earlier one. To look for them
+        is slow in a large folder. Small files are recorded as running before they are begun."""
+        return index in self._begun or self._claim.task.epoch > 1
 
     def is_path_of_other(self, item: Item, path: str) -> bool:
         """Whether another item goes to `path` in the same storage."""

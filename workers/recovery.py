@@ -6,6 +6,8 @@ then, only the storage knows whether the file became visible. Every later step a
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from saveany.models import Item, ItemStatus
@@ -41,7 +43,7 @@ async def roll_back(context: TransferContext, item: Item, *, keep: bool = False)
     """
     storage, key = context.storage_of(item), context.upload_key(item)
     if item.status is ItemStatus.FAILED or (item.status is ItemStatus.QUEUED and key.epoch == 1):
-        return  # it was rolled back before, or never begun: looking for parts is slow in a large folder
+        return  # it was rolled back before, or never begun
     if await _was_moved(context, storage, item):
         await context.records.reset(replace(item, status=ItemStatus.COMPLETED))
         return
@@ -53,9 +55,13 @@ async def roll_back(context: TransferContext, item: Item, *, keep: bool = False)
         await context.records.confirm(item)
         await storage.delete(item.final)
         item = replace(item, undone=item.undone + 1)
-    # Before the parts are removed: afterwards another task may publish its file under the recorded name.
-    await context.records.reset(replace(item, status=ItemStatus.QUEUED, final="", sha256=""))
-    await storage.discard(context.upload_key(item), item.path)
+    item = replace(item, final="", sha256="")
+    if context.records.may_have_parts(item.index):
+        # Before the parts are removed: afterwards another task may publish its file under the recorded name.
+        # It stays recorded as begun until they are gone, so that a later clean-up looks for them.
+        await context.records.reset(replace(item, status=ItemStatus.RUNNING))
+        await storage.discard(context.upload_key(item), item.path)
+    await context.records.reset(replace(item, status=ItemStatus.QUEUED))
 
 
 async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: int) -> None:
@@ -66,9 +72,8 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
     task = await store.tasks.get(task_id)
     if task is None:
         return
-    for item in await store.tasks.all_items(task_id):
-        if item.status.done or storage.name != (item.storage or task.spec.storage):
-            continue
+
+    async def remove(item: Item) -> None:
         key = UploadKey(task_id, item.index, epoch, item.undone)
         # The record first, because no claim protects the task: its user may retry it at any moment.
         if await _published(storage, key, item) and await store.workers.clear_final_path(
@@ -76,6 +81,23 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
         ):
             await storage.delete(item.final)
         await storage.discard(key, item.path)
+
+    here = [
+        i for i in await store.tasks.all_items(task_id) if storage.name == (i.storage or task.spec.storage)
+    ]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in here:
+                if not item.status.done and not _was_never_begun(item, epoch):
+                    group.create_task(remove(item))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def _was_never_begun(item: Item, epoch: int) -> bool:
+    """Whether no claim up to `epoch` has begun to save an item. To look for its parts is slow in a large
+    folder."""
+    return epoch == 1 and item.status is ItemStatus.QUEUED and not item.undone
 
 
 async def _published(storage: Storage, key: UploadKey, item: Item) -> Receipt | None:

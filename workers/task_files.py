@@ -91,17 +91,10 @@ class TaskFiles:
     async def roll_back(self, *items: Item, keep: bool = False) -> None:
         """Remove what unfinished items have left in their storages (`recovery.roll_back`). What cannot be
         removed now is only logged; if the task ends as canceled, the store remembers it for later."""
-        handles = filter(None, map(self._storages.find, items))
-        free = asyncio.Semaphore(min((each.storage.uploads_at_once for each in handles), default=1))
-
-        async def roll_back_one(item: Item) -> None:
-            async with free:
-                await self._roll_back(item, keep=keep)
-
         try:
             async with asyncio.TaskGroup() as group:
                 for item in items:
-                    group.create_task(roll_back_one(item))
+                    group.create_task(self._roll_back(item, keep=keep))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 

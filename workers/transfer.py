@@ -72,7 +72,8 @@ async def _prepared(context: TransferContext, item: Item) -> Item:
     ready = with_final_path(context.spec, item, ready)
     if (ready.storage, ready.path) == (item.storage, item.path):
         return ready
-    await context.storage_of(item).discard(context.upload_key(item), item.path)
+    if context.records.may_have_parts(item.index):
+        await context.storage_of(item).discard(context.upload_key(item), item.path)
     return replace(ready, path=context.records.choose_path(ready))
 
 
@@ -88,6 +89,7 @@ class FileTransfer:
 
     async def save_by_first_strategy(self) -> Item:
         """The item, saved by the first of `STRATEGIES` that applies to it."""
+        self.context.records.begin(self.item.index)
         for strategy in STRATEGIES:
             if (saved := await strategy(self)) is not None:
                 return saved
@@ -135,7 +137,8 @@ class FileTransfer:
 
     async def discard(self) -> None:
         """Remove what earlier attempts have left of the upload."""
-        await self.storage.discard(self.context.upload_key(self.item), self.item.path)
+        if self.context.records.may_have_parts(self.item.index):
+            await self.storage.discard(self.context.upload_key(self.item), self.item.path)
 
 
 async def move_within_storage(file: FileTransfer) -> Item | None:

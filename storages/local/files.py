@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
 
 from saveany.errors import Fenced, StorageError
@@ -18,7 +18,7 @@ from storages.local.jail import (
     FolderHandle,
     is_file,
 )
-from storages.parts import PartName, parse, split
+from storages.parts import PartName, parse, split, upload_name
 
 
 def sibling_name(disk: Disk, path: str, final: str) -> str:
@@ -30,26 +30,31 @@ def sibling_name(disk: Disk, path: str, final: str) -> str:
     return name
 
 
-def parts_of(folder: FolderHandle, key: UploadKey) -> Iterator[PartName]:
-    """The parts of a task's item, of all epochs."""
-    for name in folder.names():
-        part = parse(name)
-        if part and part.belongs_to(key):
-            yield part
+def parts_in(folder: FolderHandle) -> dict[str, list[PartName]]:
+    """All parts in a folder, by the names of their uploads."""
+    found: dict[str, list[PartName]] = {}
+    for part in filter(None, map(parse, folder.names())):
+        found.setdefault(part.upload, []).append(part)
+    return found
 
 
-def leftovers_of(folder: FolderHandle, key: UploadKey) -> list[PartName]:
-    """The parts of an upload. Raises `Fenced` if one belongs to a later claim."""
-    found = list(parts_of(folder, key))
+def leftovers_of(
+    folder: FolderHandle, key: UploadKey, listed: Mapping[str, list[PartName]] | None = None
+) -> list[PartName]:
+    """The parts of an upload, among those `listed` if the folder was read before. Raises `Fenced` if one
+    belongs to a later claim."""
+    found = (parts_in(folder) if listed is None else listed).get(upload_name(key), [])
     if any(part.epoch > key.epoch for part in found):
         raise Fenced("task {task}: a claim later than {epoch} is running", task=key.task, epoch=key.epoch)
     return found
 
 
-def fence(folder: FolderHandle, key: UploadKey) -> list[PartName]:
+def fence(
+    folder: FolderHandle, key: UploadKey, listed: Mapping[str, list[PartName]] | None = None
+) -> list[PartName]:
     """Rename all parts of an upload, so that none can be committed; returns their new names."""
     fenced = []
-    for part in leftovers_of(folder, key):
+    for part in leftovers_of(folder, key, listed):
         with suppress(FileNotFoundError):  # it was committed or aborted meanwhile
             new = part._replace(mark="old")
             folder.rename(str(part), str(new))

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -50,12 +50,13 @@ from storages.base import (
     Usage,
 )
 from storages.errors import name_taken
+from storages.listings import SharedListings
 from storages.local.commits import Commits
 from storages.local.files import (
     entry_of,
     fence,
     listed,
-    parts_of,
+    parts_in,
     require_file,
     same_file,
     sibling_name,
@@ -71,7 +72,7 @@ from storages.local.jail import (
 from storages.local.options import LocalOptions
 from storages.local.reader import LocalReader
 from storages.local.upload import LocalUpload, ResumablePart
-from storages.parts import RESERVED, is_reserved, split
+from storages.parts import RESERVED, PartName, is_reserved, split, upload_name
 
 T = TypeVar("T")
 
@@ -100,6 +101,7 @@ class LocalStorage(Storage):
         self.name = options.name
         self.disk = Disk(options.name, options.base_path.expanduser().absolute())
         self._commits = Commits(self.disk)
+        self._listings = SharedListings(self._list_parts)
         self._uploads: WeakValueDictionary[UploadKey, LocalUpload] = WeakValueDictionary()
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
@@ -121,10 +123,11 @@ class LocalStorage(Storage):
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract."""
         name = sibling_name(self.disk, path, final)
+        listed = await self._parts_beside(path)
 
         def check() -> Receipt | None:
             with suppress(FileNotFoundError), self.disk.parent(path) as (folder, _):
-                leftovers = [str(part) for part in fence(folder, key)]
+                leftovers = [str(part) for part in fence(folder, key, listed)]
                 info = folder.stat(name)
                 if info is None or not is_file(info) or info.st_size != size:
                     return None
@@ -139,12 +142,26 @@ class LocalStorage(Storage):
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract. Folders stay."""
+        parts = (await self._parts_beside(path)).get(upload_name(key), [])
+        found = [str(part) for part in parts if part.epoch <= key.epoch]
 
         def remove() -> None:
             with suppress(FileNotFoundError), self.disk.parent(path) as (folder, _):
-                folder.unlink([str(part) for part in parts_of(folder, key) if part.epoch <= key.epoch])
+                folder.unlink(found)
 
-        await self.disk.run(path, remove)
+        if found:
+            await self.disk.run(path, remove)
+
+    async def _parts_beside(self, path: str) -> Mapping[str, list[PartName]]:
+        return await self._listings.of("/".join(split(path)[:-1]))
+
+    async def _list_parts(self, path: str) -> Mapping[str, list[PartName]]:
+        def read() -> Mapping[str, list[PartName]]:
+            with suppress(FileNotFoundError), self.disk.folder(split(path) if path else []) as folder:
+                return parts_in(folder)
+            return {}
+
+        return await self.disk.run(path, read)
 
     async def probe(self) -> None:
         """As in the contract. Makes the base folder if it is missing."""

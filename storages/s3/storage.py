@@ -14,6 +14,7 @@ it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from urllib.request import getproxies
 
@@ -48,6 +49,7 @@ class S3Storage(Storage):
         self.name = options.name
         self.bucket = S3Bucket(options, services.proxy if services else "")
         self._smallest_part = options.part_size * MIB
+        self._discards = asyncio.Semaphore(self.uploads_at_once)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -101,7 +103,8 @@ class S3Storage(Storage):
     async def discard(self, key: UploadKey, path: str) -> None:
         """As in the contract."""
         object_key = self.bucket.key(path)
-        await self.bucket.abort_uploads(object_key, await self.bucket.uploads(object_key))
+        async with self._discards:
+            await self.bucket.abort_uploads(object_key, await self.bucket.uploads(object_key))
 
     async def reach(self) -> None:
         """As in the contract."""

@@ -48,6 +48,19 @@ class TakeoverTests(SuiteBase):
         assert everything() == {"a/b.bin"}
         await frozen.abort()
 
+    async def test_another_worker_discards_the_first_upload(
+        self, worker: Open, everything: Callable[[], set[str]]
+    ) -> None:
+        first, second = worker(), worker()
+        frozen = await first.begin(key(1), "a/b.bin", 5)
+        await frozen.write(0, b"hello")
+        await self.make_fenceable(first, frozen, 5)
+        await second.discard(key(1), "a/b.bin")
+        with pytest.raises(Fenced):
+            await frozen.commit("a/b.bin", 5, replace=False)
+        assert everything() == set()
+        await frozen.abort()
+
     async def test_discard_without_an_upload(self, storage: Storage) -> None:
         await storage.discard(key(), "no/such/file.bin")
         await save(storage, "a.bin", b"x")
