@@ -261,10 +261,12 @@ async def test_an_error_of_the_task_ends_the_wait_for_a_storage(harness: JobHarn
     """A file of another task may be all that it takes."""
 
     async def step(name: str, offset: int) -> None:
-        await harness.budget.share(concurrent=True).acquire(harness.storage, 1)
+        harness.storage.uploads_at_once = 1
         raise CancelRequested
 
-    harness.storage.uploads_at_once = 1
+    other = harness.budget.share(concurrent=True, slot=Slots(0).of("other"))
+    await other.acquire(harness.storage, 1)
+    harness.storage.uploads_at_once = 2
     harness.source.files = dict.fromkeys(NAMES[:4], b"x")
     harness.source.concurrent = True
     harness.source.step = step
