@@ -311,11 +311,9 @@ class Storage(abc.ABC):
     """Files under paths. A process opens each storage once; all transfers share it."""
 
     capabilities: ClassVar[Capabilities]
-    #: Maximum number of files that a worker uploads at the same time. Each of its tasks may upload one in any
-    #: case.
+    #: Maximum number of files that a worker uploads at the same time; each task may upload one in any case.
     uploads_at_once: int = 1
-    #: Number of files of a task that are published as an album (capability `albums`), although they were not
-    #: posted together. 0: each alone.
+    #: Number of files of a task that are made an album (capability `albums`); 0: only those posted as one.
     album_size: int = 0
     name: str
 
@@ -352,9 +350,8 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     async def discard(self, key: UploadKey, path: str) -> None:
-        """Remove what any epoch up to `key.epoch` has left of this upload, if anything.
-
-        May be called for thousands of uploads at the same time: calls share what they have to look at."""
+        """Remove what any epoch up to `key.epoch` has left of this upload, if anything. Thousands of calls at
+        the same time are fine: they share what they have to look at."""
 
     @abc.abstractmethod
     async def probe(self) -> None:

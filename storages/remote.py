@@ -124,17 +124,12 @@ class RemoteStorage(Storage):
         kept = 0
         for name, entry in sorted(entries, key=lambda each: (each[0].epoch, each[1].size), reverse=True):
             old = _join(folder, str(name))
-            if not kept and self._fits(entry, size, keep):
+            if not kept and self.capabilities.resumes and _fits(entry, size, keep):
                 await self._rename(old, part, replace=False)
                 kept = keep[0][1]
             else:
                 await self._remove(old)
         return kept
-
-    def _fits(self, entry: Entry, size: int | None, keep: Sequence[Range]) -> bool:
-        if not self.capabilities.resumes or size is None or len(keep) != 1 or keep[0][0] != 0:
-            return False
-        return keep[0][1] <= entry.size <= size
 
     async def _parts(self, folder: str, key: UploadKey) -> list[tuple[PartName, Entry]]:
         """The parts of a task's item, of all epochs."""
@@ -416,6 +411,13 @@ class RemoteUpload(SequentialUpload):
         super()._check_open()
         if self._putting is not None and self._putting.done():
             self._putting.result()  # raises the error of a put that has failed
+
+
+def _fits(entry: Entry, size: int | None, keep: Sequence[Range]) -> bool:
+    """Whether a part has the bytes to keep, from the start of the file."""
+    if size is None or len(keep) != 1 or keep[0][0] != 0:
+        return False
+    return keep[0][1] <= entry.size <= size
 
 
 def _join(folder: str, name: str) -> str:
