@@ -19,6 +19,7 @@ from tests.fixtures import s3
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.servers import free_port, program
+from tests.fixtures.waiting import until
 from tests.fixtures.webdav import canned
 
 
@@ -192,6 +193,17 @@ class TestRclone(S3Suite):
 
     async def test_names_that_look_alike_stay_distinct(self, storage: Storage) -> None:
         pytest.skip("this server keeps names in one form")
+
+    async def test_finished_after_a_commit(self, worker: Open) -> None:
+        """The server states no ETag while it is still busy with the file."""
+        receipt = await save(worker(), "a/b.bin", b"x", key(1))
+
+        async def is_finished() -> bool:
+            return await worker().finished(key(2), "a/b.bin", "a/b.bin", 1) == receipt
+
+        await until(is_finished)
+        assert not await worker().finished(key(2), "a/b.bin", "a/b.bin", 2)
+        assert not await worker().finished(key(2), "a/b.bin", "a/c.bin", 1)
 
     @pytest.mark.parametrize("size", [2 * MIB + 1])
     async def test_copy_into_an_upload(
