@@ -2,8 +2,8 @@
 
 The exit code is 0 if each named role (default: api and worker) is alive on this host, else 1 with the reason
 on stderr. The API is alive if it replies at `/health`, a worker if its heartbeat in Redis is fresh, the bot
-if its lock in Redis is held. All three depend on the event loop of the process, so a process that hangs is
-not alive.
+if its lock in Redis is held and it has started to receive messages. All three depend on the event loop of the
+process, so a process that hangs is not alive.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from saveany.cli.role import redis_server
 from saveany.config import Config, load
 from saveany.config.values import local_address
 from saveany.errors import SaveAnyError, Unavailable
-from saveany.store import connect
-from saveany.store.db import PREFIX, Db
+from saveany.store import connect, keys
+from saveany.store.db import Db
 from saveany.store.workers import Workers
 
 T = TypeVar("T")
@@ -50,10 +50,14 @@ async def worker_alive(config: Config) -> None:
 
 
 async def bot_alive(config: Config) -> None:
-    """Raise `Unavailable` unless a bot is active. It may be on another host: the bot of this host is healthy
-    while it waits to take over."""
-    if not await _query(config, lambda db: db.do("EXISTS", PREFIX + "bot:lock")):
+    """Raise `Unavailable` unless a bot is active and receives messages. It may be on another host: the bot of
+    this host is healthy while it waits to take over."""
+    lock, position = keys.BOT_LOCK(), keys.BOT_POSITION()
+    is_active, receives = await _query(config, lambda db: db.many([("EXISTS", lock), ("EXISTS", position)]))
+    if not is_active:
         raise Unavailable("no bot has been active in the last 15 seconds")
+    if not receives:
+        raise Unavailable("the bot has not received anything from Telegram yet; see its log")
 
 
 async def _query(config: Config, query: Callable[[Db], Awaitable[T]]) -> T:

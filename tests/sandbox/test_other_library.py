@@ -4,7 +4,6 @@ It knows no addresses but Telegram's own, so its connections are led to the sand
 """
 
 import asyncio
-import gc
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from pyrogram.crypto import rsa
 from pyrogram.errors import AuthKeyUnregistered
 
 from saveany.sandbox import Sandbox, handshake, samples
+from tests.fixtures import leaks
 from tests.sandbox.clients import named
 from tests.sandbox.clients import user as telethon_user
 
@@ -54,13 +54,10 @@ async def client(sandbox: Sandbox, folder: Path, **options: Any) -> AsyncIterato
         async with made:
             yield made
     finally:
-        gc.collect()  # the library leaves sockets to it; no other test must be blamed for them
+        await leaks.close_all()  # the library leaves connections to the garbage collector
 
 
-pytestmark = [
-    pytest.mark.usefixtures("trusted"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.usefixtures("trusted")
 
 
 async def test_reads_and_downloads(sandbox: Sandbox, tmp_path: Path) -> None:

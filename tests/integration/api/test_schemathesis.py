@@ -30,8 +30,8 @@ enabled = true  # all of them
 expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "503"]
 
 [[operations]]
-# The contract (seed 002): DELETE cancels a task, and the task stays readable as `canceled`.
-include-operation-id = "getTask"
+# The contract (seed 002): DELETE cancels a task, which stays readable, and which a retry makes live again.
+include-path-regex = "^/api/v1/tasks/"
 checks.use_after_free.enabled = false
 """
 
