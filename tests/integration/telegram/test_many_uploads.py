@@ -156,10 +156,11 @@ async def test_a_file_that_fails_delays_no_other(
     late = NAMES[8:12] if album else [NAMES[9]]
     rest = [name for name in NAMES if name != NAMES[5] and name not in late]
     await until(lambda: len(harness.sent) == len(rest), within=20)
-    assert harness.sent_names == rest
+    # The album of the one that is gone may be sent after others that were complete before it failed.
+    assert sorted(harness.sent_names) == rest
     until_open.open()
     await within(running)
-    assert harness.sent_names == rest + late
+    assert harness.sent_names[len(rest) :] == late
     assert "1 of 40 files failed" in (await harness.task(task_id)).error
 
 
