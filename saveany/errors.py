@@ -14,8 +14,9 @@ listing classes. Errors of libraries are mapped to these classes once, where the
     │   ├── KeyReused      422   an idempotency key was sent with a different body
     │   ├── TooMany        429   a limit on simultaneous requests or connections is reached
     │   └── Unavailable    503   a part of the service that the request needs is down
-    │       └── StoreUnavailable  the task store (Redis) is unreachable, or refuses commands
-    │           └── StoreDamaged  a damaged key or record in the store prevents the operation
+    │       ├── StoreUnavailable  the task store (Redis) is unreachable, or refuses commands
+    │       │   └── StoreDamaged  a damaged key or record in the store prevents the operation
+    │       └── CatalogueUnavailable  the catalogue (the SQL database) is unreachable, or refuses changes
     ├── TaskError                a task, or one of its files, cannot continue
     │   ├── Retryable            a temporary failure: retry after `after` seconds
     │   │   └── Offline          the network or the proxy is down, whatever the destination
@@ -150,6 +151,10 @@ class StoreDamaged(StoreUnavailable):
     """A damaged key or record in the task store (Redis) prevents this."""
 
     retryable = False
+
+
+class CatalogueUnavailable(Unavailable):
+    """The catalogue (the database of history and saved files) is unreachable; try again in a moment."""
 
 
 class TaskError(SaveAnyError):

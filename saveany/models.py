@@ -147,7 +147,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     storage: str = ""  # chosen by a rule; "": the storage of the task
     found: str = ""  # original folder and name, if rules or a template chose others
     album: str = ""  # common id of the files of an album; "": not part of an album
-    caption: str = ""  # for a file of an album: the text of its own message
+    caption: str = ""  # the text of its own message
     undone: int = 0  # number of times it was saved and then removed, because the task was canceled or failed
 
 

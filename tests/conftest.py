@@ -8,7 +8,7 @@ import pytest
 
 from saveany import advice
 
-pytest_plugins = ["tests.fixtures.leaks", "tests.fixtures.redis"]
+pytest_plugins = ["tests.fixtures.leaks", "tests.fixtures.redis", "tests.fixtures.catalogue"]
 
 # In the background a shell has Ctrl-C ignored, and programs inherit that: those under test, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -94,7 +94,8 @@ class Janitor:
     async def _tidy_source(self, source: Source) -> None:
         for task_id in await source.kept_tasks():
             task = await self._store.tasks.get(task_id)
-            if task and task.status.ended and task_id not in self._runner.running:
+            has_left = task is None and not await self._store.tasks.exists(task_id)
+            if (has_left or (task and task.status.ended)) and task_id not in self._runner.running:
                 await source.forget(task_id)
 
     async def fail_orphans(self) -> None:

@@ -148,11 +148,7 @@ class Worker:
         self._janitor = Janitor(
             store, self._runner, storages=self._storages, sources=sources, leftovers=leftovers
         )
-        self._reconciler = Reconciler(
-            store,
-            partial(cancel_unstarted, build_deliveries=build_deliveries),
-            keep_days=config.history.keep_days,
-        )
+        self._reconciler = Reconciler(store, partial(cancel_unstarted, build_deliveries=build_deliveries))
 
     def _open_storages(self) -> StorageSet:
         message_sender = Uploader(self._accounts, on_wait=self._count_wait)

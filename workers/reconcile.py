@@ -16,7 +16,6 @@ _ROUND_SECONDS = 2.0
 #: Seconds that Redis must have been up before leases may expire: by then all living workers have renewed
 #: theirs.
 _SETTLE_SECONDS = RENEW_MS / 1000 + 1.5
-_DAY_MS = 24 * 3600 * 1000
 
 log = get_logger("saveany.reconcile")
 
@@ -24,14 +23,10 @@ log = get_logger("saveany.reconcile")
 class Reconciler:
     """Runs in every worker; a lock lets one worker do each round."""
 
-    def __init__(
-        self, store: Store, end_canceled: Callable[[Claim], Awaitable[None]], *, keep_days: int = 0
-    ) -> None:
-        """`end_canceled` ends a canceled task whose worker died. History older than `keep_days` is deleted;
-        0 keeps it."""
+    def __init__(self, store: Store, end_canceled: Callable[[Claim], Awaitable[None]]) -> None:
+        """`end_canceled` ends a canceled task whose worker died."""
         self._store = store
         self._end_canceled = end_canceled
-        self._keep_days = keep_days
         self._reachable_since = time.monotonic()
 
     async def run(self) -> None:
@@ -57,8 +52,6 @@ class Reconciler:
             log.warning(
                 "tasks_requeued", tasks=found.returned, reason="their workers stopped renewing leases"
             )
-        if self._keep_days:
-            await self._store.history.forget(await self._store.db.time_ms() - self._keep_days * _DAY_MS)
 
     async def recover_worker(self, worker: str) -> None:
         """Recover the tasks of a worker that is known to be dead, without waiting for their leases."""

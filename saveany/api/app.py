@@ -31,8 +31,9 @@ from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
 from saveany.api.services import ApiServices
 from saveany.api.sse import encode
+from saveany.catalogue import Catalogue
 from saveany.config import Config
-from saveany.service import QueueService, TaskService, WebhookService
+from saveany.service import QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
 
 #: The most requested ones come first.
@@ -48,7 +49,7 @@ what to do), and for a bad request `details`. Times are RFC 3339 in UTC, sizes a
 and unknown query parameters are refused."""
 
 
-def create_app(config: Config, store: Store) -> FastAPI:
+def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     """The API as an ASGI application. Event streams need its lifespan to be running.
 
     A server must call `app.state.services.hub.close()`, which ends the event streams, before it waits for its
@@ -57,7 +58,9 @@ def create_app(config: Config, store: Store) -> FastAPI:
     services = ApiServices(
         config,
         store,
-        TaskService(config, store),
+        catalogue,
+        TaskService(config, store, catalogue),
+        TaskReader(store, catalogue),
         QueueService(config, store),
         WebhookService(store),
         Hub(store.events, encode, config.api.max_event_streams),
@@ -92,7 +95,7 @@ def create_app(config: Config, store: Store) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: ApiServices = app.state.services
-    async with services.hub.running():
+    async with services.hub.running(), services.catalogue.running():
         yield
 
 

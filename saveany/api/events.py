@@ -19,10 +19,10 @@ from starlette.exceptions import HTTPException
 from saveany.api.errors import responses
 from saveany.api.hub import EncodedEvent, End, Subscription
 from saveany.api.routes import JsonRoute
-from saveany.api.services import InjectedServices
+from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.sse import PING, STREAMED, EventStream, encode
 from saveany.api.tasks import TaskId
-from saveany.errors import StoreUnavailable
+from saveany.errors import Unavailable
 from saveany.models import ENDED, Task
 from saveany.service import OPERATOR
 from saveany.store import Event, Store
@@ -77,7 +77,7 @@ async def all_events(
     `at`, and if they apply `title`, `error` and `progress`. Progress is sent at most twice a second per
     task and has no id. If `Last-Event-ID` is too old, `reset` is sent, then a `snapshot` of each task that
     has not ended."""
-    return EventStream(_stream(services.store, client, "", last_event_id or ""))
+    return EventStream(_stream(services, client, "", last_event_id or ""))
 
 
 @router.get(
@@ -99,7 +99,7 @@ async def task_events(
 ) -> EventStream:
     """Like the stream of all tasks, but it starts with a `snapshot`, or with the events after
     `Last-Event-ID`, and ends when the task has ended."""
-    return EventStream(_stream(services.store, client, task_id, last_event_id or ""))
+    return EventStream(_stream(services, client, task_id, last_event_id or ""))
 
 
 async def _has_seen_the_end(store: Store, task_id: str, last_id: str) -> bool:
@@ -109,18 +109,18 @@ async def _has_seen_the_end(store: Store, task_id: str, last_id: str) -> bool:
 
 
 async def _stream(
-    store: Store, client: Subscription, task_id: str, last_id: str
+    services: ApiServices, client: Subscription, task_id: str, last_id: str
 ) -> AsyncGenerator[bytes, None]:
     """The events for one client, in order and without duplicates: past ones from the store, then new ones."""
     seen = (0, 0)
     try:
-        async for event in _past(store, task_id, last_id):
+        async for event in _past(services, task_id, last_id):
             seen = event_key(event.id) if event.id else seen
             if not task_id or event.task_id in ("", task_id):
                 yield encode(event)
                 if task_id and event.status in ENDED:
                     return
-    except StoreUnavailable as error:
+    except Unavailable as error:
         yield encode(_reset(error.message))
         return
     ended = False
@@ -145,14 +145,15 @@ def _new_events(
     return pieces, False
 
 
-async def _past(store: Store, task_id: str, last_id: str) -> AsyncIterator[Event]:
+async def _past(services: ApiServices, task_id: str, last_id: str) -> AsyncIterator[Event]:
     """The events after `last_id`; if they are no longer known, a snapshot of each task."""
+    store = services.store
     if last_id and not await _is_lost(store, last_id):
         async for event in _after(store, last_id):
             yield event
     elif last_id or task_id:
         now = await store.events.last_id()
-        tasks = await store.tasks.get_many([task_id]) if task_id else await store.tasks.live()
+        tasks = await services.reader.get_many([task_id]) if task_id else await store.tasks.live()
         events = [_reset("the events after your Last-Event-ID are no longer available")] if last_id else []
         events += [_snapshot(task) for task in tasks]
         # Only the last one has an id, so that a client that loses the connection before it starts over.

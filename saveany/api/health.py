@@ -19,6 +19,8 @@ from saveany.config import Config
 from saveany.errors import StoreUnavailable, Unavailable
 from saveany.planning.available import storage_problem
 from saveany.store import WorkerInfo
+from saveany.store.recording import Waiting
+from saveany.timefmt import rfc3339
 
 #: Header of `/health` with the id of the installation, which is the same on all its machines.
 INSTANCE = "SaveAny-Instance"
@@ -28,6 +30,9 @@ _NOT_READY = "not ready; send the token of the API to learn what is missing"
 _CACHE_SECONDS = 1.0
 #: Seconds to wait for Redis, which normally replies within milliseconds.
 _REDIS_SECONDS = 4.0
+
+#: Seconds after which a change that is not in the catalogue yet is reported.
+_RECORDED_SECONDS = 5.0
 
 router = APIRouter(tags=["service"], route_class=JsonRoute)
 
@@ -42,7 +47,8 @@ async def health(request: Request, response: Response) -> Health:
 
 @router.get("/readyz", operation_id="ready", summary="Readiness", response_model=Ready, responses=responses())
 async def ready(services: InjectedServices, request: Request) -> Ready | Response:
-    """Whether files can be saved now. A 503 names what is missing: Redis, a worker, an account or a storage.
+    """Whether files can be saved now. A 503 names what is missing: Redis, a worker, an account, a storage or
+    the catalogue.
     Without the token the reply has no details."""
     if not request.scope["state"]["authenticated"]:
         readiness: CachedCheck = request.app.state.readiness
@@ -81,11 +87,23 @@ async def _missing(services: ApiServices) -> list[Detail]:
     try:
         async with asyncio.timeout(_REDIS_SECONDS):
             await services.store.db.check_writable()
-            return _problems(services.config, await services.store.workers.living())
+            workers = await services.store.workers.living()
+            waiting = await services.store.recording.waiting()
+            now = await services.store.db.time_ms()
     except StoreUnavailable as error:
         return [("redis", error.message)]
     except TimeoutError:
         return [("redis", "the task store (Redis) accepts connections but does not reply; does it hang?")]
+    return [*_problems(services.config, workers), *_unrecorded(waiting, now)]
+
+
+def _unrecorded(waiting: Waiting, now: int) -> list[Detail]:
+    """A record that waits longer than a recorder needs, which means an outage of the catalogue."""
+    if waiting.since is None or now - waiting.since < _RECORDED_SECONDS * 1000:
+        return []
+    since = rfc3339(waiting.since)
+    text = f"{waiting.count} changes wait to be recorded since {since}; is its database down?"
+    return [("catalogue", text)]
 
 
 def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:

@@ -16,8 +16,8 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.api.tasks import TaskId
 from saveany.api.views import task_summary
+from saveany.catalogue import HistoryFilter
 from saveany.service import OPERATOR
-from saveany.store import HistoryFilter
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 

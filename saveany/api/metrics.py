@@ -17,8 +17,10 @@ from starlette.responses import PlainTextResponse
 
 from saveany.api.errors import responses
 from saveany.api.routes import JsonRoute
-from saveany.api.services import InjectedServices
-from saveany.store import Store, counters
+from saveany.api.services import ApiServices, InjectedServices
+from saveany.catalogue import Catalogue
+from saveany.errors import CatalogueUnavailable
+from saveany.store import counters
 from saveany.store.counters import (
     BUCKETS,
     OUTCOMES,
@@ -67,13 +69,14 @@ class Metric:
 async def metrics(services: InjectedServices) -> Exposition:
     """All metrics. Gauges are current; counters of workers are up to five seconds old."""
     await services.store.counters.flush()  # records that this process could not read
-    families = [*await _gauges(services.store), *_counted(await services.store.counters.read())]
+    families = [*await _gauges(services), *_counted(await services.store.counters.read())]
     return Exposition("".join(f"{line}\n" for family in families for line in family.lines()))
 
 
-async def _gauges(store: Store) -> list[Metric]:
-    ended = {status.value: count for status, count in (await store.history.counts()).items()}
-    tasks = await store.tasks.counts() | ended
+async def _gauges(services: ApiServices) -> list[Metric]:
+    store = services.store
+    tasks = await store.tasks.counts() | await _ended(services.catalogue)
+    waiting = await store.recording.waiting()
     since = await store.tasks.queued_since()
     age = (await store.db.time_ms() - since) / 1000 if since is not None else 0.0
     return [
@@ -95,8 +98,22 @@ async def _gauges(store: Store) -> list[Metric]:
             "1 while the queue is paused, else 0.",
             await store.settings.paused(),
         ),
+        _plain(
+            "saveany_records_waiting",
+            "gauge",
+            "Changes that the catalogue does not contain yet.",
+            waiting.count,
+        ),
         _plain("saveany_workers", "gauge", "Running worker processes.", len(await store.workers.living())),
     ]
+
+
+async def _ended(catalogue: Catalogue) -> dict[str, int]:
+    """Numbers of ended tasks by status; none during an outage of the catalogue."""
+    try:
+        return {status.value: count for status, count in (await catalogue.history.counts()).items()}
+    except CatalogueUnavailable:
+        return {}
 
 
 def _counted(sums: Mapping[str, float]) -> list[Metric]:

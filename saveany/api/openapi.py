@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from saveany.api.app import create_app
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store, connect
 
@@ -14,8 +15,8 @@ FILE = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 
 def render() -> str:
     """The content of the file."""
-    store = Store(connect("redis://"))  # never connects
-    app = create_app(Config(), store)
+    store = Store(connect("redis://"))  # neither connects
+    app = create_app(Config(), store, Catalogue.of(Config(), store))
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from saveany.api.app import create_app
 from saveany.api.connections import Connections, HttpConnection, connection_limit
 from saveany.api.health import INSTANCE
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.config.values import local_address
 from saveany.errors import ConfigError
@@ -38,13 +39,16 @@ async def serve(config: Config, url: str) -> None:
     """
     with bind(config.api.host, config.api.port) as sock:
         store = await open_store(url)
+        catalogue = Catalogue.of(config, store)
         try:
+            await catalogue.open()
             report_working()
             log.info("api_started", url=_url(sock))
-            app = create_app(config, store)
+            app = create_app(config, store, catalogue)
             app.state.instance = await store.instance()
             await ApiServer(app, connection_limit(config.api.max_connections)).serve(sockets=[sock])
         finally:
+            await catalogue.close()
             await store.db.close()
 
 

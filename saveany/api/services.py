@@ -8,8 +8,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from saveany.api.hub import Hub
+from saveany.catalogue import Catalogue
 from saveany.config import Config
-from saveany.service import QueueService, TaskService, WebhookService
+from saveany.service import QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
 
 
@@ -19,7 +20,9 @@ class ApiServices:
 
     config: Config
     store: Store
+    catalogue: Catalogue
     tasks: TaskService
+    reader: TaskReader
     queue: QueueService
     webhooks: WebhookService
     hub: Hub

@@ -18,11 +18,12 @@ from saveany.bot.dispatch import Dispatcher
 from saveany.bot.inbox import Inbox
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.watch_notifier import WatchNotifier
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.loops import until_done, wait_for_store
-from saveany.service import TaskService
+from saveany.service import TaskReader, TaskService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.supervisor import report_working
@@ -63,18 +64,23 @@ async def _serve(config: Config, url: str) -> None:
     async with AsyncExitStack() as stack:
         store = await open_store(url)
         stack.push_async_callback(store.db.close)
+        catalogue = Catalogue.of(config, store)
+        stack.push_async_callback(catalogue.close)
+        await catalogue.open()
+        await stack.enter_async_context(catalogue.running())
+        serve = partial(_run_until_lock_lost, config, store, catalogue)
         while True:
-            await until_done("bot", partial(_run_until_lock_lost, config, store), _POLL_SECONDS)
+            await until_done("bot", serve, _POLL_SECONDS)
 
 
-async def _run_until_lock_lost(config: Config, store: Store) -> None:
+async def _run_until_lock_lost(config: Config, store: Store, catalogue: Catalogue) -> None:
     try:
-        await _hold_lock_and_run(config, store)
+        await _hold_lock_and_run(config, store, catalogue)
     except* _LockLost:
         log.warning("lock_lost")
 
 
-async def _hold_lock_and_run(config: Config, store: Store) -> None:
+async def _hold_lock_and_run(config: Config, store: Store, catalogue: Catalogue) -> None:
     """Wait for the lock, then serve as the bot until it is lost (`_LockLost`)."""
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     await _wait_for_lock(store, holder)
@@ -82,7 +88,7 @@ async def _hold_lock_and_run(config: Config, store: Store) -> None:
         stack.push_async_callback(_release_lock, store, holder)
         async with asyncio.TaskGroup() as group:
             group.create_task(_renew_lock(store, holder))
-            group.create_task(_run(config, store, stack))
+            group.create_task(_run(config, store, catalogue, stack))
 
 
 async def _release_lock(store: Store, holder: str) -> None:
@@ -90,13 +96,13 @@ async def _release_lock(store: Store, holder: str) -> None:
         await store.bot.release_lock(holder)
 
 
-async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
+async def _run(config: Config, store: Store, catalogue: Catalogue, stack: AsyncExitStack) -> None:
     accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
     stack.push_async_callback(accounts.close)
     client = await _log_in(config, store)
     stack.push_async_callback(client.close)
     await store.bot.use_for(client.me.id)
-    services = _services(config, store, accounts, client)
+    services = _services(config, store, catalogue, accounts, client)
     conversations, dispatcher = services.conversations, Dispatcher(services)
     inbox = Inbox(store.bot, client, dispatcher.is_savable, conversations.expects, dispatcher.handle)
     stack.push_async_callback(inbox.close)
@@ -111,12 +117,15 @@ async def _run(config: Config, store: Store, stack: AsyncExitStack) -> None:
         group.create_task(services.progress.run())
         group.create_task(inbox.run())
         group.create_task(watcher.run())
-        group.create_task(WatchNotifier(store, client, config.lang).run())
+        group.create_task(WatchNotifier(store, TaskReader(store, catalogue), client, config.lang).run())
 
 
-def _services(config: Config, store: Store, accounts: Accounts, client: BotClient) -> BotServices:
-    tasks, progress = TaskService(config, store), ProgressUpdater(store, client)
-    return BotServices(config, store, tasks, accounts, client, progress, Conversations())
+def _services(
+    config: Config, store: Store, catalogue: Catalogue, accounts: Accounts, client: BotClient
+) -> BotServices:
+    tasks = TaskService(config, store, catalogue)
+    progress = ProgressUpdater(store, TaskReader(store, catalogue), client)
+    return BotServices(config, store, catalogue, tasks, accounts, client, progress, Conversations())
 
 
 async def _wait_for_lock(store: Store, holder: str) -> None:

@@ -13,6 +13,7 @@ from saveany.bot.conversation import Conversations
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.render import clip
 from saveany.bot.texts import CommandError, Translator, translator
+from saveany.catalogue import Catalogue
 from saveany.config import Config, User
 from saveany.errors import Retryable
 from saveany.logs import get_logger
@@ -42,6 +43,7 @@ class BotServices:
 
     config: Config
     store: Store
+    catalogue: Catalogue
     tasks: TaskService
     accounts: Accounts
     client: BotClient

@@ -18,6 +18,7 @@ from saveany.errors import Permanent, Retryable, Unavailable
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.models import Status, Task
+from saveany.service import TaskReader
 from saveany.store import Store
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.update_types import Keyboard
@@ -81,8 +82,11 @@ class _EditQueue:
 class ProgressUpdater:
     """Edits the progress messages while it runs. They are stored, and so survive restarts."""
 
-    def __init__(self, store: Store, editor: MessageEditor, *, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, store: Store, reader: TaskReader, editor: MessageEditor, *, interval: float = INTERVAL
+    ) -> None:
         self._store = store
+        self._reader = reader
         self._editor = editor
         self._interval = interval
         self._chats: dict[int, _EditQueue] = {}
@@ -174,7 +178,7 @@ class ProgressUpdater:
     async def _show_state(self, tracked: _TrackedMessage) -> bool:
         """Show the present state of a task, unless the message shows it already. Returns whether the message
         was edited."""
-        task = await self._store.tasks.get(tracked.record.task_id)
+        task = await self._reader.get(tracked.record.task_id)
         if task is None:  # it was deleted long after its end
             await self._save(tracked, final=True)
             return False
@@ -186,7 +190,7 @@ class ProgressUpdater:
 
     async def _edit(self, tracked: _TrackedMessage, task: Task) -> bool:
         record = tracked.record
-        items = await self._store.tasks.all_items(task.id)
+        items = await self._reader.all_items(task.id)
         view = task_view(translator(record.language), task, items, record.name)
         if view.fingerprint == record.shown:
             return False

@@ -15,6 +15,7 @@ from saveany.ids import created_ms
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.models import Status, Task
+from saveany.service import TaskReader
 from saveany.store import Store
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
@@ -46,9 +47,16 @@ class WatchNotifier:
     """Sends the notifications of watched chats. They stay in the store until they are sent."""
 
     def __init__(
-        self, store: Store, client: MessageApi, language: str, *, interval: float = _INTERVAL
+        self,
+        store: Store,
+        reader: TaskReader,
+        client: MessageApi,
+        language: str,
+        *,
+        interval: float = _INTERVAL,
     ) -> None:
         self._store = store
+        self._reader = reader
         self._client = client
         self._language = language  # of the bot, for users who have not chosen one
         self._watches = store.watched_chats
@@ -82,7 +90,7 @@ class WatchNotifier:
         if not task_ids or created_ms(task_ids[0]) + min_age * 1000 > _now():
             return
         first = list(task_ids[:_MAX_TASKS])
-        tasks = {task.id: task for task in await self._store.tasks.get_many(first)}
+        tasks = {task.id: task for task in await self._reader.get_many(first)}
         ended = [task for task in tasks.values() if task.status.ended]
         deleted = [task_id for task_id in first if task_id not in tasks]
         if ended and watch.notify != "none":
@@ -96,7 +104,7 @@ class WatchNotifier:
         t = await self._translator(watch)
         keyboard: Keyboard = ()
         if len(tasks) == 1:
-            items = await self._store.tasks.all_items(tasks[0].id)
+            items = await self._reader.all_items(tasks[0].id)
             view = task_view(t, tasks[0], items)
             text, keyboard = f"👁 {escape(watch.title)}\n{view.text}", view.keyboard
         else:

@@ -233,6 +233,18 @@ class RedisConfig(Table):
     )
 
 
+class CatalogueConfig(Table):
+    """The database of the history and of the saved files."""
+
+    url: Annotated[str, AfterValidator(values.catalogue_url)] = Field(
+        default="",
+        repr=False,
+        description="PostgreSQL database: postgresql://user:password@host/name. Several machines need one. "
+        "Empty: the file catalogue.db in data_dir.",
+        examples=["postgresql://saveany:password@db.example.com/saveany"],
+    )
+
+
 class WorkerConfig(Table):
     """The worker processes, which download files."""
 
@@ -381,6 +393,7 @@ class Config(Table):
     api: ApiConfig = Field(default_factory=ApiConfig)
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     redis: RedisConfig = Field(default_factory=RedisConfig)
+    catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     net: NetConfig = Field(default_factory=NetConfig)

@@ -33,6 +33,13 @@ def redis_url(value: str) -> str:
     return value
 
 
+def catalogue_url(value: str) -> str:
+    """The address of a PostgreSQL database, or an empty text."""
+    if value and not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must start with postgresql://, or be empty")
+    return value
+
+
 def proxy_url(value: str) -> str:
     """The address of a proxy, or an empty text."""
     if value:

@@ -39,14 +39,14 @@ def plan(spec: TaskSpec, found: Sequence[ResolvedFile]) -> list[Item]:
     wanted = names.make_distinct([item.name for item in items], folders)
     posted = Counter(each.album for each in found if each.album)
     return [
-        replace(item, name=name, path=paths.sibling(item.path, name), **_album_fields(each, posted))
+        replace(item, name=name, path=paths.sibling(item.path, name), **_post_fields(each, posted))
         for item, name, each in zip(items, wanted, found, strict=True)
     ]
 
 
-def _album_fields(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
-    """The fields `album` and `caption` of an item, if its album has more than one file."""
-    return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
+def _post_fields(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
+    """The fields `caption` and, if its album has more than one file, `album` of an item."""
+    return {"caption": found.caption, "album": found.album if posted[found.album] > 1 else ""}
 
 
 def with_final_path(spec: TaskSpec, before: Item, ready: Item) -> Item:

@@ -7,7 +7,16 @@ for it (`NotFound`). Nothing above this package changes tasks in the store.
 from saveany.planning.requests import TaskRequest
 from saveany.service.principal import OPERATOR, Principal
 from saveany.service.queue import QueueService
+from saveany.service.reading import TaskReader
 from saveany.service.tasks import TaskService
 from saveany.service.webhooks import WebhookService
 
-__all__ = ["OPERATOR", "Principal", "QueueService", "TaskRequest", "TaskService", "WebhookService"]
+__all__ = [
+    "OPERATOR",
+    "Principal",
+    "QueueService",
+    "TaskReader",
+    "TaskRequest",
+    "TaskService",
+    "WebhookService",
+]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from saveany.config import Config, User
 from saveany.errors import Forbidden, KeyReused, NotFound, WrongState
@@ -14,8 +15,9 @@ from saveany.models import Item, Status, Task, title
 from saveany.planning.requests import TaskRequest, plan_request
 from saveany.planning.waiting import WaitingReasons
 from saveany.service.principal import Principal
+from saveany.service.reading import TaskReader
 from saveany.service.waiting import read_waiting_reasons
-from saveany.store import Accepted, HistoryFilter, HistoryPage, Store
+from saveany.store import Accepted, Store
 from saveany.store.results import (
     CancelResult,
     EraseResult,
@@ -27,6 +29,9 @@ from saveany.store.tasks import TaskPage
 from saveany.texts import Text
 from saveany.webhooks.builder import DeliveryBuilder
 
+if TYPE_CHECKING:
+    from saveany.catalogue import Catalogue, HistoryFilter, HistoryPage
+
 #: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
 _STOP_SECONDS = 3.0
 #: Seconds between checks whether the worker has stopped.
@@ -37,12 +42,15 @@ class TaskService:
     """The operations on tasks.
 
     All of them raise `NotFound` for a task that does not exist or belongs to another user, and
-    `StoreUnavailable` while Redis cannot be reached.
+    `StoreUnavailable` while Redis cannot be reached. Those that read ended tasks raise `CatalogueUnavailable`
+    while the database of the catalogue cannot be reached.
     """
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, catalogue: Catalogue) -> None:
         self._config = config
         self._store = store
+        self._catalogue = catalogue
+        self._reader = TaskReader(store, catalogue)
         self._deliveries = DeliveryBuilder(
             config.api.webhook_url, config.api.webhook_events, store.db.time_ms
         )
@@ -117,7 +125,7 @@ class TaskService:
 
     async def get(self, principal: Principal, task_id: str) -> Task:
         """The task with this id."""
-        task = await self._store.tasks.get(task_id)
+        task = await self._reader.get(task_id)
         if task is None or not principal.may_access(task.spec.user_id):
             raise _not_found(task_id)
         return task
@@ -125,7 +133,7 @@ class TaskService:
     async def items(self, principal: Principal, task_id: str, start: int, limit: int) -> list[Item]:
         """The items `start` … `start + limit` of a task, by index."""
         await self._check_access(principal, task_id)
-        return await self._store.tasks.items(task_id, start, limit)
+        return await self._reader.items(task_id, start, limit)
 
     async def list(self, principal: Principal, user_id: int | None = None) -> list[Task]:
         """All tasks that have not ended, oldest first; `user_id` restricts them to one user."""
@@ -140,9 +148,9 @@ class TaskService:
     async def history(
         self, principal: Principal, wanted: HistoryFilter, limit: int = 50, cursor: str = ""
     ) -> HistoryPage:
-        """At most `limit` ended tasks after `cursor`, newest first; see `saveany.store.history.History`."""
+        """At most `limit` ended tasks after `cursor`, newest first."""
         visible = replace(wanted, user_id=_visible_user(principal, wanted.user_id))
-        return await self._store.history.page(visible, limit, cursor)
+        return await self._catalogue.history.page(visible, limit, cursor)
 
     async def waiting_reasons(self, tasks: Iterable[Task]) -> WaitingReasons:
         """The reasons why queued tasks among `tasks` do not start, and why running ones make no progress."""
@@ -160,11 +168,11 @@ class TaskService:
         items = await self._store.tasks.all_items(task_id)
         deliveries = await self._deliveries(task, items, "task.canceled")
         result = await self._store.tasks.cancel(task_id, deliveries)
-        if result is CancelResult.ENDED:
+        if result is CancelResult.ENDED or (task.status.ended and result is CancelResult.UNKNOWN):
             raise WrongState(
                 "task {task} has ended already ({status})", task=task_id, status=task.status.value
             )
-        _check_result(task_id, result)
+        await _check_result(self._reader, task_id, result)
         if result is CancelResult.REQUESTED:
             await self._wait_until_stopped(task_id)
 
@@ -179,12 +187,12 @@ class TaskService:
         if result is PauseResult.REQUESTED:
             task = await self._wait_until_stopped(task_id)
             result = PauseResult.ENDED if task and task.status.ended else PauseResult.PAUSED
-        _check_result(task_id, result)
+        await _check_result(self._reader, task_id, result)
 
     async def resume(self, principal: Principal, task_id: str) -> None:
         """Continue a paused task; does nothing to one that is not paused. Raises as `pause`."""
         await self._check_access(principal, task_id)
-        _check_result(task_id, await self._store.tasks.resume(task_id))
+        await _check_result(self._reader, task_id, await self._store.tasks.resume(task_id))
 
     async def prioritize(self, principal: Principal, task_id: str, priority: int) -> None:
         """Change the priority of a task, -100 … 100.
@@ -199,7 +207,7 @@ class TaskService:
                 task=task_id,
                 reason=Text(task.unreadable),
             )
-        _check_result(task_id, await self._store.tasks.prioritize(task, priority))
+        await _check_result(self._reader, task_id, await self._store.tasks.prioritize(task, priority))
 
     async def retry(self, principal: Principal, task_id: str) -> Task:
         """Queue a failed or canceled task again, for those of its files that are not saved; the new state.
@@ -207,6 +215,8 @@ class TaskService:
         Raises `WrongState` for a task in another state.
         """
         task = await self.get(principal, task_id)
+        if task.status.ended:
+            await self._reader.bring_back(task_id)
         if not await self._store.tasks.retry(task):
             raise WrongState(
                 "task {task} is {status}; only failed and canceled tasks can be retried",
@@ -219,7 +229,7 @@ class TaskService:
         """Remove an ended task from the history; its files stay. Raises `WrongState` if it has not ended, or
         if a worker has not removed its unfinished files yet."""
         await self._check_access(principal, task_id)
-        result = await self._store.history.remove(task_id)
+        result = await self._catalogue.history.remove(task_id)
         if result is EraseResult.LIVE:
             raise WrongState("task {task} has not ended; cancel it first", task=task_id)
         if result is EraseResult.CLEANING:
@@ -227,12 +237,13 @@ class TaskService:
                 "a worker has to remove the unfinished files of task {task} first; try again in a moment",
                 task=task_id,
             )
-        _check_result(task_id, result)
+        if result is EraseResult.UNKNOWN:
+            raise _not_found(task_id)
 
     async def remove_all_ended(self, principal: Principal) -> int:
         """Remove all ended tasks of all users from the history, as `remove` does; returns how many."""
         principal.require_operator()
-        return await self._store.history.clear()
+        return await self._catalogue.history.clear()
 
     async def _check_access(self, principal: Principal, task_id: str) -> None:
         if not principal.is_operator:  # whose operations report an unknown task themselves
@@ -257,13 +268,15 @@ def _visible_user(principal: Principal, user_id: int | None) -> int | None:
     return user_id
 
 
-def _check_result(
-    task_id: str, result: CancelResult | PauseResult | ResumeResult | PrioritizeResult | EraseResult
+async def _check_result(
+    reader: TaskReader,
+    task_id: str,
+    result: CancelResult | PauseResult | ResumeResult | PrioritizeResult,
 ) -> None:
-    """Raises `NotFound` or `WrongState` for a result that says so."""
-    if result == "unknown":
+    """Raise `NotFound` or `WrongState` for a result that says so."""
+    if result == "unknown" and await reader.get(task_id) is None:
         raise _not_found(task_id)
-    if result == "ended":
+    if result in ("ended", "unknown"):  # an ended task may have left Redis
         raise WrongState("task {task} has ended already", task=task_id)
 
 

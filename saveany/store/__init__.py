@@ -8,7 +8,6 @@ from saveany.models import WorkerInfo
 from saveany.store.claims import Claim
 from saveany.store.db import Db, connect
 from saveany.store.events import Event
-from saveany.store.history import HistoryFilter, HistoryPage
 from saveany.store.results import (
     CancelResult,
     EraseResult,
@@ -27,8 +26,6 @@ __all__ = [
     "Db",
     "EraseResult",
     "Event",
-    "HistoryFilter",
-    "HistoryPage",
     "Limits",
     "PauseResult",
     "PrioritizeResult",

@@ -80,9 +80,12 @@ STORAGES = _key(
     "storages", "hash", "storage -> id that its disk must show; ? and an id until a disk shows it"
 )
 
-# History, events and webhooks.
-HISTORY = _key("history", "zset", "ended tasks by the time at which they ended")
-HISTORY_BY = _key("history:<index>:<value>", "zset", "the same by status, type, user or storage")
+# The catalogue, events and webhooks.
+RECORD = _key("record", "stream", "changes of tasks that the catalogue does not contain yet")
+RECORDED = _key(
+    "recorded", "zset", "ended tasks that it contains completely, by the time at which they were recorded"
+)
+HISTORY = _key("history", "zset", "ended tasks of a version without a catalogue, until it contains them")
 EVENTS = _key("events", "stream", "state changes, about 20,000; the ids are the event ids of the API")
 OUTBOX = _key("outbox", "zset", "webhook deliveries by the time of their next attempt")
 OUTBOX_WAKE_UPS = _key("outbox:wake", "list", "wake-ups for senders; each is taken by an idle one")
@@ -133,6 +136,8 @@ ACCOUNT_NAME = _key("telegram:<account>:name:<name>", "string", "marked id of th
 CONTROL = "control"
 #: Progress of running tasks.
 PROGRESS = "progress"
+#: Something was added to `record`.
+RECORDING = "record"
 
 
 def find(name: str) -> Key | None:

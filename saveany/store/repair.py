@@ -37,13 +37,13 @@ async def repair_types(db: RedisCommands) -> list[str]:
         await db.do("RENAME", key, f"{keys.PREFIX}{keys.DAMAGED}{key.removeprefix(keys.PREFIX)}")
     if wrong:
         log.error("damaged_keys_renamed", keys=wrong[:20], prefix=keys.PREFIX + keys.DAMAGED)
-        async for batch in _scan(db, keys.TASK("*")):
+        async for batch in scan(db, keys.TASK("*")):
             await db.script("reindex", *(key.removeprefix(keys.TASK("")) for key in batch))
     return wrong
 
 
 async def _wrong(db: RedisCommands) -> AsyncIterator[str]:
-    async for batch in _scan(db, f"{keys.PREFIX}*"):
+    async for batch in scan(db, f"{keys.PREFIX}*"):
         types = await db.many([("TYPE", key) for key in batch])
         for key, found in zip(batch, types, strict=True):
             expected = keys.expected_type(key)
@@ -51,7 +51,8 @@ async def _wrong(db: RedisCommands) -> AsyncIterator[str]:
                 yield key
 
 
-async def _scan(db: RedisCommands, pattern: str) -> AsyncIterator[list[str]]:
+async def scan(db: RedisCommands, pattern: str) -> AsyncIterator[list[str]]:
+    """The names of our keys that match, in batches."""
     cursor: int | bytes = 0
     while True:
         cursor, found = await db.do("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH)

@@ -12,11 +12,11 @@ from saveany.store.claims import Claims
 from saveany.store.counters import Counters
 from saveany.store.db import Db, connect
 from saveany.store.events import Events
-from saveany.store.history import History
 from saveany.store.outbox import Outbox
 from saveany.store.preferences import PreferencesStore
 from saveany.store.progress_messages import ProgressMessages
 from saveany.store.queries import StorageQueries
+from saveany.store.recording import Recording
 from saveany.store.records import text
 from saveany.store.settings import RuntimeSettings
 from saveany.store.tasks import Tasks
@@ -37,7 +37,7 @@ class Store:
         self.db = db
         self.tasks = Tasks(db)
         self.claims = Claims(db)
-        self.history = History(db, self.tasks)
+        self.recording = Recording(db)
         self.events = Events(db)
         self.outbox = Outbox(db)
         self.workers = Workers(db)

@@ -222,6 +222,11 @@ class Tasks:
         reply = await self._db.script("retry", task.id, task.run, *codec.item_args(reset))
         return RetryResult(text(reply)) is RetryResult.OK
 
+    async def exists(self, task_id: str) -> bool:
+        """Whether Redis has the task, even if it cannot be read. Ended tasks leave Redis when the catalogue
+        contains them."""
+        return bool(await self._db.do("EXISTS", self._key(task_id)))
+
     async def counts(self) -> dict[str, int]:
         """Numbers of queued, paused and running tasks. A paused task does not count as queued."""
         sizes = await self._db.many([("ZCARD", key) for key in _LIVE.values()])

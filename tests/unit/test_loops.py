@@ -37,7 +37,7 @@ OF_ONE = {
         storages.telegram.storage.TelegramStorage._send storages.telegram.upload.TelegramUpload._send
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
-        saveany.store.events.Events.follow saveany.store.repair._scan saveany.loops.wait_out_outages
+        saveany.store.events.Events.follow saveany.store.repair.scan saveany.loops.wait_out_outages
         saveany.loops.wait_for_store
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after

@@ -13,10 +13,10 @@ from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
 from saveany.bot.render import clip, reason, size
 from saveany.bot.texts import CommandError, escape
+from saveany.catalogue import HistoryFilter
 from saveany.config.schema import PRIVATE_CHATS
 from saveany.errors import SaveAnyError, WrongState
 from saveany.models import ENDED, Status, Task
-from saveany.store.history import HistoryFilter
 from saveany.telegram.update_types import Button, CallbackQuery, Keyboard
 from saveany.texts import Text, gettext_noop, loaded
 
@@ -155,7 +155,7 @@ async def _stats(ctx: Context) -> AsyncIterator[str]:
     t, store = ctx.t, ctx.services.store
     counts = await store.tasks.counts()
     yield t("Running {running}, waiting {queued}, paused {paused}", **counts)
-    ended = await store.history.counts()
+    ended = await ctx.services.catalogue.history.counts()
     yield t(
         "Completed {completed}, failed {failed}, canceled {canceled}",
         **{status.value: count for status, count in ended.items()},

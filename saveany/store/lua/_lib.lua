@@ -155,12 +155,16 @@ local function stop_running(id)
   end
 end
 
-local function history_keys(id, status)
-  local t = redis.call('HMGET', task_key(id), 'type', 'user', 'storage')
-  local all = P .. 'history'
-  return { all, all .. ':status:' .. status, all .. ':type:' .. (t[1] or ''), all .. ':user:' .. (t[2] or ''),
-    all .. ':storage:' .. (t[3] or '') }
+-- Has the recorder copy a task to the catalogue: all of it if it has ended, else the saved files among these items, a list
+-- such as '1,2' or '*' for all. The task stays here until the recorder has handled this entry, and for a while afterwards.
+local function record(id, items)
+  local entry = redis.call('XADD', P .. 'record', '*', 'task', id, 'items', items or '*')
+  redis.call('HSET', task_key(id), 'entry', entry)
+  redis.call('ZREM', P .. 'recorded', id)
+  redis.call('PUBLISH', P .. 'record', '')
 end
+
+local function is_ended(status) return status == 'completed' or status == 'failed' or status == 'canceled' end
 
 -- Clean-up keys of all storages that may hold files of a task: its own, and those in its rules.
 local function cleanup_keys(id)
@@ -184,15 +188,17 @@ local function has_leftovers(id, status)
   return false
 end
 
--- Deletes an ended task and its webhooks.
-local function erase(id, status)
-  for _, key in ipairs(history_keys(id, status)) do redis.call('ZREM', key, id) end
-  for _, delivery in ipairs(redis.call('SMEMBERS', P .. 'deliveries:' .. id)) do
-    redis.call('ZREM', P .. 'outbox', delivery)
-    redis.call('ZREM', P .. 'posted', delivery)
-    redis.call('DEL', P .. 'delivery:' .. delivery)
-  end
-  redis.call('DEL', task_key(id), P .. 'items:' .. id, P .. 'deliveries:' .. id)
+local function delete_delivery(task, delivery)
+  redis.call('ZREM', P .. 'outbox', delivery)
+  redis.call('ZREM', P .. 'posted', delivery)
+  redis.call('DEL', P .. 'delivery:' .. delivery)
+  redis.call('SREM', P .. 'deliveries:' .. task, delivery)
+end
+
+-- Deletes the records of an ended task.
+local function delete_task(id)
+  redis.call('ZREM', P .. 'recorded', id)
+  redis.call('DEL', task_key(id), P .. 'items:' .. id)
 end
 
 -- Ends a task. No other function sets a terminal status.
@@ -202,12 +208,12 @@ local function finish(id, status, err, at, err_text, progress)
     'error_text', err_text or '', 'worker', '', 'cancel', 0, 'paused', 0, 'finished_at', at, 'updated_at', at, unpack(shown))
   stop_running(id)
   redis.call('DEL', P .. 'checkpoints:' .. id)
-  for _, key in ipairs(history_keys(id, status)) do redis.call('ZADD', key, at, id) end
   if status == 'canceled' and num(field(id, 'epoch')) > 0 then
     for _, key in ipairs(cleanup_keys(id)) do redis.call('SADD', key, id .. ':' .. field(id, 'epoch')) end
     redis.call('PUBLISH', P .. 'control', '')
   end
   emit('task.' .. status, id, at)
+  record(id)
 end
 
 -- Milliseconds for which a slot that a task has left is meant for the user for whom it made room.

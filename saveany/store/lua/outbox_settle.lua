@@ -1,5 +1,5 @@
 -- Writes the outcome of an attempt, unless the delivery was settled meanwhile.
--- Touches: outbox, outbox:wake, delivery:<id>, task:<task>, counters.
+-- Touches: outbox, outbox:wake, delivery:<id>, task:<task>, record, recorded, counters.
 -- ARGV: id, task, delivery JSON, webhook summary JSON, delay ms until the next attempt (-1: none follows),
 -- outcome for the counter
 -- Returns 1 if it was written
@@ -15,5 +15,6 @@ else
 end
 if redis.call('EXISTS', task_key(ARGV[2])) == 1 then
   redis.call('HSET', task_key(ARGV[2]), 'webhook', ARGV[4])
+  if is_ended(field(ARGV[2], 'status')) then record(ARGV[2]) end
 end
 return 1

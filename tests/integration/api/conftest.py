@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from saveany.api.app import create_app
 from saveany.api.server import ApiServer, bind
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Claim, Store
 from tests.fixtures.waiting import until
@@ -44,8 +45,8 @@ def config() -> Config:
 
 
 @pytest.fixture
-def app(config: Config, store: Store) -> FastAPI:
-    return create_app(config, store)
+def app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
+    return create_app(config, store, catalogue)
 
 
 @pytest.fixture

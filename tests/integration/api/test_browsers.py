@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store
 from tests.integration.api.conftest import SEED_BODY, USER, check_error, create
@@ -17,11 +18,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def open_client(store: Store) -> AsyncIterator[httpx.AsyncClient]:
+async def open_client(store: Store, catalogue: Catalogue) -> AsyncIterator[httpx.AsyncClient]:
     """Requests to an API that has no token."""
     storage = {"name": "local1", "type": "local", "base_path": "files/1"}
     config = Config.model_validate({"users": [{"id": USER}], "storages": [storage]})
-    app: FastAPI = create_app(config, store)
+    app: FastAPI = create_app(config, store, catalogue)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080"
     ) as client:

@@ -123,7 +123,7 @@ async def test_all_ended_tasks_are_removed_and_no_others(client: httpx.AsyncClie
 async def test_more_tasks_than_one_batch_are_removed(
     client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saveany.store.history.BATCH", 3)
+    monkeypatch.setattr("saveany.catalogue.history._BATCH", 3)
     made = [await ended(client) for _ in range(8)]
     for task_id in (made[0], made[4], made[5], made[6]):
         await store.db.do("HSET", f"sa:task:{task_id}", "epoch", 1)

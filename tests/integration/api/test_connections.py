@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from saveany.api import connections
 from saveany.api.app import create_app
 from saveany.api.server import ApiServer
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store
 from tests.fixtures.tcp import connection
@@ -385,9 +386,9 @@ def test_file_descriptors_are_reserved_for_other_uses(
     assert [soft for soft, _ in asked] == ([raised] if raised else [])
 
 
-async def test_event_streams_are_counted(config: Config, store: Store) -> None:
+async def test_event_streams_are_counted(config: Config, store: Store, catalogue: Catalogue) -> None:
     api = config.api.model_copy(update={"max_event_streams": 2})
-    app = create_app(config.model_copy(update={"api": api}), store)
+    app = create_app(config.model_copy(update={"api": api}), store, catalogue)
     async with serving(app) as server, over_tcp(server) as live:
         task_id = await create(live)
         async with live.stream("GET", "/api/v1/events"), live.stream("GET", "/api/v1/events"):

@@ -22,6 +22,7 @@ from saveany.api.models import EventView
 from saveany.api.server import ApiServer
 from saveany.api.sse import encode
 from saveany.api.views import event_view
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.models import Progress, Stage, Status
@@ -244,7 +245,8 @@ async def test_a_disconnected_client_is_removed(server: ApiServer, live: httpx.A
 async def test_streams_continue_after_a_restart_of_redis(config: Config, tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     store = Store(connect(redis.start()))
-    app = create_app(config, store)
+    catalogue = Catalogue("", tmp_path, store)
+    app = create_app(config, store, catalogue)
     async with serving(app) as server, over_tcp(server) as live:
         task_id = await create(live)
         async with streaming(live, of_task(task_id)) as stream:

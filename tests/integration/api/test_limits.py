@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Retryable
 from saveany.models import Item, TaskSpec
@@ -27,9 +28,9 @@ NONE = {"tasks_per_user": 0, "bytes_per_second": 0, "bytes_per_second_per_user":
 
 
 @pytest.fixture
-def app(config: Config, store: Store) -> FastAPI:
+def app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     limited = Config.model_validate({**config.model_dump(), "limits": {"tasks_per_user": 2}})
-    return create_app(limited, store)
+    return create_app(limited, store, catalogue)
 
 
 async def test_limits_are_the_configured_ones_until_they_are_changed(client: httpx.AsyncClient) -> None:

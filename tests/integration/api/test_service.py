@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from saveany.api import openapi
 from saveany.api.app import create_app
 from saveany.api.health import CachedCheck
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store, WorkerInfo, connect
 from saveany.texts import Text
@@ -181,9 +183,9 @@ async def test_unauthenticated_readiness_checks_are_cached(client: httpx.AsyncCl
     assert await commands() - before <= 2
 
 
-async def test_an_unreachable_redis_is_reported(config: Config) -> None:
+async def test_an_unreachable_redis_is_reported(config: Config, tmp_path: Path) -> None:
     store = Store(connect("unix:///nowhere/redis.sock"))
-    app = create_app(config, store)
+    app = create_app(config, store, Catalogue("", tmp_path, store))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
         assert "Redis" in check_error(await client.get("/api/v1/tasks"), 503)["message"]
@@ -192,11 +194,11 @@ async def test_an_unreachable_redis_is_reported(config: Config) -> None:
     await store.db.close()
 
 
-async def test_an_unresponsive_redis_is_reported(config: Config) -> None:
+async def test_an_unresponsive_redis_is_reported(config: Config, tmp_path: Path) -> None:
     """Redis accepts connections but never replies; the request does not wait for it."""
     async with tcp_server(say_nothing) as server:
         store = Store(connect(f"redis://127.0.0.1:{server.port}"))
-        app = create_app(config, store)
+        app = create_app(config, store, Catalogue("", tmp_path, store))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
             reply = await asyncio.wait_for(client.get("/readyz"), 60)
@@ -206,8 +208,8 @@ async def test_an_unresponsive_redis_is_reported(config: Config) -> None:
         await store.db.close()
 
 
-async def test_without_a_configured_token_none_is_required(store: Store) -> None:
-    app = create_app(Config(), store)
+async def test_without_a_configured_token_none_is_required(store: Store, catalogue: Catalogue) -> None:
+    app = create_app(Config(), store, catalogue)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         assert (await client.get("/api/v1/tasks")).status_code == 200
 

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from saveany.bot.progress import ProgressUpdater
+from saveany.catalogue import Catalogue
 from saveany.sandbox import samples
+from saveany.service import TaskReader
 from saveany.store import Store, connect
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.bot_client import BotClient
@@ -44,7 +46,14 @@ async def running(live: ProgressUpdater) -> AsyncIterator[None]:
 async def test_a_flood_wait_on_edits_delays_no_download(tmp_path: Path) -> None:
     async with Stack(tmp_path) as stack:
         store = Store(connect(stack.redis_url))
-        async with talking(stack, store) as (talk, anna), running(live := ProgressUpdater(store, talk)):
+        async with (
+            talking(stack, store) as (talk, anna),
+            running(
+                live := ProgressUpdater(
+                    store, TaskReader(store, Catalogue("", tmp_path / "data", store)), talk
+                )
+            ),
+        ):
             flood = stack.sandbox.faults.add(f"flood_wait={FLOOD},method=messages.editMessage")
             await stack.client.post("/api/v1/queue/pause")
             task_id = (await stack.add("https://t.me/channel/123"))["task_id"]

@@ -18,10 +18,12 @@ from structlog.testing import capture_logs
 from saveany.bot.progress import ProgressUpdater, _TrackedMessage
 from saveany.bot.render import task_view
 from saveany.bot.texts import translator
+from saveany.catalogue import Catalogue
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import Permanent, Retryable
 from saveany.ids import new_id
 from saveany.models import Item, Progress, Stage, Status, TaskSpec
+from saveany.service import TaskReader
 from saveany.store import Claim, Store, connect
 from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.bot_client import ChatGone
@@ -129,9 +131,9 @@ async def forgets(store: Store) -> None:
     await until(forgotten)
 
 
-async def test_a_task_is_shown_until_its_end(store: Store) -> None:
+async def test_a_task_is_shown_until_its_end(reader: TaskReader, store: Store) -> None:
     recorder = EditRecorder()
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id))
@@ -147,18 +149,18 @@ async def test_a_task_is_shown_until_its_end(store: Store) -> None:
     assert {edit.chat for edit in recorder.edits} == {CHAT}
 
 
-async def test_a_task_followed_while_queued_is_shown(store: Store) -> None:
+async def test_a_task_followed_while_queued_is_shown(reader: TaskReader, store: Store) -> None:
     recorder = EditRecorder()
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     await live.follow(message(await accept(store), name="Holiday"))
     async with running(live, store):
         await recorder.until_shown(1, "Waiting")
     assert "Holiday" in recorder.edits[0].text
 
 
-async def test_unchanged_messages_are_not_edited(store: Store) -> None:
+async def test_unchanged_messages_are_not_edited(reader: TaskReader, store: Store) -> None:
     recorder = EditRecorder()
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     first, second = await accept(store), await accept(store)
     async with running(live, store):
         await live.follow(message(first, 1, shown=await shown_now(store, first)))
@@ -177,9 +179,11 @@ async def test_unchanged_messages_are_not_edited(store: Store) -> None:
         assert all(earlier != later for earlier, later in pairwise(told))
 
 
-async def test_edits_are_limited_per_chat_and_do_not_delay_other_chats(store: Store) -> None:
+async def test_edits_are_limited_per_chat_and_do_not_delay_other_chats(
+    reader: TaskReader, store: Store
+) -> None:
     recorder = EditRecorder()
-    live = ProgressUpdater(store, recorder, interval=0.1)
+    live = ProgressUpdater(store, reader, recorder, interval=0.1)
     ids = [await accept(store) for _ in range(8)]
     for number, task_id in enumerate(ids):
         await live.follow(message(task_id, number, chat=CHAT))
@@ -206,10 +210,12 @@ class Gate:
             await self.opened.wait()
 
 
-async def test_ended_tasks_are_edited_first_then_the_longest_waiting(store: Store) -> None:
+async def test_ended_tasks_are_edited_first_then_the_longest_waiting(
+    reader: TaskReader, store: Store
+) -> None:
     gate = Gate()
     recorder = EditRecorder(before=gate)
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     numbers = [0, 4, 2, 3, 1]
     ids = [await accept(store) for _ in numbers]
     for number, task_id in zip(numbers, ids, strict=True):
@@ -228,7 +234,9 @@ async def _has_heard(live: ProgressUpdater, *, of_end: int) -> bool:
     return any(of_end in chat._ended for chat in live._chats.values())
 
 
-async def test_a_flood_wait_pauses_one_chat_which_then_shows_the_newest_state(store: Store) -> None:
+async def test_a_flood_wait_pauses_one_chat_which_then_shows_the_newest_state(
+    reader: TaskReader, store: Store
+) -> None:
     asked: list[Edit] = []
 
     async def flood(edit: Edit) -> None:
@@ -238,7 +246,7 @@ async def test_a_flood_wait_pauses_one_chat_which_then_shows_the_newest_state(st
                 raise Retryable("Telegram asks to wait", after=0.6)
 
     recorder = EditRecorder(before=flood)
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id, 1))
@@ -257,7 +265,7 @@ async def test_a_flood_wait_pauses_one_chat_which_then_shows_the_newest_state(st
     assert asked[1].at - asked[0].at >= 0.6
 
 
-async def test_a_message_that_cannot_be_edited_is_abandoned(store: Store) -> None:
+async def test_a_message_that_cannot_be_edited_is_abandoned(reader: TaskReader, store: Store) -> None:
     refusals = {1: ChatGone("the message was deleted"), 2: Permanent("the bot was removed from the chat")}
     asked: dict[int, int] = defaultdict(int)
 
@@ -267,7 +275,7 @@ async def test_a_message_that_cannot_be_edited_is_abandoned(store: Store) -> Non
             raise error
 
     recorder = EditRecorder(before=refuse)
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         for number in (1, 2, 3):
@@ -280,7 +288,7 @@ async def test_a_message_that_cannot_be_edited_is_abandoned(store: Store) -> Non
     assert (asked[1], asked[2]) == (1, 1)
 
 
-async def test_an_edit_that_fails_unexpectedly_is_retried(store: Store) -> None:
+async def test_an_edit_that_fails_unexpectedly_is_retried(reader: TaskReader, store: Store) -> None:
     errors: Iterator[Exception] = iter([RuntimeError("a bug"), OSError("cut off")])
 
     async def fail(edit: Edit) -> None:
@@ -288,23 +296,25 @@ async def test_an_edit_that_fails_unexpectedly_is_retried(store: Store) -> None:
             raise error
 
     recorder = EditRecorder(before=fail)
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     async with running(live, store):
         await live.follow(message(await accept(store)))
         await recorder.until_shown(1, "Waiting")
 
 
-async def test_tasks_that_ended_while_the_bot_was_stopped_are_shown_at_its_start(store: Store) -> None:
+async def test_tasks_that_ended_while_the_bot_was_stopped_are_shown_at_its_start(
+    reader: TaskReader, store: Store
+) -> None:
     recorder = EditRecorder()
     ended, waiting = await accept(store), await accept(store)
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     async with running(live, store):
         await live.follow(message(ended, 1))
         await live.follow(message(waiting, 2))
         await recorder.until_shown(2, "Waiting")
         await until(lambda: _all_known(store))
     await (await claim(store)).finish(Status.COMPLETED)
-    async with running(ProgressUpdater(store, recorder, interval=FAST), store):
+    async with running(ProgressUpdater(store, reader, recorder, interval=FAST), store):
         await recorder.until_shown(1, "Saved")
         await store.tasks.cancel(waiting, [])
         await forgets(store)
@@ -316,15 +326,17 @@ async def _all_known(store: Store) -> bool:
     return all(each.shown for each in await store.progress_messages.all())
 
 
-async def test_a_task_that_no_longer_exists_is_not_followed(store: Store) -> None:
+async def test_a_task_that_no_longer_exists_is_not_followed(reader: TaskReader, store: Store) -> None:
     recorder = EditRecorder()
-    async with running(live := ProgressUpdater(store, recorder, interval=FAST), store):
+    async with running(live := ProgressUpdater(store, reader, recorder, interval=FAST), store):
         await live.follow(message(new_id()))
         await forgets(store)
     assert recorder.edits == []
 
 
-async def test_a_message_continues_when_its_task_is_retried_during_the_last_edit(store: Store) -> None:
+async def test_a_message_continues_when_its_task_is_retried_during_the_last_edit(
+    reader: TaskReader, store: Store
+) -> None:
     task_id = await accept(store)
 
     async def press_retry(edit: Edit) -> None:
@@ -335,7 +347,7 @@ async def test_a_message_continues_when_its_task_is_retried_during_the_last_edit
             await live.follow(message(task_id))
 
     recorder = EditRecorder(before=press_retry)
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     async with running(live, store):
         await live.follow(message(task_id))
         await recorder.until_shown(1, "Waiting")
@@ -352,7 +364,8 @@ async def test_the_bot_waits_for_redis(tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     store = Store(connect(redis.start()))
     recorder = EditRecorder()
-    live = ProgressUpdater(store, recorder, interval=FAST)
+    reader = TaskReader(store, Catalogue("", tmp_path, store))
+    live = ProgressUpdater(store, reader, recorder, interval=FAST)
     task_id = await accept(store)
     async with running(live, store):
         await live.follow(message(task_id))
@@ -372,10 +385,12 @@ def _contains(logs: Sequence[Mapping[str, Any]], words: str) -> bool:
     return any(words in str(entry["event"]) for entry in logs)
 
 
-async def test_a_thousand_tasks_need_few_requests_and_leave_no_records(store: Store) -> None:
+async def test_a_thousand_tasks_need_few_requests_and_leave_no_records(
+    reader: TaskReader, store: Store
+) -> None:
     gate = Gate()
     recorder = EditRecorder(before=gate)
-    live = ProgressUpdater(store, recorder, interval=0)
+    live = ProgressUpdater(store, reader, recorder, interval=0)
     ids = [await accept(store) for _ in range(1000)]
     for number, task_id in enumerate(ids):
         await live.follow(message(task_id, number))

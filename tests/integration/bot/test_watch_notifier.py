@@ -12,6 +12,7 @@ from saveany.bot.watch_notifier import WatchNotifier
 from saveany.errors import Permanent, Retryable
 from saveany.ids import new_id
 from saveany.models import Item, ItemStatus, Progress, Status, TaskSpec
+from saveany.service import TaskReader
 from saveany.store import Store
 from saveany.store.watched_chats import WatchedChat
 from saveany.telegram.update_types import Keyboard
@@ -47,8 +48,8 @@ def recorder() -> MessageRecorder:
 
 
 @pytest.fixture
-def notifier(store: Store, recorder: MessageRecorder) -> WatchNotifier:
-    return WatchNotifier(store, recorder, "")
+def notifier(store: Store, reader: TaskReader, recorder: MessageRecorder) -> WatchNotifier:
+    return WatchNotifier(store, reader, recorder, "")
 
 
 async def watched(store: Store, id_: str = "w1", **changes: object) -> WatchedChat:

@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from saveany.api.app import create_app
+from saveany.catalogue import Catalogue, HistoryFilter
 from saveany.config import Config
 from saveany.ids import new_id
 from saveany.models import Delivery, Item, Progress, Status, TaskSpec
 from saveany.preferences import Preferences
-from saveany.store import HistoryFilter, Store, WorkerInfo
+from saveany.store import Store, WorkerInfo
 from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.telegram import TelegramStore
@@ -35,8 +36,8 @@ KINDS = KEYS
 
 
 @pytest.fixture
-async def client(config: Config, store: Store) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(config, store)
+async def client(config: Config, store: Store, catalogue: Catalogue) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(config, store, catalogue)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
         yield client
@@ -64,6 +65,8 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await store.db.do("HSET", f"sa:checkpoints:{running.task.id}", 0, "{}")
     await store.db.do("SET", f"sa:room:{USER}", 1)
     await _end(store, named)
+    for key in ("sa:history", "sa:recorded"):
+        await store.db.do("ZADD", key, 1, named["failed"].id)
     await store.workers.heartbeat(WorkerInfo(id="w1", host="h", pid=1, started_at=1, storages={"local1": ""}))
     await store.workers.establish_storage("local1", "mark")
     await store.workers.lock("tidy", 60_000)
@@ -149,7 +152,7 @@ async def damage(store: Store, key: bytes, how: bytes | None) -> None:
         await do("XADD", key, "*", "type", how, "task", how)
 
 
-async def use_the_store(store: Store) -> None:
+async def use_the_store(store: Store, catalogue: Catalogue) -> None:
     """Perform the regular operations of workers, the API and the bot; none may raise."""
     await store.claims.reconcile(check_leases=True)
     await store.claims.expire_leases("nobody")
@@ -162,9 +165,9 @@ async def use_the_store(store: Store) -> None:
     await store.workers.storage_identity("local1")
     await store.settings.sharers("w1")
     await store.settings.changed()
-    await store.history.page(HistoryFilter())
-    await store.history.page(HistoryFilter(q="x", user_id=USER))
-    await store.history.counts()
+    await catalogue.history.page(HistoryFilter())
+    await catalogue.history.page(HistoryFilter(q="x", user_id=USER))
+    await catalogue.history.counts()
     await store.tasks.live()
     await store.events.after("0-0")
     await store.watched_chats.all()
@@ -236,7 +239,7 @@ async def complete_a_new_task(client: httpx.AsyncClient, store: Store) -> None:
 @pytest.mark.parametrize("how", [None, *GARBAGE])
 @pytest.mark.parametrize("kind", KINDS, ids=[key.pattern for key in KINDS])
 async def test_a_damaged_key_affects_nothing_else(
-    kind: Key, how: str | None, client: httpx.AsyncClient, store: Store
+    kind: Key, how: str | None, client: httpx.AsyncClient, store: Store, catalogue: Catalogue
 ) -> None:
     if (kind.pattern, how) == ("meta", "huge"):
         pytest.skip("a great number there is the schema of a newer version, which is refused at the start")
@@ -245,7 +248,7 @@ async def test_a_damaged_key_affects_nothing_else(
     assert keys, f"no key of this kind: {kind.pattern}"
     for key in keys:
         await damage(store, key, GARBAGE[how] if how else None)
-    await use_the_store(store)
+    await use_the_store(store, catalogue)
     await use_telegram(store.telegram)
     await use_the_api(client, tasks)
     await complete_a_new_task(client, store)
@@ -262,15 +265,15 @@ async def test_every_key_is_known(store: Store) -> None:
         assert expected_type(key.decode()) == found, key
 
 
-async def test_a_queue_of_a_wrong_type_is_rebuilt_from_the_tasks(store: Store) -> None:
+async def test_a_queue_of_a_wrong_type_is_rebuilt_from_the_tasks(store: Store, catalogue: Catalogue) -> None:
     tasks = await create_every_key(store)
-    for name in ("queued", "users", "leases", "running", "paused", "history"):
+    for name in ("queued", "users", "leases", "running", "paused", "record"):
         await damage(store, f"sa:{name}".encode(), None)
     await store.claims.reconcile(check_leases=False)
     names = {task_id: name for name, task_id in tasks.items()}
     live = {names[each.id] for each in await store.tasks.live()}
     assert live == {"queued", "paused", "late", "running"}
-    ended = (await store.history.page(HistoryFilter())).tasks
+    ended = (await catalogue.history.page(HistoryFilter())).tasks
     assert {each.id for each in ended} == {tasks["failed"], tasks["canceled"]}
     assert await store.db.do("GET", "sa:damaged:queued") == b"text"
 
@@ -291,7 +294,7 @@ async def test_a_skipped_record_is_counted_and_logged_once(
 
 @pytest.mark.parametrize("how", ["cut", "newer", "huge", "bytes"])
 async def test_a_task_with_an_unreadable_specification_can_be_listed_and_canceled(
-    how: str, client: httpx.AsyncClient, store: Store
+    how: str, client: httpx.AsyncClient, store: Store, catalogue: Catalogue
 ) -> None:
     """It is also handed to a worker together with the reason."""
     task_ids = []

@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 
+from saveany.catalogue import Catalogue
 from saveany.errors import CancelRequested, Fenced
 from saveany.ids import new_id
 from saveany.models import TRANSITIONS, Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec
@@ -367,7 +368,7 @@ async def test_events_report_every_state_in_order(store: Store) -> None:
     assert await store.events.trimmed("1-1")
 
 
-async def test_pruning_skips_tasks_with_leftovers(store: Store) -> None:
+async def test_pruning_skips_tasks_with_leftovers(store: Store, catalogue: Catalogue) -> None:
     """Newer tasks are deleted even if there are many of these, as after the removal of a storage."""
     for _ in range(BATCH):
         await accept(store)
@@ -376,16 +377,16 @@ async def test_pruning_skips_tasks_with_leftovers(store: Store) -> None:
         await claimed.finish(Status.CANCELED)
     await accept(store)
     await (await claim(store)).finish(Status.COMPLETED)
-    assert await store.history.forget(await store.db.time_ms() + 1000) == 1
-    assert (await store.history.counts())[Status.CANCELED] == BATCH
+    assert await catalogue.history.forget(await store.db.time_ms() + 1000) == 1
+    assert (await catalogue.history.counts())[Status.CANCELED] == BATCH
 
 
-async def test_pruning_deletes_all_records_of_a_task(store: Store) -> None:
+async def test_pruning_deletes_all_records_of_a_task(store: Store, catalogue: Catalogue) -> None:
     task_id = await accept(store)
     claimed = await claim(store)
     await claimed.plan("t", [Item(index=0, name="f", path="f")], Progress(), [])
     await claimed.finish(Status.COMPLETED, deliveries=[delivery(task_id)])
-    assert await store.history.forget(0) == 0
-    assert await store.history.forget(await store.db.time_ms() + 1000) == 1
+    assert await catalogue.history.forget(0) == 0
+    assert await catalogue.history.forget(await store.db.time_ms() + 1000) == 1
     left = {key.decode() for key in await store.db.do("KEYS", "sa:*")}
-    assert left <= {"sa:events", "sa:turn", "sa:outbox:wake"}
+    assert left <= {"sa:events", "sa:turn", "sa:outbox:wake", "sa:record", "sa:meta"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from saveany.catalogue import Catalogue, HistoryFilter
 from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.ids import new_id
 from saveany.models import Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec
@@ -41,14 +44,18 @@ class Lifecycle(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.db = connect(self.url)
         self.store = Store(self.db)
+        self.folder = TemporaryDirectory()
+        self.catalogue = Catalogue("", Path(self.folder.name), self.store)
         self.model: dict[str, TaskModel] = {}
         self.gone: set[str] = set()
         self.queue_paused = False
         self.do(self.db.do("FLUSHALL"))
 
     def teardown(self) -> None:
+        self.do(self.catalogue.close())
         self.do(self.db.close())
         self.runner.close()
+        self.folder.cleanup()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -302,7 +309,7 @@ class Lifecycle(RuleBasedStateMachine):
         remains = [self.do(self.store.workers.leftovers(storage, 1000)) for storage in STORAGES]
         left = {task for each in remains for task, _ in each}
         ended = [task for task, model in self.model.items() if model.status.ended and task not in left]
-        self.do(self.store.history.forget(self.do(self.db.time_ms()) + 1))
+        self.do(self.catalogue.history.clear())
         for task in ended:
             del self.model[task]
             self.gone.add(task)
@@ -326,6 +333,10 @@ class Lifecycle(RuleBasedStateMachine):
             told = {each.id for each in self.do(self.store.outbox.of_task(task))}
             assert told == model.events_seen
 
+    def history(self, **filters: Any) -> set[str]:
+        page = self.do(self.catalogue.history.page(HistoryFilter(**filters), 1000))
+        return {task.id for task in page.tasks}
+
     @invariant()
     def each_task_is_in_exactly_one_place(self) -> None:
         by_status = {status: self.those(lambda m, s=status: m.status is s) for status in Status}
@@ -333,7 +344,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.members("queued") == self.those(lambda m: m.status is Status.QUEUED and not m.paused)
         assert self.members("paused") == self.those(lambda m: m.status is Status.QUEUED and m.paused)
         assert self.members("running") == self.members("leases") == by_status[Status.RUNNING]
-        assert self.members("history") == ended
+        assert self.history() == ended
         assert self.members("delayed") == self.those(lambda m: m.delayed and not m.paused)
         for user in (1, 2):
             running = {member.decode() for member in self.do(self.db.do("SMEMBERS", f"sa:running:{user}"))}
@@ -342,10 +353,10 @@ class Lifecycle(RuleBasedStateMachine):
             found = {member.decode() for member in self.do(self.db.do("SMEMBERS", f"sa:running:{user}"))}
             assert found == self.those(lambda m, u=user: m.status is Status.RUNNING and m.spec.user_id == u)
         for status in ENDS:
-            assert self.members(f"history:status:{status}") == by_status[status]
+            assert self.history(status=status) == by_status[status]
         for storage in STORAGES:
             mine = self.those(lambda m, s=storage: m.spec.storage == s)
-            assert self.members(f"history:storage:{storage}") == ended & mine
+            assert self.history(storage=storage) == ended & mine
         live = self.do(self.store.tasks.live())
         assert {task.id for task in live} == by_status[Status.QUEUED] | by_status[Status.RUNNING]
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from saveany import logs
 from saveany.api.app import create_app
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import StoreDamaged, StoreUnavailable
 from saveany.models import Delivery, Status
@@ -54,8 +55,8 @@ def log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[st
 
 
 @pytest.fixture
-async def client(config: Config, store: Store) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(config, store)
+async def client(config: Config, store: Store, catalogue: Catalogue) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(config, store, catalogue)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as client:
         yield client

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from saveany.catalogue import Catalogue, HistoryFilter
 from saveany.config import Config
 from saveany.errors import Forbidden, InvalidInput, NotFound, WrongState
 from saveany.service import OPERATOR, Principal, QueueService, TaskRequest, TaskService, WebhookService
-from saveany.store import HistoryFilter, Store
+from saveany.store import Store
 
 ANNA, BERT = Principal(11), Principal(12)
 ADMIN = Principal(13, is_operator=True)
@@ -28,8 +29,8 @@ def config() -> Config:
 
 
 @pytest.fixture
-def tasks(config: Config, store: Store) -> TaskService:
-    return TaskService(config, store)
+def tasks(config: Config, store: Store, catalogue: Catalogue) -> TaskService:
+    return TaskService(config, store, catalogue)
 
 
 async def test_a_task_belongs_to_its_principal(tasks: TaskService) -> None:

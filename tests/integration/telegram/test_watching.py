@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from saveany.catalogue import Catalogue
 from saveany.config import Config, User
 from saveany.errors import NeedsLogin, Permanent
 from saveany.sandbox import Sandbox, samples
@@ -43,8 +44,10 @@ def chat(sandbox: Sandbox) -> Chat:
 
 
 @pytest.fixture
-async def harness(sandbox: Sandbox, chat: Chat, store: Store, config: Config, start: Start) -> WatcherHarness:
-    return WatcherHarness(sandbox, store, config, await start(user=True, bot=True))
+async def harness(
+    sandbox: Sandbox, chat: Chat, store: Store, catalogue: Catalogue, config: Config, start: Start
+) -> WatcherHarness:
+    return WatcherHarness(sandbox, store, config, await start(user=True, bot=True), catalogue)
 
 
 async def test_posts_missed_while_stopped_are_saved_once_and_in_order(

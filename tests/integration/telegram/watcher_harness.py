@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.models import Task
 from saveany.sandbox import Sandbox
@@ -26,13 +27,15 @@ _numbers = itertools.count(1)
 class WatcherHarness:
     """A watcher, with shorter forms of the operations of its tests."""
 
-    def __init__(self, sandbox: Sandbox, store: Store, config: Config, accounts: Accounts) -> None:
+    def __init__(
+        self, sandbox: Sandbox, store: Store, config: Config, accounts: Accounts, catalogue: Catalogue
+    ) -> None:
         self.world = sandbox.world
         self.counters = sandbox.counters
         self.store = store
         self.config = config
         self.accounts = accounts
-        self.service = TaskService(config, store)
+        self.service = TaskService(config, store, catalogue)
         self.watcher = self.restart_watcher()
 
     def restart_watcher(self) -> ChatWatcher:

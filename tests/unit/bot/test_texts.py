@@ -22,6 +22,7 @@ OTHERS = sorted(tag for tag in LANGUAGES if tag != "en")
 KEYWORDS = {"t": None, "plural": (1, 2), "gettext_noop": None, "CommandError": None, "Text": None}
 #: Packages whose errors the bot shows.
 ERROR_PACKAGES = (
+    "saveany/catalogue",
     "saveany/planning",
     "saveany/service",
     "saveany/store",

@@ -1,0 +1,10 @@
+"""The catalogue: the history of ended tasks, and the saved files, in SQLite or PostgreSQL.
+
+Redis holds the work in progress. When a task ends or a file is saved, the `Recorder` copies that here, and
+later the ended task leaves Redis. The API and the bot open the catalogue; workers never do.
+"""
+
+from saveany.catalogue.catalogue import Catalogue
+from saveany.catalogue.filters import HistoryFilter, HistoryPage
+
+__all__ = ["Catalogue", "HistoryFilter", "HistoryPage"]

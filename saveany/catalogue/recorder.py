@@ -1,0 +1,289 @@
+"""The recorder: copies ended tasks and saved files from Redis to the catalogue.
+
+Recording is at least once: a batch is committed here, then removed from the stream. It copies the present
+state of each task, so repeating it does no harm. One process at a time does it, by a lock in Redis; because a
+lock may expire unnoticed, each recorder also takes a turn in the database, which ends the previous turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import uuid4
+
+from sqlalchemy import bindparam, delete, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from saveany.catalogue import rows
+from saveany.catalogue.database import Database
+from saveany.catalogue.folders import folder_at
+from saveany.catalogue.tables import catalogue, files, task_items, task_records, tasks
+from saveany.errors import SaveAnyError, StoreUnavailable
+from saveany.logs import get_logger
+from saveany.loops import Signal, repeat
+from saveany.models import Item, Task
+from saveany.store import Store, codec
+from saveany.store.recording import ItemRecords, RecordEntry, TaskRecord
+
+#: Maximum number of entries, and of items of their tasks, in one transaction.
+MAX_ENTRIES, _MAX_ITEMS = 500, 5_000
+#: Seconds that a reader waits for what ended before its request.
+_CATCH_UP_SECONDS = 1.0
+#: Seconds between two checks whether another process has recorded something.
+_CHECK_SECONDS = 0.02
+#: Seconds after which the stream is read without a wake-up, and between two expiries of recorded tasks.
+_UNASKED_SECONDS, _EXPIRE_SECONDS = 10.0, 10.0
+#: Seconds before another attempt during an outage.
+_RETRY_SECONDS = 2.0
+
+log = get_logger("saveany.catalogue")
+
+
+class TurnEnded(Exception):
+    """Another recorder has taken over, or tasks were removed: what was read from Redis may be outdated."""
+
+
+@dataclass(slots=True)
+class _Ended:
+    """An ended task: its records, as they are in Redis."""
+
+    task: Task
+    record: TaskRecord
+    items: ItemRecords
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is written in one transaction."""
+
+    entries: Sequence[RecordEntry]
+    ended: list[_Ended] = field(default_factory=list)
+    live: list[str] = field(default_factory=list)  # ids of tasks that have not ended
+    saved: list[tuple[Task, Item]] = field(default_factory=list)
+    unsaved: list[tuple[str, int]] = field(default_factory=list)  # (task, item index)
+
+    def last_entries(self) -> dict[str, str]:
+        """The last entry of each ended task."""
+        last = {entry.task_id: entry.id for entry in self.entries}
+        return {each.task.id: last[each.task.id] for each in self.ended}
+
+
+class Recorder:
+    """Records what waits in Redis."""
+
+    def __init__(self, database: Database, store: Store) -> None:
+        self._database = database
+        self._store = store
+        self._stream = store.recording
+        self._holder = uuid4().hex
+        self._recording = asyncio.Lock()
+        self._wake_up = Signal()
+        self._turn: int | None = None
+        self._expire_at = 0.0
+        self._background: set[asyncio.Task[bool]] = set()
+
+    async def run(self) -> None:
+        """Record until canceled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(repeat("recorder_wake_ups", self._listen))
+            group.create_task(repeat("recorder", self._step, retry=_RETRY_SECONDS))
+
+    async def catch_up(self) -> None:
+        """Record what ended before this call, or wait until another process has done so, for at most a
+        second."""
+        await self._database.open()
+        last = await self._stream.last_id()
+        until = time.monotonic() + _CATCH_UP_SECONDS
+        while last and await self._stream.waits(last) and time.monotonic() < until:
+            recording = asyncio.create_task(self.record())  # not canceled halfway when the time is up
+            self._background.add(recording)
+            recording.add_done_callback(self._ended)
+            done, _ = await asyncio.wait([recording], timeout=until - time.monotonic())
+            if done and not recording.result():
+                await asyncio.sleep(_CHECK_SECONDS)
+
+    async def record(self) -> bool:
+        """Record all that waits. False if another process is doing so."""
+        async with self._recording:
+            if not await self._stream.last_id():
+                return True
+            if not await self._stream.lock(self._holder):
+                return False
+            try:
+                return await self._record_all()
+            finally:
+                with suppress(StoreUnavailable):  # then it expires
+                    await self._stream.unlock(self._holder)
+
+    async def close(self) -> None:
+        """Stop recording for readers that no longer wait."""
+        for recording in self._background:
+            recording.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
+
+    def _ended(self, recording: asyncio.Task[bool]) -> None:
+        """Drop a failure for which no reader waits any more: it is repeated, and then logged."""
+        self._background.discard(recording)
+        if not recording.cancelled():
+            recording.exception()
+
+    async def _listen(self) -> None:
+        async for _ in self._stream.wake_ups():
+            self._wake_up.send()
+
+    async def _step(self) -> None:
+        seen = self._wake_up.count
+        await self.record()
+        if time.monotonic() >= self._expire_at:
+            await self._stream.expire()
+            self._expire_at = time.monotonic() + _EXPIRE_SECONDS
+        await self._wake_up.wait(_UNASKED_SECONDS, since=seen)
+
+    async def _record_all(self) -> bool:
+        while entries := await self._stream.entries(MAX_ENTRIES):
+            try:
+                still_recorder = await self._record(entries)
+            except SaveAnyError:  # an outage
+                raise
+            except Exception:
+                still_recorder = await self._record_each(entries)
+            if not still_recorder:
+                return False
+        return True
+
+    async def _record_each(self, entries: Sequence[RecordEntry]) -> bool:
+        """Record the entries one by one, so that one that cannot be written stops no other."""
+        for entry in entries:
+            try:
+                still_recorder = await self._record([entry])
+            except SaveAnyError:
+                raise
+            except Exception:
+                log.exception("task_not_recorded", task=entry.task_id)
+                still_recorder = await self._stream.done(self._holder, [entry], {})
+            if not still_recorder:
+                return False
+        return True
+
+    async def _record(self, entries: Sequence[RecordEntry]) -> bool:
+        """Record some of the entries, from the first one on. Returns whether this still is the recorder."""
+        if self._turn is None:
+            async with self._database.write() as connection:
+                self._turn = await take_turn(connection)
+        batch = await self._read(entries)
+        try:
+            async with self._database.write() as connection:
+                await _check_turn(connection, self._turn)
+                await _write(self._database, connection, batch)
+        except TurnEnded:
+            self._turn = None
+            return True  # and once more, if the lock is still ours
+        return await self._stream.done(self._holder, batch.entries, batch.last_entries())
+
+    async def _read(self, entries: Sequence[RecordEntry]) -> _Batch:
+        records = await self._stream.records(list(dict.fromkeys(entry.task_id for entry in entries)))
+        decode = self._store.db.records.one
+        found = {i: decode("task", i, raw, partial(codec.decode_task, i)) for i, raw in records.items()}
+        known = {i: task for i, task in found.items() if task}
+        entries = _first(entries, known)
+        wanted = _wanted_items(entries, known)
+        items = await self._stream.items(wanted)
+        batch = _Batch(entries)
+        for task_id in wanted:
+            self._add(batch, known[task_id], records[task_id], items[task_id])
+        return batch
+
+    def _add(self, batch: _Batch, task: Task, record: TaskRecord, raw: ItemRecords) -> None:
+        if task.status.ended:
+            batch.ended.append(_Ended(task, record, raw))
+        else:
+            batch.live.append(task.id)
+        named = ((f"{task.id}-{index.decode('utf-8', 'replace')}", value) for index, value in raw.items())
+        for item in self._store.db.records.all("item", named, codec.decode_item):
+            if rows.is_saved(item):
+                batch.saved.append((task, item))
+            else:
+                batch.unsaved.append((task.id, item.index))
+
+
+def _first(entries: Sequence[RecordEntry], known: Mapping[str, Task]) -> Sequence[RecordEntry]:
+    """As many of the entries as fit into one transaction, at least one."""
+    items, counted = 0, set()
+    for position, entry in enumerate(entries):
+        if entry.task_id in known and entry.task_id not in counted:
+            counted.add(entry.task_id)
+            items += known[entry.task_id].items_total
+            if position and items > _MAX_ITEMS:
+                return entries[:position]
+    return entries
+
+
+def _wanted_items(entries: Sequence[RecordEntry], known: Mapping[str, Task]) -> dict[str, list[str] | None]:
+    """The indexes of the items to read, by task; None for all of its items."""
+    wanted: dict[str, list[str] | None] = {}
+    for entry in entries:
+        if entry.task_id not in known:
+            continue  # it was removed
+        before = wanted.get(entry.task_id, [])
+        if entry.items == "*" or known[entry.task_id].status.ended or before is None:
+            wanted[entry.task_id] = None
+        else:
+            wanted[entry.task_id] = [*before, *entry.items.split(",")]
+    return wanted
+
+
+async def take_turn(connection: AsyncConnection) -> int:
+    """End the turn of the recorder that has read from Redis before; returns the number of the new turn."""
+    query = update(catalogue).values(turn=catalogue.c.turn + 1).returning(catalogue.c.turn)
+    return int(await connection.scalar(query) or 0)
+
+
+async def _check_turn(connection: AsyncConnection, turn: int) -> None:
+    """Raise `TurnEnded` unless it is still this turn. It is then until the transaction ends."""
+    query = update(catalogue).values(turn=turn).where(catalogue.c.turn == turn).returning(catalogue.c.turn)
+    if await connection.scalar(query) is None:
+        raise TurnEnded
+
+
+async def _write(database: Database, connection: AsyncConnection, batch: _Batch) -> None:
+    if batch.live:
+        await connection.execute(delete(tasks).where(tasks.c.id.in_(batch.live)))
+    await _write_ended(database, connection, batch.ended)
+    await _write_files(database, connection, batch)
+
+
+async def _write_ended(database: Database, connection: AsyncConnection, ended: Sequence[_Ended]) -> None:
+    if not ended:
+        return
+    await connection.execute(database.upsert(tasks, ["id"]), [rows.task_row(each.task) for each in ended])
+    records = [{"task_id": each.task.id, "record": rows.encode_record(each.record)} for each in ended]
+    await connection.execute(database.upsert(task_records, ["task_id"]), records)
+    items = [
+        {"task_id": each.task.id, "item": int(index), "record": value}
+        for each in ended
+        for index, value in each.items.items()
+        if index.isdigit() and len(index) < 10
+    ]
+    if items:
+        await connection.execute(database.upsert(task_items, ["task_id", "item"]), items)
+
+
+async def _write_files(database: Database, connection: AsyncConnection, batch: _Batch) -> None:
+    if batch.unsaved:
+        removed = [{"of_task": task_id, "of_item": item} for task_id, item in batch.unsaved]
+        same = (files.c.task_id == bindparam("of_task"), files.c.item == bindparam("of_item"))
+        await connection.execute(delete(files).where(*same), removed)
+    known: dict[tuple[int, str], int] = {}
+    saved = []
+    for task, item in batch.saved:
+        place = (rows.number(task.spec.user_id), rows.folder_path(item))
+        if place not in known:
+            known[place] = await folder_at(connection, *place)
+        saved.append(rows.file_row(task, item, known[place]))
+    if saved:
+        await connection.execute(database.upsert(files, ["task_id", "item"], only=rows.COPY_COLUMNS), saved)

@@ -1,0 +1,117 @@
+"""Rows of the tables, made from the records of tasks in Redis."""
+
+from __future__ import annotations
+
+import mimetypes
+import posixpath
+from typing import Any
+
+import msgspec
+
+from saveany.catalogue.search import fold
+from saveany.ids import new_id
+from saveany.models import Item, ItemStatus, Task
+
+Row = dict[str, Any]
+
+_TYPES = mimetypes.MimeTypes()
+#: The largest number of a column.
+_MAX = 2**63 - 1
+_KINDS = ("video", "audio", "image", "text")
+
+encode_record = msgspec.msgpack.encode
+decode_record = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
+
+
+def task_row(task: Task) -> Row:
+    """The row of an ended task."""
+    return {
+        "id": task.id,
+        "user_id": number(task.spec.user_id),
+        "type": clean(task.spec.type),
+        "storage": clean(task.spec.storage),
+        "status": task.status.value,
+        "title": clean(task.title),
+        "error": clean(task.error),
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "ended_at": task.finished_at or task.updated_at,
+        "bytes": number(task.progress.downloaded_bytes),
+        "run": task.run,
+        "search": fold(task.title, task.error),
+    }
+
+
+def is_saved(item: Item) -> bool:
+    """Whether the item is a file that its task has saved."""
+    return item.status is ItemStatus.COMPLETED
+
+
+def file_row(task: Task, item: Item, folder_id: int) -> Row:
+    """The row of a saved file. A row that exists keeps its id, name, folder and time."""
+    path = item.final or item.path
+    name, source = clean(posixpath.basename(path) or item.name), item.source
+    mime = source.get("mime") or guess_mime(name)
+    return {
+        "id": new_id(),
+        "user_id": number(task.spec.user_id),
+        "folder_id": folder_id,
+        "name": name,
+        "caption": clean(item.caption),
+        "size": number(item.size or 0),
+        "mime": clean(str(mime)),
+        "kind": kind_of(str(mime)),
+        "sha256": clean(item.sha256),
+        "sha1": "",
+        "storage": clean(item.storage or task.spec.storage),
+        "path": clean(path),
+        "chat": _number_in(source, "chat"),
+        "message": _number_in(source, "message"),
+        "document": _number_in(source, "document"),
+        "dc": _number_in(source, "dc"),
+        "url": clean(str(source.get("url") or "")),
+        "page": clean(item.url),
+        "thumbnail": "",
+        "task_id": task.id,
+        "item": item.index,
+        "added_at": task.updated_at,
+        "deleted_at": None,
+        "downloads": 0,
+        "bytes_sent": 0,
+        "search": fold(name, item.caption),
+    }
+
+
+#: The columns of a file that its task may change later. The others belong to the user.
+COPY_COLUMNS = ["size", "sha256", "storage", "path", "page"]
+
+
+def folder_path(item: Item) -> str:
+    """The folder of a saved file, without leading or trailing slash; "" is the root."""
+    return clean(posixpath.dirname(item.final or item.path)).strip("/")
+
+
+def guess_mime(name: str) -> str:
+    """The MIME type for a file name."""
+    return _TYPES.guess_type(f"x{name}")[0] or "application/octet-stream"
+
+
+def kind_of(mime: str) -> str:
+    """The kind of a MIME type: video, audio, image, text or other."""
+    main = mime.partition("/")[0]
+    return main if main in _KINDS else "other"
+
+
+def clean(text: str) -> str:
+    """A text that both databases store: without NUL and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def number(value: int) -> int:
+    """A number that a column can hold."""
+    return max(-_MAX, min(value, _MAX))
+
+
+def _number_in(source: dict[str, Any], name: str) -> int | None:
+    value = source.get(name)
+    return number(value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,125 @@
+"""The tables. `migrations` creates and changes them; a test compares both.
+
+Times are milliseconds since the epoch, sizes are bytes. `search` is the text that is searched, as
+`search.fold` writes it. In SQLite a virtual table `<table>_search` indexes it; triggers keep that up to date.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+#: SQLite numbers rows only in a column of the type INTEGER.
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+#: One row: the id of this catalogue, and the number of the last turn of a recorder.
+catalogue = Table(
+    "catalogue",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+)
+
+#: Ended tasks.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("storage", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("run", BigInteger, nullable=False),
+    Column("search", Text, nullable=False),
+    Index("tasks_ended", "ended_at", "id"),
+    *(Index(f"tasks_{name}", name, "ended_at", "id") for name in ("user_id", "type", "storage", "status")),
+)
+
+
+def _task_id() -> Column[str]:
+    return Column("task_id", Text, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+
+
+#: The hash of an ended task as it was in Redis, in MessagePack: everything that a retry needs.
+task_records = Table("task_records", metadata, _task_id(), Column("record", LargeBinary, nullable=False))
+
+#: The items of ended tasks, as they were in Redis.
+task_items = Table(
+    "task_items",
+    metadata,
+    _task_id(),
+    Column("item", BigInteger, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+)
+
+#: Folders exist only here. Row 0 is the root of all users.
+folders = Table(
+    "folders",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("parent_id", Number, ForeignKey("folders.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("user_id", "parent_id", "name", name="folders_name"),
+)
+
+#: Saved files. `task_id` and `item` say which item of which task saved it; the task may be forgotten.
+files = Table(
+    "files",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("folder_id", Number, ForeignKey("folders.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("caption", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mime", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("sha1", Text, nullable=False),
+    Column("storage", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("chat", BigInteger),
+    Column("message", BigInteger),
+    Column("document", BigInteger),
+    Column("dc", Integer),
+    Column("url", Text, nullable=False),
+    Column("page", Text, nullable=False),
+    Column("thumbnail", Text, nullable=False),
+    Column("task_id", Text),
+    Column("item", BigInteger),
+    Column("added_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    Column("downloads", BigInteger, nullable=False),
+    Column("bytes_sent", BigInteger, nullable=False),
+    Column("search", Text, nullable=False),
+    UniqueConstraint("task_id", "item", name="files_item"),
+    Index("files_added", "added_at", "id"),
+    *(Index(f"files_{name}", name, "added_at", "id") for name in ("user_id", "folder_id", "storage", "kind")),
+    Index("files_name", "name", "id"),
+    Index("files_size", "size", "id"),
+    Index("files_path", "storage", "path"),
+    Index("files_content", "sha256", "size"),
+    Index("files_document", "document"),
+)

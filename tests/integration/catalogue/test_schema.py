@@ -1,0 +1,115 @@
+"""The schema: migrations, and which database belongs to an installation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue.database import Database
+from saveany.catalogue.schema import identity, migrate, newest
+from saveany.catalogue.tables import metadata
+from saveany.errors import CatalogueUnavailable, ConfigError
+from saveany.store import Store
+
+
+async def test_the_migrations_make_the_tables(database_url: str, tmp_path: Path) -> None:
+    database = Database(database_url, tmp_path)
+    await migrate(database)
+    async with database.read() as connection:
+        differences = await connection.run_sync(_differences)
+    await database.close()
+    assert differences == []
+
+
+def _differences(connection: Connection) -> list[object]:
+    def is_ours(found: object, name: str | None, kind: str, *_: object) -> bool:
+        return "_search" not in str(name)
+
+    options = {"include_object": is_ours, "compare_type": True}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+async def test_one_of_several_processes_migrates(database_url: str, tmp_path: Path) -> None:
+    databases = [Database(database_url, tmp_path) for _ in range(4)]
+    await asyncio.gather(*(migrate(database) for database in databases))
+    assert len({await identity(database) for database in databases}) == 1
+    for database in databases:
+        await database.close()
+
+
+async def test_a_migration_that_is_interrupted_has_changed_nothing(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(database_url, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("saveany.catalogue.schema.insert", lambda *_: 1 / 0)  # after all tables were made
+        with pytest.raises(ZeroDivisionError):
+            await migrate(database)
+    async with database.read() as connection:
+        tables = "sqlite_master WHERE name = 'tasks'"
+        if database_url:
+            tables = "pg_tables WHERE tablename = 'tasks'"
+        assert await connection.scalar(text(f"SELECT count(*) FROM {tables}")) == 0
+    await migrate(database)
+    assert await identity(database)
+    await database.close()
+
+
+async def test_a_newer_schema_is_refused(any_catalogue: Catalogue, store: Store) -> None:
+    await any_catalogue.open()
+    database = any_catalogue._database
+    async with database.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigError, match=f"newer SaveAny .schema 9999, this one knows {newest()}"):
+        await migrate(database)
+
+
+async def test_a_second_machine_needs_a_common_database(
+    store: Store, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    await catalogue.open()
+    other = Catalogue("", tmp_path / "other", store)
+    with pytest.raises(ConfigError, match=r"catalogue\.url"):
+        await other.open()
+    assert not (tmp_path / "other").exists()
+    await other.close()
+
+
+async def test_a_file_of_another_installation_is_refused(store: Store, tmp_path: Path) -> None:
+    first = Catalogue("", tmp_path, store)
+    await first.open()
+    await store.recording.establish_catalogue("0" * 32)
+    second = Catalogue("", tmp_path, store)
+    with pytest.raises(ConfigError, match=r"catalogue\.url"):
+        await second.open()
+    for each in (first, second):
+        await each.close()
+
+
+async def test_only_its_owner_can_read_the_file(catalogue: Catalogue, tmp_path: Path) -> None:
+    await catalogue.open()
+    for file in (tmp_path / "data").iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+async def test_a_database_that_cannot_be_reached_stops_no_start(store: Store, tmp_path: Path) -> None:
+    catalogue = Catalogue("postgresql://nobody@127.0.0.1:1/nothing", tmp_path, store)
+    await catalogue.open()
+    with pytest.raises(CatalogueUnavailable):
+        await catalogue.history.page(HistoryFilter())
+    await catalogue.close()
+
+
+async def test_a_file_that_is_no_database_is_reported(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "catalogue.db").write_bytes(os.urandom(4096))
+    catalogue = Catalogue("", tmp_path, store)
+    with pytest.raises(CatalogueUnavailable, match="not a database"):
+        await catalogue.history.page(HistoryFilter())
+    await catalogue.close()
