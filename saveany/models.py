@@ -147,7 +147,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     storage: str = ""  # chosen by a rule; "": the storage of the task
     found: str = ""  # original folder and name, if rules or a template chose others
     album: str = ""  # common id of the files of an album; "": not part of an album
-    caption: str = ""  # the text of its own message
+    caption: str = ""  # for a file of an album: the text of its own message
+    text: str = ""  # the text of its message, or of its album
     undone: int = 0  # number of times it was saved and then removed, because the task was canceled or failed
 
 

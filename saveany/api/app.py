@@ -16,6 +16,7 @@ from saveany import __version__
 from saveany.api import (
     errors,
     events,
+    files,
     health,
     history,
     metrics,
@@ -33,13 +34,25 @@ from saveany.api.services import ApiServices
 from saveany.api.sse import encode
 from saveany.catalogue import Catalogue
 from saveany.config import Config
-from saveany.service import QueueService, TaskReader, TaskService, WebhookService
+from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
 
 #: The most requested ones come first.
 ROUTERS: tuple[APIRouter, ...] = tuple(
     module.router
-    for module in (tasks, events, history, queue, webhooks, storages, task_types, workers, health, metrics)
+    for module in (
+        tasks,
+        events,
+        history,
+        files,
+        queue,
+        webhooks,
+        storages,
+        task_types,
+        workers,
+        health,
+        metrics,
+    )
 )
 
 _DESCRIPTION = """Saves files from Telegram into your storages.
@@ -63,6 +76,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         TaskReader(store, catalogue),
         QueueService(config, store),
         WebhookService(store),
+        FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
     )
     app = _App(

@@ -194,6 +194,81 @@ class HistoryPageView(Reply):
     )
 
 
+class OriginView(Reply):
+    """Where a saved file comes from: a Telegram message, or a URL."""
+
+    chat_id: int | None = Field(description="Id of the chat of the message.")
+    message_id: int | None
+    document_id: int | None = Field(description="Telegram's id of the file, the same in all chats.")
+    url: str = Field(default="", exclude_if=_empty)
+
+
+class SavedFileView(Reply):
+    """A saved file."""
+
+    file_id: str = Field(examples=[EXAMPLE_ID])
+    name: str = Field(examples=["file.pdf"])
+    caption: str = Field(description="The text of its message.")
+    size: int = Field(description="Bytes.")
+    mime_type: str = Field(examples=["application/pdf"])
+    type: Literal["video", "audio", "image", "text", "other"]
+    sha256: str = Field(default="", exclude_if=_empty, description="SHA-256 of the content, in hexadecimal.")
+    user_id: int = Field(examples=[123456789])
+    folder_id: int = Field(description="0: in no folder.")
+    folder: str = Field(description="Path of the folder; `/` is the top.", examples=["/downloads"])
+    storage: str = Field(description="Storage of the copy.", examples=["local1"])
+    path: str = Field(description="Path of the copy in the storage.", examples=["downloads/file.pdf"])
+    page: str = Field(
+        default="", exclude_if=_empty, description="Page of the copy on the storage's web site."
+    )
+    origin: OriginView
+    task_id: str | None = Field(description="The task that saved it.", examples=[EXAMPLE_ID])
+    added_at: Time
+    downloads: int = Field(description="How often it was downloaded from here.")
+    bytes_sent: int
+
+
+class FilePageView(Reply):
+    """Saved files."""
+
+    files: list[SavedFileView]
+    next_cursor: str | None = Field(description="Null on the last page.", examples=[None])
+
+
+class FolderView(Reply):
+    """A folder of a user."""
+
+    folder_id: int = Field(examples=[7])
+    name: str = Field(examples=["downloads"])
+    path: str = Field(examples=["/downloads"])
+    parent_id: int = Field(description="0: in no other folder.", examples=[0])
+    user_id: int = Field(examples=[123456789])
+
+
+class FolderList(Reply):
+    """Folders, by name."""
+
+    folders: list[FolderView]
+
+
+class FileSum(Reply):
+    """Number and size of some files."""
+
+    files: int
+    bytes: int
+
+
+class FileStatsView(Reply):
+    """Number and size of the saved files."""
+
+    files: int
+    bytes: int
+    by_type: dict[str, FileSum]
+    by_storage: dict[str, FileSum]
+    by_user: dict[str, FileSum] = Field(description="By user id.")
+    by_day: dict[str, FileSum] = Field(description="By the day (UTC) on which they were saved.")
+
+
 class Removed(Reply):
     """The result of removing tasks from the history."""
 

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from saveany.api.hub import Hub
 from saveany.catalogue import Catalogue
 from saveany.config import Config
-from saveany.service import QueueService, TaskReader, TaskService, WebhookService
+from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
 
 
@@ -25,6 +25,7 @@ class ApiServices:
     reader: TaskReader
     queue: QueueService
     webhooks: WebhookService
+    files: FileService
     hub: Hub
 
 

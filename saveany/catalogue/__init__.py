@@ -5,6 +5,27 @@ later the ended task leaves Redis. The API and the bot open the catalogue; worke
 """
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.filters import HistoryFilter, HistoryPage
+from saveany.catalogue.models import (
+    FileFilter,
+    FileKind,
+    FileOrder,
+    FilePage,
+    FileStats,
+    Folder,
+    HistoryFilter,
+    HistoryPage,
+    SavedFile,
+)
 
-__all__ = ["Catalogue", "HistoryFilter", "HistoryPage"]
+__all__ = [
+    "Catalogue",
+    "FileFilter",
+    "FileKind",
+    "FileOrder",
+    "FilePage",
+    "FileStats",
+    "Folder",
+    "HistoryFilter",
+    "HistoryPage",
+    "SavedFile",
+]

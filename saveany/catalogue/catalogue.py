@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from saveany.catalogue.database import Database
+from saveany.catalogue.files import Files
+from saveany.catalogue.folders import Folders
 from saveany.catalogue.history import History
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.schema import identity, migrate
@@ -37,6 +39,8 @@ class Catalogue:
         self._keep_days = keep_days
         self.recorder = Recorder(self._database, store)
         self.history = History(self._database, store, self.recorder)
+        self.files = Files(self._database, self.recorder)
+        self.folders = Folders(self._database, self.recorder)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:

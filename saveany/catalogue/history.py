@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from saveany.catalogue import rows
 from saveany.catalogue.cursors import Key
 from saveany.catalogue.database import Database
-from saveany.catalogue.filters import HistoryFilter, HistoryPage
 from saveany.catalogue.listing import Listing
+from saveany.catalogue.models import HistoryFilter, HistoryPage
 from saveany.catalogue.recorder import Recorder, take_turn
 from saveany.catalogue.tables import task_items, task_records, tasks
 from saveany.models import ENDED, Item, Status, Task

@@ -281,7 +281,7 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
     known: dict[tuple[int, str], int] = {}
     saved = []
     for task, item in batch.saved:
-        place = (rows.number(task.spec.user_id), rows.folder_path(item))
+        place = (rows.number(task.spec.user_id), rows.folder_path(task, item))
         if place not in known:
             known[place] = await folder_at(connection, *place)
         saved.append(rows.file_row(task, item, known[place]))

@@ -9,12 +9,32 @@ from typing import Any
 import msgspec
 
 from saveany.catalogue.search import fold
+from saveany.config.schema import PRIVATE_CHATS
 from saveany.ids import new_id
 from saveany.models import Item, ItemStatus, Task
 
 Row = dict[str, Any]
 
 _TYPES = mimetypes.MimeTypes()
+#: Types that Python does not know, or that mean something else on the web.
+_MORE_TYPES = {
+    ".apk": "application/vnd.android.package-archive",
+    ".avif": "image/avif",
+    ".flac": "audio/flac",
+    ".heic": "image/heic",
+    ".m2ts": "video/mp2t",
+    ".mka": "audio/x-matroska",
+    ".mkv": "video/x-matroska",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".rar": "application/vnd.rar",
+    ".ts": "video/mp2t",
+    ".webp": "image/webp",
+}
+for _extension, _type in _MORE_TYPES.items():
+    _TYPES.add_type(_type, _extension)
 #: The largest number of a column.
 _MAX = 2**63 - 1
 _KINDS = ("video", "audio", "image", "text")
@@ -57,7 +77,7 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "user_id": number(task.spec.user_id),
         "folder_id": folder_id,
         "name": name,
-        "caption": clean(item.caption),
+        "caption": clean(item.text or item.caption),
         "size": number(item.size or 0),
         "mime": clean(str(mime)),
         "kind": kind_of(str(mime)),
@@ -78,7 +98,7 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "deleted_at": None,
         "downloads": 0,
         "bytes_sent": 0,
-        "search": fold(name, item.caption),
+        "search": fold(name, item.text or item.caption),
     }
 
 
@@ -86,9 +106,11 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
 COPY_COLUMNS = ["size", "sha256", "storage", "path", "page"]
 
 
-def folder_path(item: Item) -> str:
+def folder_path(task: Task, item: Item) -> str:
     """The folder of a saved file, without leading or trailing slash; "" is the root."""
-    return clean(posixpath.dirname(item.final or item.path)).strip("/")
+    path = clean(posixpath.dirname(item.final or item.path)).strip("/")
+    # In private chats with the bot, the first folder is the id of the user.
+    return path.partition("/")[2] if (item.storage or task.spec.storage) == PRIVATE_CHATS else path
 
 
 def guess_mime(name: str) -> str:

@@ -42,6 +42,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "add": ("saveany.cli.add:add", "Save links."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),
     "history": ("saveany.cli.history:history", "List tasks that have ended."),
+    "files": ("saveany.cli.files:files", "List saved files."),
+    "folders": ("saveany.cli.files:folders", "List folders of saved files."),
     "show": ("saveany.cli.show:show", "Show everything about one task."),
     "watch": ("saveany.cli.watch:watch", "Watch all tasks until Ctrl-C."),
     "cancel": ("saveany.cli.cancel:cancel", "Cancel tasks."),

@@ -150,15 +150,16 @@ class ApiClient:
         tasks: list[Json] = (await self._ask("GET", "/api/v1/tasks", params=_given(user_id=user)))["tasks"]
         return tasks
 
-    async def history(self, limit: int, **filters: str | int | None) -> list[Json]:
-        """At most `limit` ended tasks, newest first. `filters` are parameters of `GET /api/v1/history`."""
+    async def pages(self, route: str, name: str, limit: int, **filters: str | int | None) -> list[Json]:
+        """At most `limit` entries of a list of the API. `route` is below `/api/v1`, `name` is that of the
+        entries in its replies, `filters` are its parameters."""
         found: list[Json] = []
         cursor: str | None = ""
         while cursor is not None and len(found) < limit:
             size = min(_PAGE, limit - len(found))
             params = _given(**filters, limit=size, cursor=cursor)
-            page = await self._ask("GET", "/api/v1/history", params=params)
-            found += page["tasks"]
+            page = await self._ask("GET", f"/api/v1/{route}", params=params)
+            found += page[name]
             cursor = page["next_cursor"]
         return found
 
@@ -183,7 +184,7 @@ class ApiClient:
         newest ended ones. Raises `RequestRefused` if there is no such task, or more than one."""
         if len(prefix) >= ID_LENGTH:
             return prefix
-        tasks = [*await self.live(), *await self.history(_SEARCHED)]
+        tasks = [*await self.live(), *await self.pages("history", "tasks", _SEARCHED)]
         ids = sorted({task["task_id"] for task in tasks if task["task_id"].startswith(prefix)})
         if not ids:
             raise RequestRefused("there is no task {id}", httpx.codes.NOT_FOUND, id=prefix)

@@ -54,7 +54,7 @@ def history(
         "from": _moment("--from", since),
         "to": _moment("--to", until),
     }
-    tasks = call(connect(ctx, url, token), lambda api: api.history(limit, **filters))
+    tasks = call(connect(ctx, url, token), lambda api: api.pages("history", "tasks", limit, **filters))
     if as_json:
         typer.echo(json.dumps({"tasks": tasks}))
     elif tasks:

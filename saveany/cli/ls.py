@@ -69,5 +69,5 @@ async def _tasks(
     if not status or not status.ended:
         found += [task for task in await api.live(user) if status in (None, task["status"])]
     if status.ended if status else ended:
-        found += await api.history(limit, status=status, user_id=user)
+        found += await api.pages("history", "tasks", limit, status=status, user_id=user)
     return found

@@ -17,6 +17,9 @@ from saveany.planning.facts import Facts
 from saveany.planning.rules import first_match
 from saveany.texts import Text
 
+#: Maximum length of the text of a message that is kept with its file, in characters.
+_MAX_TEXT = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedFile:
@@ -39,14 +42,14 @@ def plan(spec: TaskSpec, found: Sequence[ResolvedFile]) -> list[Item]:
     wanted = names.make_distinct([item.name for item in items], folders)
     posted = Counter(each.album for each in found if each.album)
     return [
-        replace(item, name=name, path=paths.sibling(item.path, name), **_post_fields(each, posted))
+        replace(item, name=name, path=paths.sibling(item.path, name), **_album_fields(each, posted))
         for item, name, each in zip(items, wanted, found, strict=True)
     ]
 
 
-def _post_fields(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
-    """The fields `caption` and, if its album has more than one file, `album` of an item."""
-    return {"caption": found.caption, "album": found.album if posted[found.album] > 1 else ""}
+def _album_fields(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
+    """The fields `album` and `caption` of an item, if its album has more than one file."""
+    return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
 
 
 def with_final_path(spec: TaskSpec, before: Item, ready: Item) -> Item:
@@ -84,6 +87,7 @@ def _item(spec: TaskSpec, found: ResolvedFile, index: int) -> Item:
         name=name,
         path=paths.join(folder, name),
         size=found.size,
+        text=facts.text[:_MAX_TEXT],
         source=found.source,
         storage=rule.storage if rule.storage != spec.storage else "",
         found=paths.join(found.folder, found.name) if spec.template or spec.rules else "",

@@ -5,6 +5,7 @@ for it (`NotFound`). Nothing above this package changes tasks in the store.
 """
 
 from saveany.planning.requests import TaskRequest
+from saveany.service.files import FileService
 from saveany.service.principal import OPERATOR, Principal
 from saveany.service.queue import QueueService
 from saveany.service.reading import TaskReader
@@ -13,6 +14,7 @@ from saveany.service.webhooks import WebhookService
 
 __all__ = [
     "OPERATOR",
+    "FileService",
     "Principal",
     "QueueService",
     "TaskReader",

@@ -23,6 +23,14 @@ class Principal:
         """Whether tasks of the user with this id may be seen and changed."""
         return self.is_operator or self.user_id == user_id
 
+    def visible_user(self, user_id: int | None) -> int | None:
+        """The user whose tasks and files to read, None for all users. Raises `Forbidden` for another user."""
+        if user_id is None:
+            return None if self.is_operator else self.user_id
+        if not self.may_access(user_id):
+            raise Forbidden("you may see only your own tasks")
+        return user_id
+
     def require_operator(self) -> None:
         """Raise `Forbidden` unless the principal is the operator."""
         if not self.is_operator:

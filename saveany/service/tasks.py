@@ -137,19 +137,19 @@ class TaskService:
 
     async def list(self, principal: Principal, user_id: int | None = None) -> list[Task]:
         """All tasks that have not ended, oldest first; `user_id` restricts them to one user."""
-        return await self._store.tasks.live(_visible_user(principal, user_id))
+        return await self._store.tasks.live(principal.visible_user(user_id))
 
     async def page(
         self, principal: Principal, limit: int, cursor: str = "", user_id: int | None = None
     ) -> TaskPage:
         """At most `limit` of the tasks of `list`, after `cursor`. Raises `InvalidInput` for a bad cursor."""
-        return await self._store.tasks.page(_visible_user(principal, user_id), limit, cursor)
+        return await self._store.tasks.page(principal.visible_user(user_id), limit, cursor)
 
     async def history(
         self, principal: Principal, wanted: HistoryFilter, limit: int = 50, cursor: str = ""
     ) -> HistoryPage:
         """At most `limit` ended tasks after `cursor`, newest first."""
-        visible = replace(wanted, user_id=_visible_user(principal, wanted.user_id))
+        visible = replace(wanted, user_id=principal.visible_user(wanted.user_id))
         return await self._catalogue.history.page(visible, limit, cursor)
 
     async def waiting_reasons(self, tasks: Iterable[Task]) -> WaitingReasons:
@@ -257,15 +257,6 @@ class TaskService:
             if task is None or task.status is not Status.RUNNING or time.monotonic() > deadline:
                 return task
             await asyncio.sleep(_CHECK_SECONDS)
-
-
-def _visible_user(principal: Principal, user_id: int | None) -> int | None:
-    """The user whose tasks to read; None for all users."""
-    if user_id is None:
-        return None if principal.is_operator else principal.user_id
-    if not principal.may_access(user_id):
-        raise Forbidden("you may see only your own tasks")
-    return user_id
 
 
 async def _check_result(

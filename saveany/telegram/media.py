@@ -56,6 +56,8 @@ class Media:
             "message": self.message_id,
             "document": self.document_id,
             "kind": self.kind,
+            "mime": self.mime_type,
+            "dc": self.dc_id,
             **({"only": list(self.only)} if self.only else {}),
         }
 

@@ -42,6 +42,7 @@ _CLIENTS = _LIBRARIES | {
     "rich": "the terminal is needed only for what there is to show",
     "saveany.config.schema": "one table of the configuration is enough",
     "storages": "the API checks names of storages",
+    "sqlalchemy": "only the API reads the catalogue",
 }
 _SERVICES = _LIBRARIES | {
     "aiohttp": "for S3 only",
@@ -54,9 +55,12 @@ _SERVICES = _LIBRARIES | {
     "re2": "for patterns of rules and filters",
     "rich": "for terminals only",
     "tomlkit": "for changes of the configuration only",
+    "alembic": "for changes of the schema only",
+    "asyncpg": "for PostgreSQL only",
 }
 _API = {"fastapi": "for the API only", "starlette": "for the API only", "uvicorn": "for the API only"}
 _TASKS = {"arq": "for workers only", "workers": "for workers only"}
+_CATALOGUE = {"saveany.catalogue": "workers use Redis only", "sqlalchemy": "for the catalogue only"}
 _WORKERS = _TASKS | {"telethon": "for workers and the bot"}
 _BOT = {"babel": "for the bot only", "segno": "for the bot only"}
 
@@ -80,6 +84,8 @@ def assert_without(modules: set[str], unused: Mapping[str, str]) -> None:
     [
         ["ls"],
         ["history"],
+        ["files"],
+        ["folders"],
         ["cancel", "x"],
         ["retry", "x"],
         ["pause", "x"],
@@ -109,7 +115,7 @@ def test_the_help_page_imports_nothing_that_commands_need() -> None:
     ("modules", "unused"),
     [
         ("saveany.cli.api, saveany.api.server", _SERVICES | _WORKERS | _BOT),
-        ("saveany.cli.worker, workers.main", _SERVICES | _API | _BOT),
+        ("saveany.cli.worker, workers.main", _SERVICES | _API | _BOT | _CATALOGUE),
         ("saveany.cli.bot, saveany.bot.app", _SERVICES | _API | _TASKS),
     ],
     ids=["api", "worker", "bot"],

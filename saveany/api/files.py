@@ -1,0 +1,142 @@
+"""Routes for saved files and folders."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query
+
+from saveany.api.errors import responses
+from saveany.api.models import (
+    EXAMPLE_ID,
+    FilePageView,
+    FileStatsView,
+    FileSum,
+    FolderList,
+    FolderView,
+    OriginView,
+    SavedFileView,
+)
+from saveany.api.routes import JsonRoute
+from saveany.api.services import ApiServices, InjectedServices
+from saveany.api.tasks import UserId
+from saveany.catalogue import FileFilter, FileKind, FileOrder, FileStats, SavedFile
+from saveany.service import OPERATOR
+from saveany.timefmt import rfc3339
+
+router = APIRouter(prefix="/api/v1", tags=["files"], route_class=JsonRoute)
+
+FileId = Annotated[str, Path(description="Id of the file.", examples=[EXAMPLE_ID])]
+FolderId = Annotated[int | None, Query(ge=0, lt=2**53, description="Only files directly in this folder.")]
+
+
+@router.get("/files", operation_id="listSavedFiles", summary="Saved files", responses=responses(404))
+async def list_files(
+    services: InjectedServices,
+    folder: FolderId = None,
+    q: Annotated[str, Query(max_length=200, description="Part of name or caption, ignoring case.")] = "",
+    type_: Annotated[
+        Literal["video", "audio", "image", "text", "other"] | None,
+        Query(alias="type", description="Kind of file."),
+    ] = None,
+    storage: Annotated[str, Query(max_length=255, description="Only files in this storage.")] = "",
+    user_id: UserId = None,
+    sort: Annotated[
+        Literal["added", "-added", "name", "-name", "size", "-size"],
+        Query(description="Order; `-` is descending."),
+    ] = "-added",
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
+) -> FilePageView:
+    """The files that tasks have saved, newest first unless `sort` says otherwise."""
+    wanted = FileFilter(
+        user_id=user_id,
+        folder_id=folder,
+        kind=FileKind(type_) if type_ else None,
+        storage=storage,
+        q=q,
+        order=FileOrder(sort),
+    )
+    page = await services.files.page(OPERATOR, wanted, limit, cursor)
+    return FilePageView(files=await _views(services, page.files), next_cursor=page.cursor or None)
+
+
+@router.get(
+    "/files/{file_id}", operation_id="getSavedFile", summary="One saved file", responses=responses(404)
+)
+async def get_file(services: InjectedServices, file_id: FileId) -> SavedFileView:
+    """A saved file: where its copy is, and where it comes from."""
+    (view,) = await _views(services, [await services.files.get(OPERATOR, file_id)])
+    return view
+
+
+@router.get("/folders", operation_id="listFolders", summary="Folders", responses=responses(404))
+async def list_folders(
+    services: InjectedServices,
+    parent: Annotated[int, Query(ge=0, lt=2**53, description="Id of the folder to list; 0 is the top.")] = 0,
+    user_id: UserId = None,
+) -> FolderList:
+    """The folders in a folder, by name. The `dir_path` of a task becomes a folder when its first file is
+    saved."""
+    found = await services.files.folders(OPERATOR, parent, user_id)
+    paths = await services.files.paths([folder.id for folder in found])
+    return FolderList(
+        folders=[
+            FolderView(
+                folder_id=folder.id,
+                name=folder.name,
+                path=paths[folder.id],
+                parent_id=folder.parent_id,
+                user_id=folder.user_id,
+            )
+            for folder in found
+        ]
+    )
+
+
+@router.get("/stats", operation_id="fileStats", summary="Sums of saved files", responses=responses())
+async def stats(services: InjectedServices, user_id: UserId = None) -> FileStatsView:
+    """Number and size of the saved files, together and by kind, storage, user and day (UTC)."""
+    found = await services.files.stats(OPERATOR, user_id)
+    by_kind = found["type"].values()
+    return FileStatsView(
+        files=sum(each.files for each in by_kind),
+        bytes=sum(each.bytes for each in by_kind),
+        by_type=_sums(found["type"]),
+        by_storage=_sums(found["storage"]),
+        by_user=_sums(found["user"]),
+        by_day=_sums(found["day"]),
+    )
+
+
+def _sums(found: dict[str, FileStats]) -> dict[str, FileSum]:
+    return {name: FileSum(files=each.files, bytes=each.bytes) for name, each in sorted(found.items())}
+
+
+async def _views(services: ApiServices, files: list[SavedFile]) -> list[SavedFileView]:
+    paths = await services.files.paths({file.folder_id for file in files})
+    return [_view(file, paths[file.folder_id]) for file in files]
+
+
+def _view(file: SavedFile, folder: str) -> SavedFileView:
+    origin = OriginView(chat_id=file.chat, message_id=file.message, document_id=file.document, url=file.url)
+    return SavedFileView(
+        file_id=file.id,
+        name=file.name,
+        caption=file.caption,
+        size=file.size,
+        mime_type=file.mime,
+        type=FileKind(file.kind).value,
+        sha256=file.sha256,
+        user_id=file.user_id,
+        folder_id=file.folder_id,
+        folder=folder,
+        storage=file.storage,
+        path=file.path,
+        page=file.page,
+        origin=origin,
+        task_id=file.task_id,
+        added_at=rfc3339(file.added_at),
+        downloads=file.downloads,
+        bytes_sent=file.bytes_sent,
+    )

@@ -1,0 +1,94 @@
+"""Saved files: pages, single files and sums."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from sqlalchemy import ColumnElement, func, select
+
+from saveany.catalogue.cursors import make_cursor, parse_cursor
+from saveany.catalogue.database import Database
+from saveany.catalogue.listing import Listing
+from saveany.catalogue.models import FileFilter, FileOrder, FilePage, FileStats, SavedFile
+from saveany.catalogue.recorder import Recorder
+from saveany.catalogue.tables import files
+
+_DAY_MS = 24 * 3600 * 1000
+_COLUMNS = [files.c[name] for name in SavedFile.__struct_fields__]
+#: Column and direction of each order.
+_ORDERS = {
+    FileOrder.OLDEST: ("added_at", False),
+    FileOrder.NEWEST: ("added_at", True),
+    FileOrder.NAME: ("name", False),
+    FileOrder.NAME_DESCENDING: ("name", True),
+    FileOrder.SMALLEST: ("size", False),
+    FileOrder.LARGEST: ("size", True),
+}
+
+
+class Files:
+    """Reading saved files. Files in the trash are left out."""
+
+    def __init__(self, database: Database, recorder: Recorder) -> None:
+        self._database = database
+        self._recorder = recorder
+
+    async def page(self, wanted: FileFilter, limit: int = 50, cursor: str = "") -> FilePage:
+        """At most `limit` files after `cursor`.
+
+        They include all files that were saved before this call. Raises `InvalidInput` for an invalid cursor.
+        """
+        column, descending = _ORDERS[wanted.order]
+        start = parse_cursor(cursor, str if column == "name" else int)
+        await self._recorder.catch_up()
+        listing = Listing(files, column, descending=descending)
+        async with self._database.read() as connection:
+            keys = await listing.page(connection, _conditions(wanted), wanted.q, start, limit + 1)
+            page = keys[:limit]
+            query = select(*_COLUMNS).where(files.c.id.in_([file_id for _, file_id in page]))
+            found = {row.id: SavedFile(**row._mapping) for row in await connection.execute(query)}
+        more = make_cursor(page[-1]) if len(keys) > limit else ""
+        return FilePage([found[file_id] for _, file_id in page], more)
+
+    async def get(self, file_id: str) -> SavedFile | None:
+        """The file with this id, None if there is none."""
+        if not (file_id.isascii() and file_id.isalnum()):
+            return None
+        query = select(*_COLUMNS).where(files.c.id == file_id, files.c.deleted_at.is_(None))
+        await self._recorder.catch_up()
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return SavedFile(**row._mapping) if row else None
+
+    async def stats(self, user_id: int | None) -> dict[str, dict[str, FileStats]]:
+        """Number and bytes of the files, by type, storage, user, and the day (UTC) they were added."""
+        await self._recorder.catch_up()
+        columns: dict[str, ColumnElement[object]] = {
+            "type": files.c.kind,
+            "storage": files.c.storage,
+            "user": files.c.user_id,
+            "day": files.c.added_at.op("/")(_DAY_MS),  # a whole number
+        }
+        where = _conditions(FileFilter(user_id=user_id))
+        found: dict[str, dict[str, FileStats]] = {}
+        async with self._database.read() as connection:
+            for name, column in columns.items():
+                query = select(column, func.count(), func.sum(files.c.size)).where(*where).group_by(column)
+                rows = await connection.execute(query)
+                found[name] = {_label(name, row[0]): FileStats(row[1], int(row[2])) for row in rows}
+        return found
+
+
+def _label(name: str, value: object) -> str:
+    return str(date(1970, 1, 1) + timedelta(days=int(str(value)))) if name == "day" else str(value)
+
+
+def _conditions(wanted: FileFilter) -> list[ColumnElement[bool]]:
+    equal = {
+        "user_id": wanted.user_id,
+        "folder_id": wanted.folder_id,
+        "kind": wanted.kind.value if wanted.kind else None,
+        "storage": wanted.storage or None,
+    }
+    found = [files.c[name] == value for name, value in equal.items() if value is not None]
+    return [files.c.deleted_at.is_(None), *found]

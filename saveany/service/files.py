@@ -1,0 +1,63 @@
+"""Reading saved files and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from saveany.errors import NotFound
+from saveany.service.principal import Principal
+
+if TYPE_CHECKING:
+    from saveany.catalogue import Catalogue, FileFilter, FilePage, FileStats, Folder, SavedFile
+
+
+class FileService:
+    """The operations on saved files and folders.
+
+    All of them raise `Forbidden` for a user for whom the principal may not act, `NotFound` for a file or
+    folder that does not exist or belongs to another user, and `CatalogueUnavailable` during an outage.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    async def page(
+        self, principal: Principal, wanted: FileFilter, limit: int = 50, cursor: str = ""
+    ) -> FilePage:
+        """At most `limit` files after `cursor`. Raises `InvalidInput` for a bad cursor."""
+        visible = replace(wanted, user_id=principal.visible_user(wanted.user_id))
+        if wanted.folder_id:
+            await self.folder(principal, wanted.folder_id)
+        return await self._catalogue.files.page(visible, limit, cursor)
+
+    async def get(self, principal: Principal, file_id: str) -> SavedFile:
+        """The file with this id."""
+        file = await self._catalogue.files.get(file_id)
+        if file is None or not principal.may_access(file.user_id):
+            raise NotFound("there is no file {file}", file=file_id)
+        return file
+
+    async def folder(self, principal: Principal, folder_id: int) -> Folder:
+        """The folder with this id."""
+        folder = await self._catalogue.folders.get(folder_id)
+        if folder is None or not principal.may_access(folder.user_id):
+            raise NotFound("there is no folder {folder}", folder=folder_id)
+        return folder
+
+    async def folders(self, principal: Principal, parent_id: int, user_id: int | None = None) -> list[Folder]:
+        """The folders in a folder (0: those in no other folder), by name."""
+        if parent_id:
+            await self.folder(principal, parent_id)
+        return await self._catalogue.folders.children(parent_id, principal.visible_user(user_id))
+
+    async def paths(self, folder_ids: Iterable[int]) -> dict[int, str]:
+        """The paths of folders by id, such as `/films/2024`."""
+        return await self._catalogue.folders.paths(folder_ids)
+
+    async def stats(
+        self, principal: Principal, user_id: int | None = None
+    ) -> dict[str, dict[str, FileStats]]:
+        """Number and bytes of files by type, storage, user and day (YYYY-MM-DD)."""
+        return await self._catalogue.files.stats(principal.visible_user(user_id))
