@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Table, event, make_url
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -95,10 +94,14 @@ class Database:
     def upsert(self, table: Table, key: list[str], *, only: list[str] | None = None) -> Any:
         """An INSERT that changes the row with the same `key` instead if there is one: all other columns, or
         `only` these."""
-        insert = (sqlite if self.is_sqlite else postgresql).insert(table)
+        if self.is_sqlite:
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+        statement = insert(table)
         changed = only or [column.name for column in table.columns if column.name not in (*key, "number")]
-        return insert.on_conflict_do_update(
-            index_elements=key, set_={name: insert.excluded[name] for name in changed}
+        return statement.on_conflict_do_update(
+            index_elements=key, set_={name: statement.excluded[name] for name in changed}
         )
 
     async def close(self) -> None:

@@ -72,6 +72,9 @@ task_items = Table(
     Column("record", LargeBinary, nullable=False),
 )
 
+#: Tables with a column `search`.
+SEARCHED = ("tasks", "files")
+
 #: Folders exist only here. Row 0 is the root of all users.
 folders = Table(
     "folders",

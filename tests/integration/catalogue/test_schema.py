@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue import Catalogue, HistoryFilter, schema
 from saveany.catalogue.database import Database
 from saveany.catalogue.schema import identity, migrate, newest
 from saveany.catalogue.tables import metadata
@@ -19,13 +20,31 @@ from saveany.errors import CatalogueUnavailable, ConfigError
 from saveany.store import Store
 
 
-async def test_the_migrations_make_the_tables(database_url: str, tmp_path: Path) -> None:
+@pytest.fixture(params=["created", "migrated"])
+async def database(
+    request: pytest.FixtureRequest, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Database]:
+    """A database that was created at once, or by all migrations."""
     database = Database(database_url, tmp_path)
-    await migrate(database)
-    async with database.read() as connection:
-        differences = await connection.run_sync(_differences)
+    with monkeypatch.context() as patch:
+        if request.param == "migrated":
+            patch.setattr(schema, "_create", schema._upgrade)
+        await migrate(database)
+    yield database
     await database.close()
-    assert differences == []
+
+
+async def test_a_database_has_the_tables_however_it_was_made(database: Database) -> None:
+    async with database.read() as connection:
+        assert await connection.run_sync(_differences) == []
+        assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == newest()
+        assert await connection.scalar(text("SELECT count(*) FROM folders WHERE id = 0")) == 1
+        rest = "sqlite_master WHERE sql LIKE '%trigram%' OR type = 'trigger'"
+        if not database.is_sqlite:
+            rest = "pg_indexes WHERE indexdef LIKE '%gin_trgm_ops%'"
+        wanted = 2 * 4 if database.is_sqlite else 2
+        assert await connection.scalar(text(f"SELECT count(*) FROM {rest}")) == wanted
+    assert len(await identity(database)) == 32
 
 
 def _differences(connection: Connection) -> list[object]:
@@ -48,8 +67,12 @@ async def test_a_migration_that_is_interrupted_has_changed_nothing(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(database_url, tmp_path)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
     with monkeypatch.context() as patch:
-        patch.setattr("saveany.catalogue.schema.insert", lambda *_: 1 / 0)  # after all tables were made
+        patch.setattr("saveany.catalogue.schema.uuid4", fail)  # after all tables were made
         with pytest.raises(ZeroDivisionError):
             await migrate(database)
     async with database.read() as connection:

@@ -1,5 +1,7 @@
 """The first tables: ended tasks, files and folders."""
 
+from uuid import uuid4
+
 from alembic import op
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, Text, UniqueConstraint
 
@@ -28,6 +30,7 @@ def upgrade() -> None:
         Column("name", Text, nullable=False),
         UniqueConstraint("user_id", "parent_id", "name", name="folders_name"),
     )
+    op.execute(f"INSERT INTO catalogue (id, turn) VALUES ('{uuid4().hex}', 0)")  # noqa: S608  a random id
     op.execute("INSERT INTO folders (id, user_id, parent_id, name) VALUES (0, 0, 0, '')")
     _create_files()
     is_sqlite = op.get_bind().dialect.name == "sqlite"
