@@ -11,7 +11,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench.results import Measurement
-from saveany.catalogue import Catalogue, HistoryFilter, rows
+from saveany.catalogue import HistoryFilter, rows
+from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.database import Database
 from saveany.catalogue.tables import task_records, tasks
 from saveany.embedded import EmbeddedRedis

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
@@ -23,19 +24,32 @@ _DEFERRED: Mapping[str, str] = {
 _REFUSED: Mapping[str, str] = {
     "httpx._main": "httpx's command line, which imports click, Pygments and rich",
 }
+#: Packages of which only named modules are used -> what the package itself would import.
+_BARE: Mapping[str, str] = {
+    "sqlalchemy.ext.asyncio": "sessions, and with them SQLAlchemy's ORM, which needs 6 MB",
+}
+
+
+class _BareLoader(Loader):
+    """Loads a package without running its code."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave the package empty."""
 
 
 class _Finder:
-    """Finds deferred and refused modules before the usual finders do."""
+    """Finds the modules in these lists before the usual finders do."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name in _REFUSED:
             raise ModuleNotFoundError(f"saveany does not use {name}", name=name)
-        spec = PathFinder.find_spec(name, path, target) if name in _DEFERRED else None
+        if name not in _DEFERRED and name not in _BARE:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = LazyLoader(spec.loader)
+            spec.loader = LazyLoader(spec.loader) if name in _DEFERRED else _BareLoader()
         return spec
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
@@ -32,10 +32,12 @@ from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
 from saveany.api.services import ApiServices
 from saveany.api.sse import encode
-from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
 
 #: The most requested ones come first.
 ROUTERS: tuple[APIRouter, ...] = tuple(

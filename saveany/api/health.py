@@ -101,8 +101,8 @@ def _unrecorded(waiting: Waiting, now: int) -> list[Detail]:
     """A record that waits longer than a recorder needs, which means an outage of the catalogue."""
     if waiting.since is None or now - waiting.since < _RECORDED_SECONDS * 1000:
         return []
-    since = rfc3339(waiting.since)
-    text = f"{waiting.count} changes wait to be recorded since {since}; is its database down?"
+    since, verb = rfc3339(waiting.since), "change waits" if waiting.count == 1 else "changes wait"
+    text = f"{waiting.count} {verb} to be recorded since {since}; is its database down?"
     return [("catalogue", text)]
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse
@@ -18,7 +19,6 @@ from starlette.responses import PlainTextResponse
 from saveany.api.errors import responses
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
-from saveany.catalogue import Catalogue
 from saveany.errors import CatalogueUnavailable
 from saveany.store import counters
 from saveany.store.counters import (
@@ -29,6 +29,9 @@ from saveany.store.counters import (
     UNREADABLE,
     WEBHOOK_ATTEMPTS,
 )
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
 
 router = APIRouter(tags=["service"], route_class=JsonRoute)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from saveany.api.app import create_app
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store, connect
 

@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from saveany.api.app import create_app
 from saveany.api.connections import Connections, HttpConnection, connection_limit
 from saveany.api.health import INSTANCE
-from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.config.values import local_address
 from saveany.errors import ConfigError
@@ -37,6 +36,9 @@ async def serve(config: Config, url: str) -> None:
 
     Raises `ConfigError` if the port is taken or the store cannot be used.
     """
+    # Imported by this process, not before it is forked: sharing the memory would save nothing.
+    from saveany.catalogue.catalogue import Catalogue
+
     with bind(config.api.host, config.api.port) as sock:
         store = await open_store(url)
         catalogue = Catalogue.of(config, store)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
 from saveany.api.hub import Hub
-from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import signal
 import socket
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from saveany.bot.commands import menu
@@ -18,7 +19,6 @@ from saveany.bot.dispatch import Dispatcher
 from saveany.bot.inbox import Inbox
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.watch_notifier import WatchNotifier
-from saveany.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
@@ -30,6 +30,9 @@ from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
 from saveany.watching import ChatWatcher
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
 
 #: Seconds between two renewals of the lock.
 _RENEW_SECONDS = LOCK_MS / 1000 / 3
@@ -61,6 +64,9 @@ async def serve(config: Config, url: str) -> None:
 
 
 async def _serve(config: Config, url: str) -> None:
+    # Imported by this process, not before it is forked: sharing the memory would save nothing.
+    from saveany.catalogue.catalogue import Catalogue
+
     async with AsyncExitStack() as stack:
         store = await open_store(url)
         stack.push_async_callback(store.db.close)

@@ -7,13 +7,12 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from saveany.bot.conversation import Conversations
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.render import clip
 from saveany.bot.texts import CommandError, Translator, translator
-from saveany.catalogue import Catalogue
 from saveany.config import Config, User
 from saveany.errors import Retryable
 from saveany.logs import get_logger
@@ -24,6 +23,9 @@ from saveany.store.progress_messages import ProgressMessage
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
 from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Keyboard, TelegramUser, Update
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
 
 #: Maximum number of attempts at a call to Telegram before its flood wait is reported as an error.
 _MAX_ATTEMPTS = 5

@@ -1,10 +1,12 @@
 """The catalogue: the history of ended tasks, and the saved files, in SQLite or PostgreSQL.
 
 Redis holds the work in progress. When a task ends or a file is saved, the `Recorder` copies that here, and
-later the ended task leaves Redis. The API and the bot open the catalogue; workers never do.
+later the ended task leaves Redis. The API and the bot open the catalogue (`saveany.catalogue.catalogue`);
+workers never do.
+
+This module does not import a database library, because `saveany run` imports it for all processes.
 """
 
-from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.models import (
     FileFilter,
     FileKind,
@@ -18,7 +20,6 @@ from saveany.catalogue.models import (
 )
 
 __all__ = [
-    "Catalogue",
     "FileFilter",
     "FileKind",
     "FileOrder",

@@ -7,7 +7,7 @@ from functools import partial
 from operator import attrgetter
 
 from sqlalchemy import ColumnElement, delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
 from saveany.catalogue import rows
 from saveany.catalogue.cursors import Key

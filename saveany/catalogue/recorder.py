@@ -16,7 +16,7 @@ from functools import partial
 from uuid import uuid4
 
 from sqlalchemy import bindparam, delete, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
 from saveany.catalogue import rows
 from saveany.catalogue.database import Database

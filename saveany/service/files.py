@@ -10,7 +10,8 @@ from saveany.errors import NotFound
 from saveany.service.principal import Principal
 
 if TYPE_CHECKING:
-    from saveany.catalogue import Catalogue, FileFilter, FilePage, FileStats, Folder, SavedFile
+    from saveany.catalogue import FileFilter, FilePage, FileStats, Folder, SavedFile
+    from saveany.catalogue.catalogue import Catalogue
 
 
 class FileService:

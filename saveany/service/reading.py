@@ -9,7 +9,7 @@ from saveany.models import Item, Task
 from saveany.store import Store
 
 if TYPE_CHECKING:
-    from saveany.catalogue import Catalogue
+    from saveany.catalogue.catalogue import Catalogue
 
 
 class TaskReader:

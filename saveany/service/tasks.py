@@ -30,7 +30,8 @@ from saveany.texts import Text
 from saveany.webhooks.builder import DeliveryBuilder
 
 if TYPE_CHECKING:
-    from saveany.catalogue import Catalogue, HistoryFilter, HistoryPage
+    from saveany.catalogue import HistoryFilter, HistoryPage
+    from saveany.catalogue.catalogue import Catalogue
 
 #: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
 _STOP_SECONDS = 3.0

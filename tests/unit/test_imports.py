@@ -56,11 +56,11 @@ _SERVICES = _LIBRARIES | {
     "rich": "for terminals only",
     "tomlkit": "for changes of the configuration only",
     "alembic": "for changes of the schema only",
-    "asyncpg": "for PostgreSQL only",
+    "sqlalchemy": "for the process that opens the catalogue: `saveany run` forks the others",
 }
 _API = {"fastapi": "for the API only", "starlette": "for the API only", "uvicorn": "for the API only"}
 _TASKS = {"arq": "for workers only", "workers": "for workers only"}
-_CATALOGUE = {"saveany.catalogue": "workers use Redis only", "sqlalchemy": "for the catalogue only"}
+_CATALOGUE = {"saveany.catalogue": "workers use Redis only"}
 _WORKERS = _TASKS | {"telethon": "for workers and the bot"}
 _BOT = {"babel": "for the bot only", "segno": "for the bot only"}
 
@@ -127,3 +127,9 @@ def test_a_service_imports_nothing_that_only_others_need(modules: str, unused: M
 def test_a_deferred_module_works_when_it_is_used() -> None:
     modules = loaded("from saveany.filters import search\nassert search('b+', 'abbc')")
     assert "re2" in modules
+
+
+def test_the_catalogue_does_without_the_parts_of_its_libraries_that_it_does_not_use() -> None:
+    modules = loaded("import saveany.catalogue.catalogue")
+    assert "sqlalchemy" in modules
+    assert_without(modules, {"sqlalchemy.orm": "6 MB", "alembic": "8 MB", "asyncpg": "for PostgreSQL only"})

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from saveany.api.app import create_app
 from saveany.api.server import ApiServer, bind
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Claim, Store
 from tests.fixtures.waiting import until

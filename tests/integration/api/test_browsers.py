@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store
 from tests.integration.api.conftest import SEED_BODY, USER, check_error, create

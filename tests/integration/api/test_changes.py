@@ -160,3 +160,48 @@ async def test_an_idempotency_key_keeps_its_reply_after_the_task_was_removed(
     again = (await client.post(URL, json=SEED_BODY, headers=headers)).json()
     assert again["task_id"] == first["task_id"]
     assert again["created_at"][:4] == first["created_at"][:4] != "1970"
+
+
+# --- ended tasks that have left Redis
+
+
+async def leave_redis(client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all ended tasks recorded, and leave Redis as an hour later."""
+    await listed(client)
+    monkeypatch.setattr("saveany.store.recording._KEPT_MS", -1)
+    await store.recording.expire()
+
+
+async def test_a_task_that_has_left_redis_is_read_retried_and_removed(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await ended(client)
+    before = (await client.get(f"{URL}/{task_id}")).json()
+    await leave_redis(client, store, monkeypatch)
+    assert not await store.tasks.exists(task_id)
+    assert (await client.get(f"{URL}/{task_id}")).json() == before
+    for reply in (
+        await client.delete(f"{URL}/{task_id}"),
+        await client.post(f"{URL}/{task_id}/pause"),
+        await client.post(f"{URL}/{task_id}/resume"),
+        await client.patch(f"{URL}/{task_id}", json={"priority": 1}),
+    ):
+        assert "has ended already" in check_error(reply, 409)["message"]
+    assert (await client.post(f"{URL}/{task_id}/retry")).json()["status"] == "queued"
+    assert await listed(client) == []
+    assert (await client.get(URL)).json()["total"] == 1
+    await client.delete(f"{URL}/{task_id}")
+    await leave_redis(client, store, monkeypatch)
+    assert (await client.delete(f"{HISTORY}/{task_id}")).status_code == 200
+    check_error(await client.get(f"{URL}/{task_id}"), 404)
+    check_error(await client.post(f"{URL}/{task_id}/retry"), 404)
+
+
+async def test_a_completed_task_that_has_left_redis_is_not_retried(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await create(client)
+    await (await claim(store)).finish(Status.COMPLETED)
+    await leave_redis(client, store, monkeypatch)
+    check_error(await client.post(f"{URL}/{task_id}/retry"), 409)
+    assert await listed(client) == [task_id]

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from saveany.api import connections
 from saveany.api.app import create_app
 from saveany.api.server import ApiServer
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store
 from tests.fixtures.tcp import connection

@@ -22,7 +22,7 @@ from saveany.api.models import EventView
 from saveany.api.server import ApiServer
 from saveany.api.sse import encode
 from saveany.api.views import event_view
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
 from saveany.models import Progress, Stage, Status

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from saveany.api.app import create_app
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Retryable
 from saveany.models import Item, TaskSpec

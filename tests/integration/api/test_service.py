@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from saveany.api import openapi
 from saveany.api.app import create_app
 from saveany.api.health import CachedCheck
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store, WorkerInfo, connect
 from saveany.texts import Text
@@ -233,3 +233,12 @@ async def test_the_openapi_description_is_complete(app: FastAPI) -> None:
                 content = response["content"]["application/json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/Error"}
                 assert content["example"]["code"] == int(status)
+
+
+async def test_changes_that_are_not_recorded_for_long_are_reported(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.db.do("XADD", "sa:record", "1700000000000-1", "task", "x", "items", "*")
+    details = check_error(await client.get("/readyz"), 503)["details"]
+    (detail,) = [each for each in details if each["field"] == "catalogue"]
+    assert "1 change waits to be recorded since 2023-11-14T22:13:20Z" in detail["message"]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from saveany.bot.progress import ProgressUpdater
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.sandbox import samples
 from saveany.service import TaskReader
 from saveany.store import Store, connect

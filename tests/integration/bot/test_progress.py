@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from saveany.bot.progress import ProgressUpdater, _TrackedMessage
 from saveany.bot.render import task_view
 from saveany.bot.texts import translator
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import Permanent, Retryable
 from saveany.ids import new_id

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from saveany.catalogue import Catalogue, FileFilter, FileKind, FileOrder, SavedFile
+from saveany.catalogue import FileFilter, FileKind, FileOrder, SavedFile
+from saveany.catalogue.catalogue import Catalogue
 from saveany.errors import InvalidInput
 from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.store import Store

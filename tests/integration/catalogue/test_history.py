@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue import HistoryFilter
+from saveany.catalogue.catalogue import Catalogue
 from saveany.errors import InvalidInput
 from saveany.models import Status
 from saveany.store import Store

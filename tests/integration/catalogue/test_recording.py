@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue import HistoryFilter
+from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.tables import files
 from saveany.errors import CatalogueUnavailable
 from saveany.models import Item, ItemStatus, Progress, Status

@@ -12,7 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from saveany.catalogue import Catalogue, HistoryFilter, schema
+from saveany.catalogue import HistoryFilter, schema
+from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.database import Database
 from saveany.catalogue.schema import identity, migrate, newest
 from saveany.catalogue.tables import metadata

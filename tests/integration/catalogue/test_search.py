@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue import HistoryFilter
+from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.search import fold
 from saveany.models import Status
 from saveany.store import Store

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from saveany.api.app import create_app
-from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue import HistoryFilter
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.ids import new_id
 from saveany.models import Delivery, Item, Progress, Status, TaskSpec

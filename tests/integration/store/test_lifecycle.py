@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.errors import CancelRequested, Fenced
 from saveany.ids import new_id
 from saveany.models import TRANSITIONS, Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec

@@ -22,7 +22,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue import HistoryFilter
+from saveany.catalogue.catalogue import Catalogue
 from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.ids import new_id
 from saveany.models import Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.errors import InvalidInput
 from saveany.models import Delivery, Status
 from saveany.store import Store

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from saveany import logs
 from saveany.api.app import create_app
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import StoreDamaged, StoreUnavailable
 from saveany.models import Delivery, Status

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from saveany.catalogue import Catalogue, HistoryFilter
+from saveany.catalogue import HistoryFilter
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Forbidden, InvalidInput, NotFound, WrongState
 from saveany.service import OPERATOR, Principal, QueueService, TaskRequest, TaskService, WebhookService

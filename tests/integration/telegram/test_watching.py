@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config, User
 from saveany.errors import NeedsLogin, Permanent
 from saveany.sandbox import Sandbox, samples
