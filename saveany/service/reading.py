@@ -21,7 +21,9 @@ class TaskReader:
 
     async def get(self, task_id: str) -> Task | None:
         """The task, or None if it does not exist or cannot be read."""
-        found = await self.get_many([task_id])
+        if task := await self._store.tasks.get(task_id):
+            return task
+        found = await self._catalogue.history.get_many([task_id])
         return found[0] if found else None
 
     async def get_many(self, task_ids: Sequence[str]) -> list[Task]:
