@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-from saveany.errors import ConfigError, SaveAnyError, StoreDamaged, Unavailable
+from saveany.errors import CatalogueUnavailable, ConfigError, SaveAnyError, StoreDamaged, Unavailable
 from saveany.logs import get_logger
 
 #: Seconds before a step that failed is tried again.
@@ -180,7 +180,8 @@ class _FailureLog:
             self._silent_until.clear()
         self._silent_until[reason] = now + _REPEATED_SECONDS
         if outage:
-            log.warning("waiting_for_redis", loop=self._loop, reason=reason)
+            database = "catalogue" if isinstance(outage, CatalogueUnavailable) else "redis"
+            log.warning(f"waiting_for_{database}", loop=self._loop, reason=reason)
         elif isinstance(error, SaveAnyError):
             log.warning("loop_step_failed", loop=self._loop, reason=error.message)
         else:
