@@ -6,7 +6,7 @@ Its methods raise `CatalogueUnavailable` while the database cannot be reached, i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from saveany.errors import CatalogueUnavailable
 
 #: Name of the SQLite database in `data_dir`.
 FILE_NAME = "catalogue.db"
+#: Settings of SQLite. A record leaves Redis only when it is durable here.
+_SETTINGS: Sequence[str] = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 #: Seconds to wait for a connection, for a server that does not reply, and for a change by another process.
 _CONNECT_SECONDS, _REPLY_SECONDS, _LOCKED_SECONDS = 5, 60, 10
 #: Maximum number of connections of a process. Each connection to SQLite is a thread.
@@ -137,7 +139,7 @@ def _set_up(connection: Any, record: object) -> None:
     """Settings of a new connection to SQLite. A change is on the disk when it is confirmed."""
     connection.isolation_level = None  # `_begin` begins all transactions
     cursor = connection.cursor()
-    for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for setting in _SETTINGS:
         cursor.execute(f"PRAGMA {setting}")
     cursor.close()
 

@@ -137,3 +137,14 @@ async def test_a_file_that_is_no_database_is_reported(store: Store, tmp_path: Pa
     with pytest.raises(CatalogueUnavailable, match="not a database"):
         await catalogue.history.page(HistoryFilter())
     await catalogue.close()
+
+
+async def test_sqlite_confirms_what_is_on_the_disk(store: Store, tmp_path: Path) -> None:
+    database = Database("", tmp_path)
+    async with database.connection() as connection:
+        found = [
+            await connection.scalar(text(f"PRAGMA {name}"))
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    await database.close()
+    assert found == ["wal", 2, 1]
