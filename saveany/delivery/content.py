@@ -1,0 +1,89 @@
+"""The file behind a link, wherever its bytes are."""
+
+from __future__ import annotations
+
+import abc
+import base64
+import mimetypes
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from storages.base import Reader
+
+#: Types that Python's table lacks, names differently on some systems, or takes from the machine.
+_TYPES: Final = {
+    ".aac": "audio/aac",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".m4v": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".mka": "audio/x-matroska",
+    ".mp4": "video/mp4",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".ts": "video/mp2t",
+    ".vtt": "text/vtt",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
+_UNKNOWN: Final = "application/octet-stream"
+
+
+class Content(abc.ABC):
+    """A file that can be read from any position. All bytes belong to the version that `etag` identifies."""
+
+    def __init__(self, name: str, size: int, mime: str, etag: str, modified: int = 0) -> None:
+        self.name = name
+        self.size = size  # bytes
+        self.mime = mime
+        self.etag = etag  # a strong one, with quotes (RFC 9110, section 8.8.3)
+        self.modified = modified  # seconds since the epoch; 0 if unknown
+
+    @abc.abstractmethod
+    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to, not including, `end`, in pieces; all of them, or an error of
+        `saveany.errors`."""
+
+    async def close(self) -> None:
+        """Release handles."""
+        return  # most hold none
+
+
+class StoredContent(Content):
+    """A file in a storage."""
+
+    def __init__(self, reader: Reader, name: str, mime: str = "", sha256: str = "") -> None:
+        """`sha256` is that of the opened file, in hexadecimal digits; "" if it is unknown."""
+        tag = (
+            etag_of(sha256)
+            if sha256
+            else f'"{reader.modified_at:x}-{reader.size:x}-{_token(reader.version)}"'
+        )
+        super().__init__(name, reader.size, mime or mime_of(name), tag, reader.modified_at // 1000)
+        self._reader = reader
+
+    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """As in the contract."""
+        return self._reader.read(start, end)
+
+    async def close(self) -> None:
+        """As in the contract."""
+        await self._reader.close()
+
+
+def mime_of(name: str) -> str:
+    """The type of a file, by its name."""
+    suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    return _TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or _UNKNOWN
+
+
+def etag_of(sha256: str) -> str:
+    """The ETag of content with this SHA-256 (hexadecimal): its first half identifies the content."""
+    return f'"{base64.urlsafe_b64encode(bytes.fromhex(sha256)[:16]).decode().rstrip("=")}"'
+
+
+def _token(version: str) -> str:
+    """A version of a storage, in characters that an ETag may have."""
+    return base64.urlsafe_b64encode(version.encode()).decode().rstrip("=")

@@ -1,0 +1,133 @@
+"""The HTTP response that delivers a file, or the range of it that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from saveany.delivery import ranges
+from saveany.delivery.conditions import Verdict, evaluate, range_applies
+from saveany.delivery.content import Content
+from saveany.delivery.headers import headers_of
+from saveany.errors import StorageError, TaskError
+from saveany.logs import get_logger
+from saveany.ranges import Range
+
+log = get_logger("saveany.delivery")
+
+#: Called with the numbers of bytes sent.
+Report = Callable[[int], None]
+
+
+class ContentResponse:
+    """An ASGI response, which closes `content` at its end.
+
+    The body is never ended early: if its rest cannot be read, the connection is closed before all bytes that
+    Content-Length promises were sent, so that the client notices. Before the first byte, errors are raised,
+    and the application responds with an error. When the client disconnects, reading stops at once.
+    """
+
+    def __init__(self, content: Content, *, inline: bool = False, report: Report | None = None) -> None:
+        self._content = content
+        self._inline = inline
+        self._report = report or (lambda size: None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a GET or HEAD request. Raises the errors of `Content.read` before anything was sent."""
+        try:
+            await self._respond(scope, receive, send)
+        finally:
+            await self._content.close()
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content, asked = self._content, Headers(scope=scope)
+        headers = headers_of(content, inline=self._inline)
+        verdict = evaluate(asked, content.etag, content.modified)
+        if verdict is not Verdict.SEND:
+            await _send_empty(send, verdict.value, headers)
+            return
+        is_head = scope["method"] == "HEAD"  # which ignores Range (RFC 9110, section 14.2)
+        header = (
+            None
+            if is_head or not range_applies(asked, content.etag, content.modified)
+            else asked.get("range")
+        )
+        try:
+            selected = ranges.select(header, content.size)
+        except ranges.Unsatisfiable:
+            await _send_empty(send, 416, headers | {"content-range": f"bytes */{content.size}"})
+            return
+        start, end = selected or (0, content.size)
+        headers["content-length"] = str(end - start)
+        if selected:
+            headers["content-range"] = f"bytes {start}-{end - 1}/{content.size}"
+        status = 206 if selected else 200
+        if is_head or start == end:
+            await _start(send, status, headers)
+            await send({"type": "http.response.body"})
+            return
+        await _while_connected(receive, self._send(send, status, headers, (start, end)))
+
+    async def _send(self, send: Send, status: int, headers: dict[str, str], selected: Range) -> None:
+        started = False
+        sent, total = 0, selected[1] - selected[0]
+        last = b""
+        try:
+            async with aclosing(self._content.read(*selected)) as pieces:
+                async for piece in pieces:
+                    if not started:
+                        await _start(send, status, headers)
+                        started = True
+                    sent += len(piece)
+                    if sent == total:  # kept until `read` has ended, because it may still find a change
+                        last = piece
+                        continue
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    self._report(len(piece))
+        except (TaskError, StorageError) as error:
+            if not started:
+                raise
+            log.warning("delivery_broke_off", name=self._content.name, sent=sent, reason=error.message)
+            return  # the server closes the connection, because the response is not complete
+        await send({"type": "http.response.body", "body": last})
+        self._report(len(last))
+
+
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+async def _start(send: Send, status: int, headers: dict[str, str]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
+
+
+async def _send_empty(send: Send, status: int, headers: dict[str, str]) -> None:
+    """A response without the file."""
+    for name in ("content-type", "content-disposition"):
+        headers.pop(name, None)
+    if status != 304:
+        headers["content-length"] = "0"
+    await _start(send, status, headers)
+    await send({"type": "http.response.body"})
+
+
+async def _while_connected(receive: Receive, work: Coroutine[None, None, None]) -> None:
+    """Do `work`, unless the client disconnects before its end."""
+    working, waiting = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        for task in (working, waiting):
+            task.cancel()
+        await asyncio.gather(working, waiting, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
