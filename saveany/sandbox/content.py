@@ -19,7 +19,7 @@ _BLOCK = 16
 _ZEROS = memoryview(bytes(MIB + _BLOCK))
 
 
-class Content(Protocol):
+class FileContent(Protocol):
     """The bytes of one file."""
 
     @property
@@ -42,7 +42,7 @@ class LiteralContent:
         return len(self.data)
 
     def read(self, offset: int, length: int) -> bytes:
-        """See `Content.read`."""
+        """See `FileContent.read`."""
         return self.data[offset : offset + length]
 
 
@@ -109,7 +109,7 @@ class UploadedContent:
         return sum(self.parts.lengths.values())
 
     def read(self, offset: int, length: int) -> bytes:
-        """See `Content.read`."""
+        """See `FileContent.read`."""
         each, end = self.parts.lengths[0], min(offset + length, self.size)
         found = []
         while offset < end:
@@ -131,7 +131,7 @@ class ContentStream:
         return algorithms.AES(hashlib.sha256(b"sandbox file %d" % self.seed).digest())
 
     def read(self, offset: int, length: int) -> bytes:
-        """See `Content.read`."""
+        """See `FileContent.read`."""
         length = min(length, self.size - offset)
         if length <= 0:
             return b""
@@ -142,7 +142,7 @@ class ContentStream:
         return stream[skip:] if skip else stream
 
 
-def sha256(content: Content) -> str:
+def sha256(content: FileContent) -> str:
     """The hex SHA-256 of a whole file, read a mebibyte at a time."""
     digest = hashlib.sha256()
     for offset in range(0, content.size, MIB):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Literal, NamedTuple
 
-from saveany.sandbox.content import Content
+from saveany.sandbox.content import FileContent
 from saveany.sandbox.errors import RpcFailure
 
 EPOCH = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)  # default date of messages and files
@@ -49,7 +49,7 @@ class Picture:
     type: str
     width: int
     height: int
-    content: Content
+    content: FileContent
     declared: int | None = None  # the size in bytes that Telegram states, if it is wrong
 
 
@@ -58,7 +58,7 @@ class StoredFile:
     """A document, or a photo if it has pictures; `content` is the largest of them then."""
 
     id: int
-    content: Content
+    content: FileContent
     name: str | None = None
     mime: str = "application/octet-stream"
     attributes: tuple[Any, ...] = ()  # TL document attributes besides the file name
@@ -67,7 +67,7 @@ class StoredFile:
     date: datetime = EPOCH
     generation: int = 1  # file references of earlier generations have expired
 
-    def part(self, kind: str) -> Content:
+    def part(self, kind: str) -> FileContent:
         """The content for a `thumb_size`; "" stands for the file itself."""
         for picture in self.pictures:
             if picture.type == kind:

@@ -11,7 +11,7 @@ from typing import Any
 
 from telethon.tl import types as tl
 
-from saveany.sandbox.content import MIB, Content, ContentStream, LiteralContent
+from saveany.sandbox.content import MIB, ContentStream, FileContent, LiteralContent
 from saveany.sandbox.documents import jpeg, pdf
 from saveany.sandbox.faults import Faults
 from saveany.sandbox.world import EPOCH, Chat, Picture, SandboxAccount, StoredFile, StoredMessage, World
@@ -157,7 +157,7 @@ def _expected(file: StoredFile) -> SampleFile:
 
 
 def _files(home: int, second: int) -> list[StoredFile]:
-    plain: dict[int, tuple[str, Content]] = {
+    plain: dict[int, tuple[str, FileContent]] = {
         1002: ("one-byte.bin", ContentStream(1002, 1)),
         1003: ("1MiB.bin", ContentStream(1003, MIB)),
         1004: ("1MiB-and-1.bin", ContentStream(1004, MIB + 1)),

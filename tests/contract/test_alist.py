@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from storages.alist.storage import AlistStorage
 from storages.base import Services
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import MIB, content, fill, key, load, save
+from tests.contract.suite import StorageSuite
 from tests.fixtures.alist import PASSWORD, TOKEN, AlistServer, Refused, alist
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port

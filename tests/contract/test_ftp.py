@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from saveany.errors import NameTaken, StorageError, StorageUnavailable
 from storages.base import Range, UploadKey
 from storages.ftp.storage import NAMES, FtpStorage
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import MIB, content, fill, key, load, names, save
+from tests.contract.suite import StorageSuite
 from tests.fixtures import ftp, ftpd
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.ftp import PASSWORD, FtpServer

@@ -5,7 +5,8 @@ import pytest
 
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
+from tests.contract.suite import StorageSuite
 
 
 class TestLocal(StorageSuite):

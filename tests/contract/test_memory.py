@@ -5,8 +5,9 @@ import pytest
 
 from saveany.errors import StorageUnavailable
 from storages.memory import _SPACES, MemoryOptions, MemoryStorage
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import key
+from tests.contract.suite import StorageSuite
 
 
 class TestMemory(StorageSuite):

@@ -12,8 +12,9 @@ from storages.base import Reader, Services, UploadKey
 from storages.openload.names import NAMES
 from storages.openload.storage import OpenloadStorage
 from storages.remote import RemoteReader
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import MIB, content, fill, key, names, save
+from tests.contract.suite import StorageSuite
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.openload import KEY, OpenloadServer, openload
 from tests.fixtures.servers import free_port

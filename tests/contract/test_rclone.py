@@ -11,8 +11,9 @@ from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Storage, Usage
 from storages.rclone.options import RcloneOptions
 from storages.rclone.storage import NAMES, RcloneStorage
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import HOSTILE_NAMES, MIB, content, fill, key, load, names, save
+from tests.contract.suite import StorageSuite
 from tests.fixtures import s3, webdav
 from tests.fixtures.rclone import Remotes, obscured, remotes
 from tests.fixtures.samba import PASSWORD, SHARE, SambaServer, samba

@@ -13,8 +13,9 @@ from botocore.exceptions import ClientError
 from saveany.errors import StorageError, StorageUnavailable
 from storages.base import Storage
 from storages.s3.storage import S3Storage
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import MIB, content, fill, key, load, save
+from tests.contract.suite import StorageSuite
 from tests.fixtures import s3
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.s3 import S3Server

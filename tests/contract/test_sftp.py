@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from saveany.errors import NameTaken, NoSpace, StorageError, StorageUnavailable
 from storages.base import Services, Usage
 from storages.sftp.storage import SftpStorage
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import MIB, content, fill, key, load, names, save
 from tests.contract.disk import mounted
+from tests.contract.suite import StorageSuite
 from tests.fixtures import sftp
 from tests.fixtures.faultproxy import fault_proxy
 from tests.fixtures.servers import free_port, program

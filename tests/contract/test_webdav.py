@@ -21,12 +21,13 @@ from pydantic import ValidationError
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from saveany.net import trust
 from storages.base import Entry, Storage, Usage
-from storages.testing import Open, StorageSuite
+from storages.testing import Open
 from storages.testing.helpers import HOSTILE_NAMES, MIB, RELAXED, content, fill, key, load, save
 from storages.webdav.names import NAMES
 from storages.webdav.options import WebdavOptions
 from storages.webdav.properties import Multistatus
 from storages.webdav.storage import WebdavStorage
+from tests.contract.suite import StorageSuite
 from tests.fixtures import webdav
 from tests.fixtures.certificates import certificate
 from tests.fixtures.faultproxy import fault_proxy
