@@ -119,7 +119,7 @@ class Accounts:
         async with self._accounts.login_checked(media.account):
             await self._downloader.download(media, write, have=have, on_wait=on_wait)
 
-    async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+    async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes | memoryview, None]:
         """The bytes of a file from `offset` on, at most `length`, in order; see `Downloader.read`.
 
         Raises as `download` does. To stop early, close the iterator (`contextlib.aclosing`).

@@ -8,17 +8,16 @@ together, whatever their sizes.
 
     Downloader  the entry point; owns the connection pools of a process
     _Download   a whole file: the remaining parts and the workers that fetch them
-    _read       a range of a file, in order
 
-Below it are `file` (reads one file and recovers from errors), `pool` (connections), `shared_account`
-(coordinates processes), `flow` (flow control) and `wire` (the receive path).
+Below it are `range_reader` (a range of a file, in order), `file` (reads one file and recovers from errors),
+`pool` (connections), `shared_account` (coordinates processes), `flow` (flow control) and `wire` (the receive
+path).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, aclosing
 
 from saveany.store.telegram import TelegramStore
@@ -28,18 +27,12 @@ from saveany.telegram.file import PART, Bytes, FindElsewhere, OnWait, RemoteFile
 from saveany.telegram.flow import FairSemaphore
 from saveany.telegram.media import Media
 from saveany.telegram.pool import ConnectionPool, PoolLimits
+from saveany.telegram.range_reader import SharedParts, read_range
 from saveany.telegram.session import SessionFolder
 
 Write = Callable[[int, Bytes], Awaitable[None]]
 Range = tuple[int, int]  # half-open, bytes
 Refresh = Callable[[Media], Awaitable[Media]]
-
-#: Size in bytes of the first part of a range: small, so that the first bytes arrive early.
-FIRST_PART = 128 << 10
-#: Maximum number of parts of a range that are in flight or wait for the consumer.
-AHEAD = 8
-#: `precise` parts start and end at multiples of this many bytes.
-_BLOCK = 1 << 10
 
 
 class Downloader:
@@ -62,6 +55,7 @@ class Downloader:
         self._folder = folder
         self._store = store
         self._pools: dict[tuple[str, int], ConnectionPool] = {}
+        self._shared_parts = SharedParts()
         #: Maximum number of bytes in flight or being written.
         self.memory = self._limits.max_memory
         # In order of arrival, so that the earlier parts of a file go before the later ones.
@@ -85,18 +79,19 @@ class Downloader:
                 file = self._file(media, width, on_wait, leases, urgent=width == 1)
                 await _Download(file, write, missing, self._buffers).run()
 
-    async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+    async def read(self, media: Media, offset: int, length: int) -> AsyncGenerator[bytes | memoryview, None]:
         """The bytes of a file from `offset` on, in order; `length` bytes or up to the end of the file.
 
-        The first piece is short and arrives early. While it is consumed the next parts are fetched, at most
-        `AHEAD` of them for a slow consumer. Close the iterator (`aclosing`) to stop early. Raises as
-        `download` does.
+        The first piece is short and arrives early; see `range_reader`. Close the iterator (`aclosing`)
+        to stop early. Raises as `download` does.
         """
         start, end = offset, min(media.size, offset + length)
         with ExitStack() as leases:
             width = width_for(end - start)
             file = self._file(media, width, None, leases, urgent=True)  # a consumer is waiting
-            pieces = _read(file, start, end, min(AHEAD, 2 * width), self._buffers)
+            pieces = read_range(
+                file, media.document_id, media.size, start, end, self._buffers, self._shared_parts
+            )
             async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
@@ -173,45 +168,6 @@ class _Download:
                 break
             self._start_workers(group)
         self._workers -= 1
-
-
-async def _read(
-    file: RemoteFile, start: int, end: int, ahead: int, buffers: FairSemaphore
-) -> AsyncGenerator[bytes, None]:
-    """The bytes from `start` to `end`, in pieces."""
-
-    async def fetch(offset: int, limit: int) -> bytes:
-        async with buffers.slot(file.length(offset, limit), urgent=True):
-            data = await file.part(offset, limit, precise=True)
-        return bytes(data[max(0, start - offset) : end - offset])
-
-    fetching: deque[asyncio.Task[bytes]] = deque()
-    parts = parts_of(start, end)
-    try:
-        while True:
-            while len(fetching) < ahead and (part := next(parts, None)):
-                fetching.append(asyncio.create_task(fetch(*part)))
-            if not fetching:
-                return
-            piece = await fetching[0]
-            fetching.popleft()
-            yield piece
-    finally:
-        for task in fetching:
-            task.cancel()
-        await asyncio.gather(*fetching, return_exceptions=True)
-
-
-def parts_of(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The (offset, limit) of the `precise` parts that cover a range: a short one, followed by whole
-    blocks."""
-    offset = start - start % _BLOCK
-    max_size = FIRST_PART
-    while max(start, offset) < end:
-        limit = min(max_size, PART - offset % PART, -(-(end - offset) // _BLOCK) * _BLOCK)
-        yield offset, limit
-        offset += limit
-        max_size = PART
 
 
 def width_for(size: int) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -17,10 +20,10 @@ from saveany.sandbox import Sandbox
 from saveany.sandbox.content import ContentStream
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.downloader import AHEAD, FIRST_PART, parts_of
 from saveany.telegram.file import PART
 from saveany.telegram.links import parse
 from saveany.telegram.media import Media
+from saveany.telegram.range_reader import AHEAD, FIRST_PART, parts_of
 from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import LIMITS, Start
 
@@ -53,12 +56,21 @@ async def media(file: StoredFile, accounts: Accounts) -> Media:
 
 
 async def read(accounts: Accounts, media: Media, offset: int, length: int) -> bytes:
-    return b"".join([piece async for piece in accounts.read(media, offset, length)])
+    return await collect(accounts.read(media, offset, length))
 
 
-@given(start=st.integers(0, 5 * PART), length=st.integers(0, 5 * PART))
-def test_parts_cover_a_range_and_follow_telegrams_rules(start: int, length: int) -> None:
-    parts = list(parts_of(start, start + length))
+async def collect(pieces: AsyncIterator[bytes | memoryview]) -> bytes:
+    return b"".join([piece async for piece in pieces])
+
+
+@given(
+    start=st.integers(0, 5 * PART),
+    length=st.integers(0, 5 * PART),
+    sizes=st.lists(st.sampled_from([PART // 2, PART]), min_size=1),
+)
+def test_parts_cover_a_range_and_follow_telegrams_rules(start: int, length: int, sizes: list[int]) -> None:
+    size = itertools.cycle(sizes)
+    parts = list(parts_of(start, start + length, lambda: next(size)))
     if not length:
         assert parts == []
         return
@@ -125,14 +137,67 @@ async def test_the_first_piece_arrives_before_the_rest_is_fetched(
 async def test_a_slow_consumer_limits_the_read_ahead(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
+    def has_come(parts: int) -> bool:
+        return sandbox.counters.requests(**GET) == parts
+
     async with aclosing(accounts.read(media, 0, SIZE)) as pieces:
-        got = await anext(pieces)
-        await until(lambda: sandbox.counters.requests(**GET) == AHEAD)
-        await accounts.resolve(parse("https://t.me/files/5"))  # time for more to come, if it were asked for
-        assert sandbox.counters.requests(**GET) == AHEAD
+        got = bytes(await anext(pieces))
+        for parts in range(2, 6):
+            await until(partial(has_come, parts))
+            await accounts.resolve(parse("https://t.me/files/5"))  # time for more to come
+            assert has_come(parts)
+            got += await anext(pieces)
         async for piece in pieces:
             got += piece
     assert got == file.content.read(0, SIZE)
+
+
+async def test_a_fast_reader_fetches_several_parts_at_once(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
+) -> None:
+    sandbox.faults.add(f"silent,file={FILE},after={8 * PART}")
+    async with aclosing(accounts.read(media, 0, SIZE)) as pieces:
+        reading = asyncio.ensure_future(collect(pieces))
+        await until(lambda: sandbox.counters.requests(**GET) >= 8 + AHEAD)
+        reading.cancel()
+        await asyncio.wait([reading])
+
+
+async def test_readers_of_the_same_bytes_share_requests(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
+) -> None:
+    delayed = sandbox.faults.add(f"delay=0.2,file={FILE}")
+    expected = file.content.read(PART, 3 * PART)
+    assert await asyncio.gather(*(read(accounts, media, PART, 3 * PART) for _ in range(5))) == [expected] * 5
+    assert delayed.fired
+    assert sandbox.counters.bytes(**GET) < 4 * PART
+
+
+async def test_the_head_and_the_tail_of_a_file_are_kept_for_a_while(
+    sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
+) -> None:
+    for offset in (0, SIZE - 100_000):
+        assert await read(accounts, media, offset, 100_000) == file.content.read(offset, 100_000)
+    sandbox.counters.clear()
+    for offset in (SIZE - 100_000, 0):
+        assert await read(accounts, media, offset, 100_000) == file.content.read(offset, 100_000)
+    assert sandbox.counters.requests(**GET) == 0
+
+
+async def test_a_reader_that_leaves_does_not_disturb_the_others(
+    sandbox: Sandbox, start: Start, file: StoredFile
+) -> None:
+    """The request that they share goes on."""
+    accounts = await start(user=True, limits=replace(LIMITS, idle_seconds=60))
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    sandbox.faults.add(f"delay=1,file={FILE},count=2")
+    first, second = (asyncio.create_task(read(accounts, media, 0, 100_000)) for _ in range(2))
+    await until(lambda: sandbox.counters.requests(**GET) == 1)
+    first.cancel()
+    assert await second == file.content.read(0, 100_000)
+    assert sandbox.counters.requests(**GET) == 1
+    with pytest.raises(asyncio.CancelledError):
+        await first
 
 
 async def test_stalled_readers_do_not_block_others(sandbox: Sandbox, start: Start, file: StoredFile) -> None:
@@ -154,7 +219,7 @@ async def test_a_reader_that_stops_early_leaves_no_requests(
     before = asyncio.all_tasks()
     async with aclosing(accounts.read(media, 0, SIZE)) as pieces:
         await anext(pieces)
-        await until(lambda: sandbox.counters.requests(**GET) >= 4)
+        await until(lambda: sandbox.counters.requests(**GET) == 2)
     names = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}  # type: ignore[union-attr]
     assert not [name for name in names if "fetch" in name]
 
