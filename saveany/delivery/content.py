@@ -6,8 +6,11 @@ import abc
 import base64
 import mimetypes
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.media import Media
 from storages.base import Reader
 
 #: Types that Python's table lacks, names differently on some systems, or takes from the machine.
@@ -30,6 +33,8 @@ _TYPES: Final = {
 }
 _UNKNOWN: Final = "application/octet-stream"
 
+Piece = bytes | memoryview
+
 
 class Content(abc.ABC):
     """A file that can be read from any position. All bytes belong to the version that `etag` identifies."""
@@ -42,7 +47,7 @@ class Content(abc.ABC):
         self.modified = modified  # seconds since the epoch; 0 if unknown
 
     @abc.abstractmethod
-    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """The bytes from `start` up to, not including, `end`, in pieces; all of them, or an error of
         `saveany.errors`."""
 
@@ -64,13 +69,30 @@ class StoredContent(Content):
         super().__init__(name, reader.size, mime or mime_of(name), tag, reader.modified_at // 1000)
         self._reader = reader
 
-    def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """As in the contract."""
         return self._reader.read(start, end)
 
     async def close(self) -> None:
         """As in the contract."""
         await self._reader.close()
+
+
+class TelegramContent(Content):
+    """A file in a Telegram message, which is read with any account that can see it."""
+
+    def __init__(self, accounts: Accounts, media: Media, name: str) -> None:
+        """`media` must have its real size."""
+        etag = f'"tg-{media.document_id:x}-{media.size:x}"'
+        super().__init__(name, media.size, media.mime_type or mime_of(name), etag, media.date_ms // 1000)
+        self._accounts = accounts
+        self._media = media
+
+    async def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
+        """As in the contract."""
+        async with aclosing(self._accounts.read(self._media, start, end - start)) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 def mime_of(name: str) -> str:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from saveany.delivery import ranges
 from saveany.delivery.conditions import Verdict, evaluate, range_applies
-from saveany.delivery.content import Content
+from saveany.delivery.content import Content, Piece
 from saveany.delivery.headers import headers_of
 from saveany.errors import StorageError, TaskError
 from saveany.logs import get_logger
@@ -75,7 +75,7 @@ class ContentResponse:
     async def _send(self, send: Send, status: int, headers: dict[str, str], selected: Range) -> None:
         started = False
         sent, total = 0, selected[1] - selected[0]
-        last = b""
+        last: Piece = b""
         try:
             async with aclosing(self._content.read(*selected)) as pieces:
                 async for piece in pieces:
