@@ -37,7 +37,10 @@ Piece = bytes | memoryview
 
 
 class Content(abc.ABC):
-    """A file that can be read from any position. All bytes belong to the version that `etag` identifies."""
+    """A file that is read from any position. All bytes belong to the version that `etag` identifies."""
+
+    #: Whether it can be read from any position; if not, only as a whole.
+    ranges = True
 
     def __init__(self, name: str, size: int, mime: str, etag: str, modified: int = 0) -> None:
         self.name = name

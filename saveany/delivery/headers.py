@@ -27,7 +27,6 @@ _CORS = {
     "cross-origin-resource-policy": "cross-origin",
 }
 _COMMON = {
-    "accept-ranges": "bytes",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-robots-tag": "noindex",
@@ -48,6 +47,7 @@ def headers_of(content: Content, *, inline: bool, cache: str = "private, no-cach
     shown = inline and bool(_SAFE_INLINE.fullmatch(content.mime))
     headers = {
         **_COMMON,
+        "accept-ranges": "bytes" if content.ranges else "none",
         "content-type": _content_type(content.mime),
         "content-disposition": disposition(content.name, inline=shown),
         "etag": content.etag,

@@ -51,11 +51,8 @@ class ContentResponse:
             await _send_empty(send, verdict.value, headers)
             return
         is_head = scope["method"] == "HEAD"  # which ignores Range (RFC 9110, section 14.2)
-        header = (
-            None
-            if is_head or not range_applies(asked, content.etag, content.modified)
-            else asked.get("range")
-        )
+        applies = content.ranges and range_applies(asked, content.etag, content.modified)
+        header = asked.get("range") if applies and not is_head else None
         try:
             selected = ranges.select(header, content.size)
         except ranges.Unsatisfiable:
