@@ -12,6 +12,7 @@ from saveany.catalogue.database import Database
 from saveany.catalogue.files import Files
 from saveany.catalogue.folders import Folders
 from saveany.catalogue.history import History
+from saveany.catalogue.links import Links
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.schema import identity, migrate
 from saveany.config import Config
@@ -41,6 +42,7 @@ class Catalogue:
         self.history = History(self._database, store, self.recorder)
         self.files = Files(self._database, self.recorder)
         self.folders = Folders(self._database, self.recorder)
+        self.links = Links(self._database, store)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -125,4 +126,31 @@ files = Table(
     Index("files_path", "storage", "path"),
     Index("files_content", "sha256", "size"),
     Index("files_document", "document"),
+)
+
+#: Links. `id` is the token. Each leads to a file, a folder, or a file in a Telegram message (`media`, in
+#: MessagePack).
+links = Table(
+    "links",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("file_id", Text, ForeignKey("files.id", ondelete="CASCADE")),
+    Column("folder_id", Number, ForeignKey("folders.id", ondelete="CASCADE")),
+    Column("media", LargeBinary),
+    Column("name", Text, nullable=False),
+    Column("inline", Boolean, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("max_downloads", BigInteger),
+    Column("password", Text, nullable=False),
+    Column("downloads", BigInteger, nullable=False),
+    Column("bytes_sent", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Index("links_made", "made_at", "id"),
+    Index("links_user_id", "user_id", "made_at", "id"),
+    Index("links_file_id", "file_id"),
+    Index("links_folder_id", "folder_id"),
 )

@@ -1,0 +1,268 @@
+"""Links: who made them, where they lead, and how long they work."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
+
+from saveany.catalogue.cursors import make_cursor, parse_cursor
+from saveany.catalogue.database import Database
+from saveany.catalogue.listing import Listing
+from saveany.catalogue.tables import files, folders, links
+from saveany.store import Store
+
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#: Number of characters of a token: 131 bits, so that nobody finds one by trying.
+TOKEN_LENGTH: Final = 22
+
+_newest_first = Listing(links, "made_at", descending=True)
+_encode_media = msgspec.msgpack.encode
+
+
+class State(StrEnum):
+    """Whether a link works, or why not."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    USED_UP = "used_up"  # it has been downloaded as often as it may be
+    GONE = "gone"  # its file is in the trash
+
+
+class SavedFile(msgspec.Struct, frozen=True):
+    """A file of the catalogue, as far as its delivery needs it."""
+
+    id: str
+    name: str
+    size: int  # bytes
+    mime: str
+    sha256: str  # hexadecimal; "" if it is unknown
+    storage: str
+    path: str  # of the copy in the storage
+    user_id: int
+    chat: int | None = None  # of the message in Telegram that it came from, marked
+    message: int | None = None
+    document: int | None = None
+
+
+class TelegramMedia(msgspec.Struct, frozen=True):
+    """A file in a Telegram message that was not saved."""
+
+    source: dict[str, Any]  # as `Media.source`
+    size: int  # bytes
+    mime: str
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A link, and the file or folder that it leads to. Times are ms since the epoch."""
+
+    token: str
+    user_id: int
+    name: str
+    made_at: int
+    state: State
+    file: SavedFile | None = None
+    folder_id: int | None = None
+    media: TelegramMedia | None = None
+    inline: bool = False
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    max_downloads: int | None = None
+    password: str = ""  # hash; "" for none
+    downloads: int = 0
+    bytes_sent: int = 0
+    used_at: int | None = None
+
+
+class LinkTarget(msgspec.Struct, frozen=True):
+    """What a new link leads to: exactly one of the three."""
+
+    file_id: str | None = None
+    folder_id: int | None = None
+    media: TelegramMedia | None = None
+
+
+class LinkPage(msgspec.Struct, frozen=True):
+    """A page of links. `cursor` leads to the next page; it is empty on the last one."""
+
+    links: list[Link]
+    cursor: str
+
+
+class Links:
+    """Making, finding, changing and counting links."""
+
+    def __init__(self, database: Database, store: Store) -> None:
+        self._database = database
+        self._store = store
+
+    async def make(
+        self,
+        user_id: int,
+        target: LinkTarget,
+        name: str,
+        *,
+        expires_at: int | None = None,
+        max_downloads: int | None = None,
+        password: str = "",
+        inline: bool = False,
+    ) -> Link:
+        """Make a link for a user to a target that exists; `password` is a hash."""
+        token = new_token()
+        row = {
+            "id": token,
+            "user_id": user_id,
+            "file_id": target.file_id,
+            "folder_id": target.folder_id,
+            "media": _encode_media(target.media) if target.media else None,
+            "name": name,
+            "inline": inline,
+            "made_at": await self._store.db.time_ms(),
+            "expires_at": expires_at,
+            "max_downloads": max_downloads,
+            "password": password,
+            "downloads": 0,
+            "bytes_sent": 0,
+        }
+        async with self._database.write() as connection:
+            await connection.execute(insert(links).values(row))
+        [made] = await self.get_many([token])
+        return made
+
+    async def get(self, token: str) -> Link | None:
+        """The link with this token, in whatever state; None if there is none."""
+        found = await self.get_many([token])
+        return found[0] if found else None
+
+    async def get_many(self, tokens: Sequence[str]) -> list[Link]:
+        """The links with these tokens that exist, in the order of `tokens`."""
+        wanted = [token for token in tokens if is_token(token)]
+        if not wanted:
+            return []
+        now = await self._store.db.time_ms()
+        async with self._database.read() as connection:
+            rows = await connection.execute(_SELECT.where(links.c.id.in_(wanted)))
+            found = {row.id: _link(row, now) for row in rows}
+        return [found[token] for token in wanted if token in found]
+
+    async def page(self, user_id: int | None = None, limit: int = 50, cursor: str = "") -> LinkPage:
+        """At most `limit` links after `cursor`, newest first: those of a user, or all. Raises `InvalidInput`
+        for an invalid cursor."""
+        start = parse_cursor(cursor, int)
+        where: list[ColumnElement[bool]] = [] if user_id is None else [links.c.user_id == user_id]
+        async with self._database.read() as connection:
+            keys = await _newest_first.page(connection, where, "", start, limit + 1)
+        found = await self.get_many([token for _, token in keys[:limit]])
+        return LinkPage(found, make_cursor(keys[limit - 1]) if len(keys) > limit else "")
+
+    async def change(self, token: str, changes: Mapping[str, Any]) -> Link | None:
+        """Change columns of a link; returns the link, None if there is none."""
+        async with self._database.write() as connection:
+            await connection.execute(update(links).where(links.c.id == token).values(dict(changes)))
+        return await self.get(token)
+
+    async def remove(self, token: str) -> bool:
+        """Remove a link; returns whether there was one."""
+        async with self._database.write() as connection:
+            gone = await connection.scalar(delete(links).where(links.c.id == token).returning(links.c.id))
+        return gone is not None
+
+    async def count_download(self, token: str) -> bool:
+        """Count one more download, unless the link is used up; returns whether it was counted."""
+        now = await self._store.db.time_ms()
+        free = or_(links.c.max_downloads.is_(None), links.c.downloads < links.c.max_downloads)
+        change = update(links).where(links.c.id == token, free).returning(links.c.file_id)
+        async with self._database.write() as connection:
+            counted = (
+                await connection.execute(change.values(downloads=links.c.downloads + 1, used_at=now))
+            ).one_or_none()
+            if counted and counted.file_id:
+                await connection.execute(
+                    update(files).where(files.c.id == counted.file_id).values(downloads=files.c.downloads + 1)
+                )
+        return counted is not None
+
+    async def count_bytes(self, sent: Mapping[str, int]) -> None:
+        """Add the numbers of bytes that were sent for links, by token."""
+        async with self._database.write() as connection:
+            for token, number in sorted(
+                sent.items()
+            ):  # one order, so that writers do not lock each other out
+                change = update(links).where(links.c.id == token).returning(links.c.file_id)
+                file_id = await connection.scalar(change.values(bytes_sent=links.c.bytes_sent + number))
+                if file_id:
+                    total = files.c.bytes_sent + number
+                    await connection.execute(
+                        update(files).where(files.c.id == file_id).values(bytes_sent=total)
+                    )
+
+    async def file_of(self, file_id: str) -> SavedFile | None:
+        """A file that is not in the trash."""
+        async with self._database.read() as connection:
+            found = await connection.execute(
+                select(*_FILE_COLUMNS).where(files.c.id == file_id, files.c.deleted_at.is_(None))
+            )
+            row = found.one_or_none()
+        return _file(row) if row else None
+
+    async def folder_name(self, folder_id: int, user_id: int | None) -> str | None:
+        """The name of a folder of a user (None: of any); None if there is no such folder."""
+        query = select(folders.c.name).where(folders.c.id == folder_id)
+        if user_id is not None:
+            query = query.where(folders.c.user_id == user_id)
+        async with self._database.read() as connection:
+            name: str | None = await connection.scalar(query)
+        return name
+
+
+def new_token() -> str:
+    """A random token."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(TOKEN_LENGTH))
+
+
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a token."""
+    return len(text) == TOKEN_LENGTH and text.isascii() and text.isalnum()
+
+
+_FILE_NAMES: Final = SavedFile.__struct_fields__
+_FILE_COLUMNS: Final = [files.c[name].label(f"f_{name}") for name in _FILE_NAMES]
+_SELECT: Final = select(links, files.c.deleted_at.label("f_deleted_at"), *_FILE_COLUMNS).join(
+    files, links.c.file_id == files.c.id, isouter=True
+)
+#: Columns that a `Link` has under the same name.
+_SAME: Final = (
+    *("user_id", "name", "made_at", "folder_id", "inline", "expires_at", "revoked_at", "max_downloads"),
+    *("password", "downloads", "bytes_sent", "used_at"),
+)
+
+
+def _file(row: Row[Any]) -> SavedFile:
+    return SavedFile(**{name: getattr(row, f"f_{name}") for name in _FILE_NAMES})
+
+
+def _link(row: Row[Any], now: int) -> Link:
+    return Link(
+        token=row.id,
+        state=_state(row, now),
+        file=_file(row) if row.file_id else None,
+        media=msgspec.msgpack.decode(row.media, type=TelegramMedia) if row.media else None,
+        **{name: getattr(row, name) for name in _SAME},
+    )
+
+
+def _state(row: Row[Any], now: int) -> State:
+    if row.revoked_at is not None:
+        return State.REVOKED
+    if row.f_deleted_at is not None:
+        return State.GONE
+    if row.expires_at is not None and row.expires_at <= now:
+        return State.EXPIRED
+    if row.max_downloads is not None and row.downloads >= row.max_downloads:
+        return State.USED_UP
+    return State.ACTIVE

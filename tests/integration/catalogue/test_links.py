@@ -1,0 +1,131 @@
+"""Links in the catalogue, on both engines."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from saveany.catalogue import Catalogue
+from saveany.catalogue.links import TOKEN_LENGTH, Link, LinkTarget, State, TelegramMedia, new_token
+from saveany.catalogue.tables import files
+from saveany.errors import InvalidInput
+from saveany.store import Store
+from tests.integration.catalogue.test_recording import item, planned
+
+
+@pytest.fixture
+async def file_id(store: Store, any_catalogue: Catalogue) -> str:
+    """A file that was saved."""
+    claimed = await planned(store, item(0))
+    await claimed.item(item(0))
+    await any_catalogue.recorder.catch_up()
+    async with any_catalogue._database.read() as connection:
+        return str(await connection.scalar(select(files.c.id)))
+
+
+async def make(catalogue: Catalogue, target: LinkTarget, user_id: int = 1, **options: Any) -> Link:
+    return await catalogue.links.make(user_id, target, "film.mp4", **options)
+
+
+async def state(catalogue: Catalogue, token: str) -> State:
+    link = await catalogue.links.get(token)
+    assert link is not None
+    return link.state
+
+
+async def test_a_link_leads_to_its_file(any_catalogue: Catalogue, file_id: str) -> None:
+    made = await make(any_catalogue, LinkTarget(file_id=file_id), inline=True)
+    found = await any_catalogue.links.get(made.token)
+    assert found == made
+    assert made.file is not None
+    assert (made.file.id, made.file.name, made.file.size) == (file_id, "file0.mp4", 7)
+    assert (made.state, made.inline, made.downloads) == (State.ACTIVE, True, 0)
+    assert len(made.token) == TOKEN_LENGTH
+
+
+async def test_a_link_to_a_message_keeps_what_finds_it(any_catalogue: Catalogue) -> None:
+    media = TelegramMedia({"chat": -100, "message": 5, "only": ["me"]}, 7, "video/mp4")
+    made = await make(any_catalogue, LinkTarget(media=media))
+    assert made.media == media
+    assert made.file is None
+
+
+@pytest.mark.parametrize(
+    "token", ["", "x", "a" * TOKEN_LENGTH, "é" * TOKEN_LENGTH, "\0" * TOKEN_LENGTH, "x" * 10_000]
+)
+async def test_an_unknown_token_leads_nowhere(any_catalogue: Catalogue, token: str) -> None:
+    assert await any_catalogue.links.get(token) is None
+
+
+def test_tokens_are_random() -> None:
+    tokens = {new_token() for _ in range(1000)}
+    assert len(tokens) == 1000
+    assert len(set("".join(tokens))) == 62
+
+
+async def test_why_a_link_does_not_work(store: Store, any_catalogue: Catalogue, file_id: str) -> None:
+    now, target = await store.db.time_ms(), LinkTarget(file_id=file_id)
+    links = any_catalogue.links
+    expired = (await make(any_catalogue, target, expires_at=now - 1)).token
+    later = (await make(any_catalogue, target, expires_at=now + 60_000)).token
+    revoked = (await make(any_catalogue, target)).token
+    await links.change(revoked, {"revoked_at": now})
+    used = (await make(any_catalogue, target, max_downloads=1)).token
+    assert await links.count_download(used)
+    states = [await state(any_catalogue, token) for token in (expired, later, revoked, used)]
+    assert states == [State.EXPIRED, State.ACTIVE, State.REVOKED, State.USED_UP]
+    await links.change(revoked, {"revoked_at": None})
+    assert await state(any_catalogue, revoked) is State.ACTIVE
+    async with any_catalogue._database.write() as connection:
+        await connection.execute(update(files).values(deleted_at=now))
+    assert await state(any_catalogue, later) is State.GONE
+
+
+async def test_a_link_is_downloaded_exactly_as_often_as_it_may_be(
+    any_catalogue: Catalogue, file_id: str
+) -> None:
+    token = (await make(any_catalogue, LinkTarget(file_id=file_id), max_downloads=5)).token
+    counted = await asyncio.gather(*(any_catalogue.links.count_download(token) for _ in range(12)))
+    assert sorted(counted) == [False] * 7 + [True] * 5
+    link = await any_catalogue.links.get(token)
+    assert link is not None
+    assert link.downloads == 5
+    assert link.used_at is not None
+
+
+async def test_bytes_are_counted_for_the_link_and_its_file(any_catalogue: Catalogue, file_id: str) -> None:
+    one, two = [(await make(any_catalogue, LinkTarget(file_id=file_id))).token for _ in range(2)]
+    await any_catalogue.links.count_bytes({one: 5, two: 7, "unknown": 1})
+    await any_catalogue.links.count_bytes({one: 1 << 40})
+    found = await any_catalogue.links.get_many([one, two])
+    assert [link.bytes_sent for link in found] == [5 + (1 << 40), 7]
+    async with any_catalogue._database.read() as connection:
+        assert await connection.scalar(select(files.c.bytes_sent)) == 12 + (1 << 40)
+
+
+async def test_pages_of_links(any_catalogue: Catalogue, file_id: str) -> None:
+    target = LinkTarget(file_id=file_id)
+    made = [await make(any_catalogue, target, user_id=n % 2) for n in range(7)]
+    seen: list[Link] = []
+    cursor = ""
+    while True:
+        page = await any_catalogue.links.page(1, 2, cursor)
+        seen += page.links
+        if not (cursor := page.cursor):
+            break
+    assert {link.token for link in seen} == {link.token for link in made if link.user_id == 1}
+    assert [link.made_at for link in seen] == sorted((link.made_at for link in seen), reverse=True)
+    assert len((await any_catalogue.links.page(None, 100)).links) == 7
+    with pytest.raises(InvalidInput):
+        await any_catalogue.links.page(cursor="nonsense")
+
+
+async def test_a_removed_link_is_unknown(any_catalogue: Catalogue, file_id: str) -> None:
+    token = (await make(any_catalogue, LinkTarget(file_id=file_id))).token
+    assert await any_catalogue.links.remove(token)
+    assert not await any_catalogue.links.remove(token)
+    assert await any_catalogue.links.get(token) is None
+    assert not await any_catalogue.links.count_download(token)
