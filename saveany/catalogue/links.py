@@ -45,9 +45,7 @@ class SavedFile(msgspec.Struct, frozen=True):
     storage: str
     path: str  # of the copy in the storage
     user_id: int
-    chat: int | None = None  # of the message in Telegram that it came from, marked
-    message: int | None = None
-    document: int | None = None
+    origin: dict[str, Any] | None = None  # as `Media.source`, if it came from Telegram
 
 
 class TelegramMedia(msgspec.Struct, frozen=True):
@@ -243,7 +241,10 @@ _SAME: Final = (
 
 
 def _file(row: Row[Any]) -> SavedFile:
-    return SavedFile(**{name: getattr(row, f"f_{name}") for name in _FILE_NAMES})
+    columns = {name: getattr(row, f"f_{name}") for name in _FILE_NAMES}
+    if columns["origin"] is not None:
+        columns["origin"] = msgspec.msgpack.decode(columns["origin"])
+    return SavedFile(**columns)
 
 
 def _link(row: Row[Any], now: int) -> Link:

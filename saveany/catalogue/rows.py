@@ -89,6 +89,7 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "message": _number_in(source, "message"),
         "document": _number_in(source, "document"),
         "dc": _number_in(source, "dc"),
+        "origin": encode_record(source) if "chat" in source else None,
         "url": clean(str(source.get("url") or "")),
         "page": clean(item.url),
         "thumbnail": "",

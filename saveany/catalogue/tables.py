@@ -108,6 +108,7 @@ files = Table(
     Column("message", BigInteger),
     Column("document", BigInteger),
     Column("dc", Integer),
+    Column("origin", LargeBinary),  # what finds the file in Telegram again (`Media.source`), in MessagePack
     Column("url", Text, nullable=False),
     Column("page", Text, nullable=False),
     Column("thumbnail", Text, nullable=False),

@@ -5,11 +5,9 @@ from __future__ import annotations
 import abc
 import base64
 import mimetypes
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
-from saveany.telegram.accounts import Accounts
 from saveany.telegram.media import Media
 from storages.base import Reader
 
@@ -34,6 +32,8 @@ _TYPES: Final = {
 _UNKNOWN: Final = "application/octet-stream"
 
 Piece = bytes | memoryview
+#: Reads a file in Telegram from one position to another.
+ReadMedia = Callable[[Media, int, int], AsyncGenerator[Piece, None]]
 
 
 class Content(abc.ABC):
@@ -84,18 +84,16 @@ class StoredContent(Content):
 class TelegramContent(Content):
     """A file in a Telegram message, which is read with any account that can see it."""
 
-    def __init__(self, accounts: Accounts, media: Media, name: str) -> None:
-        """`media` must have its real size."""
-        etag = f'"tg-{media.document_id:x}-{media.size:x}"'
-        super().__init__(name, media.size, media.mime_type or mime_of(name), etag, media.date_ms // 1000)
-        self._accounts = accounts
+    def __init__(self, read: ReadMedia, media: Media, name: str, sha256: str = "") -> None:
+        """`media` must have its real size; `sha256` as for `StoredContent`."""
+        tag = etag_of(sha256) if sha256 else f'"tg-{media.document_id:x}-{media.size:x}"'
+        super().__init__(name, media.size, media.mime_type or mime_of(name), tag, media.date_ms // 1000)
+        self._read = read
         self._media = media
 
-    async def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
+    def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """As in the contract."""
-        async with aclosing(self._accounts.read(self._media, start, end - start)) as pieces:
-            async for piece in pieces:
-                yield piece
+        return self._read(self._media, start, end)
 
 
 def mime_of(name: str) -> str:

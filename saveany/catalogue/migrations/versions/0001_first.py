@@ -93,6 +93,7 @@ def _create_files() -> None:
         Column("message", BigInteger),
         Column("document", BigInteger),
         Column("dc", Integer),
+        Column("origin", LargeBinary),
         Column("url", Text, nullable=False),
         Column("page", Text, nullable=False),
         Column("thumbnail", Text, nullable=False),

@@ -1,0 +1,85 @@
+"""Opens the file behind a link: the copy in its storage, or the message in Telegram that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from saveany.catalogue.links import SavedFile, TelegramMedia
+from saveany.delivery.content import Content, StoredContent, TelegramContent
+from saveany.delivery.telegram import TelegramFiles
+from saveany.errors import NotFound, SaveAnyError, StorageError, StorageUnavailable, TaskError, Unavailable
+from saveany.logs import get_logger
+from saveany.storage_set import StorageHandle
+from storages.base import Reader
+
+log = get_logger("saveany.delivery")
+
+
+class ContentOpener:
+    """Opens files with the storages and the Telegram accounts of this process."""
+
+    def __init__(self, storages: Mapping[str, StorageHandle], telegram: TelegramFiles) -> None:
+        self._storages = storages
+        self._telegram = telegram
+
+    async def open_file(self, file: SavedFile) -> Content:
+        """A saved file. A copy that is gone or has changed is not served: then it is read from Telegram, if
+        it came from there.
+
+        Raises `NotFound` if there is neither, `Unavailable` if it cannot be read at the moment.
+        """
+        try:
+            reader = await self._open_copy(file)
+        except StorageError as error:
+            if file.origin is None:
+                raise _unreadable(file, error) from error
+            log.info("copy_unreadable", file=file.id, reason=error.message)
+            return await self._open_origin(file, file.origin, error)
+        return StoredContent(reader, file.name, file.mime, file.sha256)
+
+    async def open_media(self, media: TelegramMedia, name: str) -> Content:
+        """A file in a Telegram message. Raises as `open_file`."""
+        try:
+            found = await self._telegram.find(media.source)
+        except TaskError as error:
+            raise _unreachable(error) from error
+        return TelegramContent(self._telegram.read, found, name)
+
+    async def _open_copy(self, file: SavedFile) -> Reader:
+        handle = self._storages.get(file.storage)
+        if handle is None:
+            raise StorageUnavailable("there is no storage {storage!r} here", storage=file.storage)
+        if not handle.storage.capabilities.reads:
+            raise StorageError("storage {storage!r} cannot be read", storage=file.storage)
+        if handle.storage.capabilities.this_machine_only and not await handle.was_just_present():
+            raise StorageUnavailable(handle.problem or "the storage cannot be reached")
+        reader = await handle.storage.open(file.path)
+        if reader.size != file.size:
+            await reader.close()
+            raise StorageError(
+                "storage {storage!r}: {path!r} has changed", storage=file.storage, path=file.path
+            )
+        return reader
+
+    async def _open_origin(self, file: SavedFile, origin: Mapping[str, Any], copy: StorageError) -> Content:
+        try:
+            media = await self._telegram.find(origin)
+        except TaskError as error:
+            raise _unreadable(file, copy, error) from error
+        if media.size != file.size:
+            raise _unreadable(file, copy)
+        return TelegramContent(self._telegram.read, media, file.name, file.sha256)
+
+
+def _unreadable(file: SavedFile, copy: StorageError, origin: TaskError | None = None) -> SaveAnyError:
+    """The error for a file of which neither the copy nor the origin can be read."""
+    if isinstance(copy, StorageUnavailable) or (origin is not None and origin.retryable):
+        return Unavailable("{name!r} cannot be read at the moment; try again later", name=file.name)
+    return NotFound("{name!r} does not exist any more", name=file.name)
+
+
+def _unreachable(error: TaskError) -> SaveAnyError:
+    if error.retryable:
+        return Unavailable("Telegram cannot be reached at the moment; try again later")
+    return NotFound("the message does not exist any more, or has another file")
