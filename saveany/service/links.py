@@ -1,0 +1,162 @@
+"""Making, finding and changing links."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+from saveany.catalogue import Catalogue
+from saveany.catalogue.links import Link, LinkPage, LinkTarget
+from saveany.errors import InvalidInput, NotFound
+from saveany.service.principal import Principal
+from saveany.store import Store
+
+#: Cost of a password's hash: about 16 MiB and 50 ms (RFC 7914).
+_SCRYPT: Final = {"n": 1 << 14, "r": 8, "p": 1}
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How a link may be used."""
+
+    ttl: int | None = None  # seconds; None: as configured, 0: without end
+    max_downloads: int | None = None
+    password: str = ""
+    inline: bool = False
+
+
+class LinkService:
+    """The operations on links. A user sees and changes only links of their own; those of others do not exist
+    for them (`NotFound`)."""
+
+    def __init__(self, catalogue: Catalogue, store: Store, ttl_days: int) -> None:
+        """Links work for `ttl_days` unless another time is requested; 0 is without end."""
+        self._links = catalogue.links
+        self._recorder = catalogue.recorder
+        self._store = store
+        self._ttl_days = ttl_days
+
+    async def make(
+        self, principal: Principal, user_id: int, target: LinkTarget, options: LinkOptions = LinkOptions()
+    ) -> Link:
+        """Make a link for a user. Raises `NotFound` if the target does not exist, or is not theirs."""
+        _check(principal, user_id)
+        name = await self._name_of(principal, user_id, target)
+        return await self._links.make(
+            user_id,
+            target,
+            name,
+            expires_at=await self._expiry(options.ttl),
+            max_downloads=options.max_downloads,
+            password=await hashed(options.password) if options.password else "",
+            inline=options.inline,
+        )
+
+    async def get(self, principal: Principal, token: str) -> Link:
+        """A link, in whatever state. Raises `NotFound`."""
+        link = await self._links.get(token)
+        if link is None or not principal.may_access(link.user_id):
+            raise _unknown()
+        return link
+
+    async def page(
+        self, principal: Principal, user_id: int | None = None, limit: int = 50, cursor: str = ""
+    ) -> LinkPage:
+        """At most `limit` links after `cursor`, newest first: those of a user, or all that the principal may
+        see. Raises `InvalidInput` for an invalid cursor."""
+        if not principal.is_operator:
+            if user_id not in (None, principal.user_id):
+                return LinkPage([], "")
+            user_id = principal.user_id
+        return await self._links.page(user_id, limit, cursor)
+
+    async def change(self, principal: Principal, token: str, changes: LinkChanges) -> Link:
+        """Change how a link may be used; a new `ttl` counts from now. Raises `NotFound`."""
+        await self.get(principal, token)
+        columns: dict[str, Any] = {}
+        if changes.ttl is not None:
+            columns["expires_at"] = await self._expiry(changes.ttl)
+        if changes.max_downloads is not None:
+            columns["max_downloads"] = changes.max_downloads or None
+        if changes.password is not None:
+            columns["password"] = await hashed(changes.password) if changes.password else ""
+        if changes.inline is not None:
+            columns["inline"] = changes.inline
+        if changes.revoked is not None:
+            columns["revoked_at"] = await self._store.db.time_ms() if changes.revoked else None
+        changed = await self._links.change(token, columns) if columns else await self._links.get(token)
+        if changed is None:
+            raise _unknown()
+        return changed
+
+    async def remove(self, principal: Principal, token: str) -> None:
+        """Remove a link: it does not work any more, and is not listed. Raises `NotFound`."""
+        await self.get(principal, token)
+        await self._links.remove(token)
+
+    async def _name_of(self, principal: Principal, user_id: int, target: LinkTarget) -> str:
+        if target.file_id is not None:
+            await self._recorder.catch_up()
+            file = await self._links.file_of(target.file_id)
+            if file is None or not (file.user_id == user_id or principal.is_operator):
+                raise NotFound("there is no file {id}", id=target.file_id)
+            return file.name
+        if target.folder_id is not None:
+            name = await self._links.folder_name(target.folder_id, user_id)
+            if name is None:
+                raise NotFound("there is no folder {id}", id=str(target.folder_id))
+            return name
+        if target.media is None:
+            raise InvalidInput("a link needs a file, a folder or a message")
+        return str(target.media.source.get("name") or "file")
+
+    async def _expiry(self, ttl: int | None) -> int | None:
+        seconds_ms = self._ttl_days * _DAY_MS if ttl is None else ttl * 1000
+        return await self._store.db.time_ms() + seconds_ms if seconds_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanges:
+    """What to change; None leaves it as it is."""
+
+    ttl: int | None = None  # seconds from now; 0: without end
+    max_downloads: int | None = None  # 0: without a limit
+    password: str | None = None  # "" removes it
+    inline: bool | None = None
+    revoked: bool | None = None
+
+
+async def hashed(password: str) -> str:
+    """A password as it is stored."""
+    salt = secrets.token_bytes(16)
+    return f"scrypt${_text(salt)}${_text(await _derived(password, salt))}"
+
+
+async def fits(password: str, stored: str) -> bool:
+    """Whether a password is the stored one."""
+    _, salt, expected = stored.split("$")
+    return hmac.compare_digest(await _derived(password, base64.b64decode(salt)), base64.b64decode(expected))
+
+
+async def _derived(password: str, salt: bytes) -> bytes:
+    data = password.encode("utf-8", "surrogatepass")
+    return await asyncio.to_thread(hashlib.scrypt, data, salt=salt, **_SCRYPT)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _check(principal: Principal, user_id: int) -> None:
+    if not principal.may_access(user_id):
+        raise NotFound("there is no user {id}", id=str(user_id))
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no such link; it may have been removed")
