@@ -121,6 +121,13 @@ class KeyReused(RequestError):
     error = "Idempotency key reused"
 
 
+class Gone(RequestError):
+    """It existed, but does not any more."""
+
+    status = 410
+    error = "Gone"
+
+
 class TooMany(RequestError):
     """There are too many of these at once."""
 

@@ -14,11 +14,13 @@ from starlette.responses import Response
 
 from saveany import __version__
 from saveany.api import (
+    delivery,
     errors,
     events,
     files,
     health,
     history,
+    links,
     metrics,
     queue,
     storages,
@@ -47,6 +49,8 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         events,
         history,
         files,
+        links,
+        delivery,
         queue,
         webhooks,
         storages,
@@ -70,6 +74,9 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     A server must call `app.state.services.hub.close()`, which ends the event streams, before it waits for its
     connections to close.
     """
+    from saveany.delivery.delivery import Delivery  # only the process that serves needs it
+    from saveany.service.links import LinkService
+
     services = ApiServices(
         config,
         store,
@@ -80,6 +87,8 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         WebhookService(store),
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
+        Delivery.of(config, store, catalogue),
+        LinkService(catalogue, store, config.links.ttl_days),
     )
     app = _App(
         title="SaveAny",
@@ -111,7 +120,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: ApiServices = app.state.services
-    async with services.hub.running(), services.catalogue.running():
+    async with services.hub.running(), services.catalogue.running(), services.delivery.running():
         yield
 
 

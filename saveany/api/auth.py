@@ -13,6 +13,9 @@ from saveany.errors import Forbidden, Unauthorized
 
 #: Paths that need no token.
 OPEN_PATHS = frozenset({"/health", "/readyz", "/openapi.json"})
+#: Addresses of links, which everybody may use who has them, also pages of other sites.
+_LINKS = ("/dl/", "/stream/")
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _FOREIGN = (
     "this request was made by a page of another site; call the API from the same origin, or not from a "
@@ -36,7 +39,8 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        problem = self._problem(scope["headers"]) if scope["type"] == "http" else ""
+        checked = scope["type"] == "http" and not _is_link(scope)
+        problem = self._problem(scope["headers"]) if checked else ""
         if problem:
             await error_response(Forbidden(problem))(scope, receive, send)
         else:
@@ -58,6 +62,11 @@ class SameOrigin:
         if self._only_loopback and not (len(hosts) == 1 and _names_this_machine(hosts[0])):
             return _REBOUND
         return ""
+
+
+def _is_link(scope: Scope) -> bool:
+    """Whether the request is for the file of a link."""
+    return scope["method"] in _READING and scope["path"].startswith(_LINKS)
 
 
 def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
@@ -96,7 +105,7 @@ class TokenAuth:
         state["authenticated"] = not self._token or self._has_token(scope)
         if state["authenticated"] and "trust" in state:
             state["trust"]()
-        if state["authenticated"] or scope["path"] in OPEN_PATHS:
+        if state["authenticated"] or scope["path"] in OPEN_PATHS or _is_link(scope):
             await self._app(scope, receive, send)
         else:
             await error_response(Unauthorized())(scope, receive, send)

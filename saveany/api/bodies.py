@@ -151,6 +151,33 @@ NewTaskBody = Annotated[
 BODIES: dict[str, type[Strict]] = {"plain": NewTask, "typed": TypedTask}
 
 
+_TTL = Field(default=None, ge=0, lt=2**31, description="Seconds for which it works; 0: for ever.")
+_DOWNLOADS = Field(default=None, ge=0, lt=2**31, description="How often it may be downloaded; 0: any number.")
+_PASSWORD = Field(default=None, max_length=200, description="What must be entered first; empty: nothing.")
+
+
+class NewLink(Strict):
+    """A new link to a saved file or a folder."""
+
+    file_id: str | None = Field(default=None, max_length=64, description="Id of the file.")
+    folder_id: int | None = Field(default=None, ge=1, lt=2**53, description="Id of the folder.")
+    user_id: int = Field(ge=1, lt=2**53, description="Whose link it is.", examples=[123456789])
+    ttl: int | None = _TTL
+    max_downloads: int | None = _DOWNLOADS
+    password: str | None = _PASSWORD
+    inline: bool = Field(default=False, description="Whether browsers show the file in place.")
+
+
+class LinkChange(Strict):
+    """What to change of a link; what is left out stays."""
+
+    ttl: int | None = _TTL
+    max_downloads: int | None = _DOWNLOADS
+    password: str | None = _PASSWORD
+    inline: bool | None = None
+    revoked: bool | None = Field(default=None, description="True: it stops working; false: it works again.")
+
+
 class TaskChange(Strict):
     """The changeable properties of a task."""
 

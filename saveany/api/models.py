@@ -269,6 +269,35 @@ class FileStatsView(Reply):
     by_day: dict[str, FileSum] = Field(description="By the day (UTC) on which they were saved.")
 
 
+class LinkView(Reply):
+    """A link to a file, a folder or a message."""
+
+    token: str = Field(examples=["Zk3uX9q0bYtP1mR7sVw2aL"])
+    url: str = Field(
+        description="Downloads the file.", examples=["http://127.0.0.1:8080/dl/Zk3uX9q0bYtP1mR7sVw2aL/a.mkv"]
+    )
+    stream_url: str = Field(description="Shows or plays it in a browser or player.")
+    name: str = Field(examples=["a.mkv"])
+    user_id: int = Field(examples=[123456789])
+    state: Literal["active", "expired", "revoked", "used_up", "gone"]
+    file_id: str | None = Field(examples=[EXAMPLE_ID])
+    folder_id: int | None
+    inline: bool
+    has_password: bool
+    created_at: Time
+    expires_at: Time | None
+    max_downloads: int | None
+    downloads: int
+    bytes_sent: int
+
+
+class LinkPageView(Reply):
+    """Links, newest first."""
+
+    links: list[LinkView]
+    next_cursor: str | None = Field(description="Null on the last page.", examples=[None])
+
+
 class Removed(Reply):
     """The result of removing tasks from the history."""
 

@@ -14,6 +14,8 @@ from saveany.store import Store
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
+    from saveany.delivery.delivery import Delivery
+    from saveany.service.links import LinkService
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class ApiServices:
     webhooks: WebhookService
     files: FileService
     hub: Hub
+    delivery: Delivery
+    links: LinkService
 
 
 async def _services(request: Request) -> ApiServices:

@@ -34,7 +34,7 @@ class State(StrEnum):
     GONE = "gone"  # its file is in the trash
 
 
-class SavedFile(msgspec.Struct, frozen=True):
+class LinkedFile(msgspec.Struct, frozen=True):
     """A file of the catalogue, as far as its delivery needs it."""
 
     id: str
@@ -64,7 +64,7 @@ class Link(msgspec.Struct, frozen=True):
     name: str
     made_at: int
     state: State
-    file: SavedFile | None = None
+    file: LinkedFile | None = None
     folder_id: int | None = None
     media: TelegramMedia | None = None
     inline: bool = False
@@ -199,7 +199,7 @@ class Links:
                         update(files).where(files.c.id == file_id).values(bytes_sent=total)
                     )
 
-    async def file_of(self, file_id: str) -> SavedFile | None:
+    async def file_of(self, file_id: str) -> LinkedFile | None:
         """A file that is not in the trash."""
         async with self._database.read() as connection:
             found = await connection.execute(
@@ -228,7 +228,7 @@ def is_token(text: str) -> bool:
     return len(text) == TOKEN_LENGTH and text.isascii() and text.isalnum()
 
 
-_FILE_NAMES: Final = SavedFile.__struct_fields__
+_FILE_NAMES: Final = LinkedFile.__struct_fields__
 _FILE_COLUMNS: Final = [files.c[name].label(f"f_{name}") for name in _FILE_NAMES]
 _SELECT: Final = select(links, files.c.deleted_at.label("f_deleted_at"), *_FILE_COLUMNS).join(
     files, links.c.file_id == files.c.id, isouter=True
@@ -240,11 +240,11 @@ _SAME: Final = (
 )
 
 
-def _file(row: Row[Any]) -> SavedFile:
+def _file(row: Row[Any]) -> LinkedFile:
     columns = {name: getattr(row, f"f_{name}") for name in _FILE_NAMES}
     if columns["origin"] is not None:
         columns["origin"] = msgspec.msgpack.decode(columns["origin"])
-    return SavedFile(**columns)
+    return LinkedFile(**columns)
 
 
 def _link(row: Row[Any], now: int) -> Link:

@@ -245,6 +245,22 @@ class CatalogueConfig(Table):
     )
 
 
+class LinksConfig(Table):
+    """Links to saved files."""
+
+    ttl_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days for which a link works if the request states no time; 0: for ever.",
+    )
+    openings: int = Field(
+        default=15,
+        ge=0,
+        description="Number of links that one address may open in 10 minutes; 0: any number. All connections "
+        "of a download manager, and all jumps of a player, are one opening.",
+    )
+
+
 class WorkerConfig(Table):
     """The worker processes, which download files."""
 
@@ -394,6 +410,7 @@ class Config(Table):
     telegram: TelegramConfig = Field(default_factory=TelegramConfig)
     redis: RedisConfig = Field(default_factory=RedisConfig)
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
+    links: LinksConfig = Field(default_factory=LinksConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     net: NetConfig = Field(default_factory=NetConfig)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from saveany.catalogue.links import SavedFile, TelegramMedia
+from saveany.catalogue.links import LinkedFile, TelegramMedia
 from saveany.delivery.content import Content, StoredContent, TelegramContent
 from saveany.delivery.telegram import TelegramFiles
 from saveany.errors import NotFound, SaveAnyError, StorageError, StorageUnavailable, TaskError, Unavailable
 from saveany.logs import get_logger
-from saveany.storage_set import StorageHandle
+from saveany.storage_set import StorageSet
 from storages.base import Reader
 
 log = get_logger("saveany.delivery")
@@ -19,11 +19,16 @@ log = get_logger("saveany.delivery")
 class ContentOpener:
     """Opens files with the storages and the Telegram accounts of this process."""
 
-    def __init__(self, storages: Mapping[str, StorageHandle], telegram: TelegramFiles) -> None:
+    def __init__(self, storages: StorageSet, telegram: TelegramFiles) -> None:
         self._storages = storages
         self._telegram = telegram
 
-    async def open_file(self, file: SavedFile) -> Content:
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._storages.close()
+        await self._telegram.close()
+
+    async def open_file(self, file: LinkedFile) -> Content:
         """A saved file. A copy that is gone or has changed is not served: then it is read from Telegram, if
         it came from there.
 
@@ -46,7 +51,7 @@ class ContentOpener:
             raise _unreachable(error) from error
         return TelegramContent(self._telegram.read, found, name)
 
-    async def _open_copy(self, file: SavedFile) -> Reader:
+    async def _open_copy(self, file: LinkedFile) -> Reader:
         handle = self._storages.get(file.storage)
         if handle is None:
             raise StorageUnavailable("there is no storage {storage!r} here", storage=file.storage)
@@ -62,7 +67,7 @@ class ContentOpener:
             )
         return reader
 
-    async def _open_origin(self, file: SavedFile, origin: Mapping[str, Any], copy: StorageError) -> Content:
+    async def _open_origin(self, file: LinkedFile, origin: Mapping[str, Any], copy: StorageError) -> Content:
         try:
             media = await self._telegram.find(origin)
         except TaskError as error:
@@ -72,7 +77,7 @@ class ContentOpener:
         return TelegramContent(self._telegram.read, media, file.name, file.sha256)
 
 
-def _unreadable(file: SavedFile, copy: StorageError, origin: TaskError | None = None) -> SaveAnyError:
+def _unreadable(file: LinkedFile, copy: StorageError, origin: TaskError | None = None) -> SaveAnyError:
     """The error for a file of which neither the copy nor the origin can be read."""
     if isinstance(copy, StorageUnavailable) or (origin is not None and origin.retryable):
         return Unavailable("{name!r} cannot be read at the moment; try again later", name=file.name)

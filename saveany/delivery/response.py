@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
+from typing import Never
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -19,6 +21,8 @@ from saveany.ranges import Range
 
 log = get_logger("saveany.delivery")
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
 #: Called with the numbers of bytes sent.
 Report = Callable[[int], None]
 
@@ -31,10 +35,22 @@ class ContentResponse:
     and the application responds with an error. When the client disconnects, reading stops at once.
     """
 
-    def __init__(self, content: Content, *, inline: bool = False, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        content: Content,
+        *,
+        inline: bool = False,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        report: Report = lambda size: None,
+        stop: Callable[[], Awaitable[Never]] | None = None,
+    ) -> None:
+        """`headers` are sent besides those of the file. `stop` raises an error when the rest may not be sent
+        any more."""
         self._content = content
         self._inline = inline
-        self._report = report or (lambda size: None)
+        self._headers = headers
+        self._report = report
+        self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a GET or HEAD request. Raises the errors of `Content.read` before anything was sent."""
@@ -45,7 +61,7 @@ class ContentResponse:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         content, asked = self._content, Headers(scope=scope)
-        headers = headers_of(content, inline=self._inline)
+        headers = {**headers_of(content, inline=self._inline), **self._headers}
         verdict = evaluate(asked, content.etag, content.modified)
         if verdict is not Verdict.SEND:
             await _send_empty(send, verdict.value, headers)
@@ -67,7 +83,22 @@ class ContentResponse:
             await _start(send, status, headers)
             await send({"type": "http.response.body"})
             return
-        await _while_connected(receive, self._send(send, status, headers, (start, end)))
+        await self._send_while_wanted(receive, self._send(send, status, headers, (start, end)))
+
+    async def _send_while_wanted(self, receive: Receive, sending: Coroutine[None, None, None]) -> None:
+        """Send, until the client disconnects or `stop` raises an error."""
+        work = asyncio.create_task(sending)
+        others = [asyncio.create_task(_disconnected(receive))]
+        if self._stop is not None:
+            others.append(asyncio.ensure_future(self._stop()))
+        try:
+            await asyncio.wait((work, *others), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            for task in (work, *others):
+                task.cancel()
+            await asyncio.gather(work, *others, return_exceptions=True)
 
     async def _send(self, send: Send, status: int, headers: dict[str, str], selected: Range) -> None:
         started = False
@@ -110,19 +141,6 @@ async def _send_empty(send: Send, status: int, headers: dict[str, str]) -> None:
         headers["content-length"] = "0"
     await _start(send, status, headers)
     await send({"type": "http.response.body"})
-
-
-async def _while_connected(receive: Receive, work: Coroutine[None, None, None]) -> None:
-    """Do `work`, unless the client disconnects before its end."""
-    working, waiting = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
-    try:
-        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-    finally:
-        for task in (working, waiting):
-            task.cancel()
-        await asyncio.gather(working, waiting, return_exceptions=True)
 
 
 async def _disconnected(receive: Receive) -> None:

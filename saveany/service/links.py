@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.links import Link, LinkPage, LinkTarget
 from saveany.errors import InvalidInput, NotFound
 from saveany.service.principal import Principal

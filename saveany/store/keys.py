@@ -120,6 +120,10 @@ BOT_LOGINS = _key("bot:logins", "hash", "chat -> user who is logging in an accou
 BOT_NOTICE = _key("bot:told:<name>", "string", "a notice that is not repeated before this expires")
 PROGRESS_MESSAGES = _key("live", "hash", "<chat>:<message> -> progress message of the bot, as JSON")
 
+# Links.
+LINK_OPENED = _key("opened:<token>:<address>", "string", "the address uses the link; for ten minutes after")
+LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has opened, by time")
+
 # Telegram accounts.
 ACCOUNT_PROCESSES = _key(
     "telegram:lines:<account>:<dc>", "zset", "processes that download, by the time at which they expire"

@@ -12,6 +12,7 @@ from saveany.store.claims import Claims
 from saveany.store.counters import Counters
 from saveany.store.db import Db, connect
 from saveany.store.events import Events
+from saveany.store.openings import Openings
 from saveany.store.outbox import Outbox
 from saveany.store.preferences import PreferencesStore
 from saveany.store.progress_messages import ProgressMessages
@@ -46,6 +47,7 @@ class Store:
         self.settings = RuntimeSettings(db)
         self.preferences = PreferencesStore(db)
         self.bot = BotMemory(db)
+        self.openings = Openings(db)
         self.progress_messages = ProgressMessages(db)
         self.watched_chats = WatchedChats(db)
         self.telegram = TelegramStore(db)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from saveany.catalogue import Catalogue
+from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.links import TOKEN_LENGTH, Link, LinkTarget, State, TelegramMedia, new_token
 from saveany.catalogue.tables import files
 from saveany.errors import InvalidInput

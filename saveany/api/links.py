@@ -1,0 +1,97 @@
+"""Routes for links to saved files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Request
+
+from saveany.api.bodies import LinkChange, NewLink
+from saveany.api.errors import responses
+from saveany.api.models import LinkPageView, LinkView, MessageReply
+from saveany.api.routes import JsonRoute
+from saveany.api.services import InjectedServices
+from saveany.api.tasks import UserId
+from saveany.errors import InvalidInput
+from saveany.service import OPERATOR
+from saveany.timefmt import rfc3339
+
+if TYPE_CHECKING:
+    from saveany.catalogue.links import Link
+
+router = APIRouter(prefix="/api/v1/links", tags=["links"], route_class=JsonRoute)
+
+Token = Annotated[str, Path(description="The token of the link.", examples=["Zk3uX9q0bYtP1mR7sVw2aL"])]
+
+
+@router.post(
+    "", status_code=201, operation_id="createLink", summary="Create a link", responses=responses(404, 422)
+)
+async def create(services: InjectedServices, request: Request, body: NewLink) -> LinkView:
+    """Create a link to a saved file or a folder. Everybody who has it may use it, without a token."""
+    from saveany.catalogue.links import LinkTarget
+    from saveany.service.links import LinkOptions
+
+    if (body.file_id is None) == (body.folder_id is None):
+        raise InvalidInput("give either file_id or folder_id", "file_id")
+    options = LinkOptions(body.ttl, body.max_downloads or None, body.password or "", body.inline)
+    target = LinkTarget(body.file_id, body.folder_id)
+    return _view(request, await services.links.make(OPERATOR, body.user_id, target, options))
+
+
+@router.get("", operation_id="listLinks", summary="Links", responses=responses())
+async def list_links(
+    services: InjectedServices,
+    request: Request,
+    user_id: UserId = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
+) -> LinkPageView:
+    """Links in whatever state, newest first."""
+    page = await services.links.page(OPERATOR, user_id, limit, cursor)
+    return LinkPageView(links=[_view(request, link) for link in page.links], next_cursor=page.cursor or None)
+
+
+@router.get("/{token}", operation_id="getLink", summary="One link", responses=responses(404))
+async def get(services: InjectedServices, request: Request, token: Token) -> LinkView:
+    """A link in whatever state."""
+    return _view(request, await services.links.get(OPERATOR, token))
+
+
+@router.patch("/{token}", operation_id="changeLink", summary="Change a link", responses=responses(404, 422))
+async def change(services: InjectedServices, request: Request, token: Token, body: LinkChange) -> LinkView:
+    """Change how a link may be used: extend it, revoke it, or make a revoked one work again."""
+    from saveany.service.links import LinkChanges
+
+    changes = LinkChanges(**body.model_dump())
+    return _view(request, await services.links.change(OPERATOR, token, changes))
+
+
+@router.delete("/{token}", operation_id="deleteLink", summary="Delete a link", responses=responses(404))
+async def delete(services: InjectedServices, token: Token) -> MessageReply:
+    """Delete a link. It stops working, and is not listed any more."""
+    await services.links.remove(OPERATOR, token)
+    return MessageReply(message="link deleted")
+
+
+def _view(request: Request, link: Link) -> LinkView:
+    base = str(request.base_url).rstrip("/")
+    path = f"{link.token}/{quote(link.name, safe='')}"
+    return LinkView(
+        token=link.token,
+        url=f"{base}/dl/{path}",
+        stream_url=f"{base}/stream/{path}",
+        name=link.name,
+        user_id=link.user_id,
+        state=link.state.value,
+        file_id=link.file.id if link.file else None,
+        folder_id=link.folder_id,
+        inline=link.inline,
+        has_password=bool(link.password),
+        created_at=rfc3339(link.made_at),
+        expires_at=rfc3339(link.expires_at) if link.expires_at is not None else None,
+        max_downloads=link.max_downloads,
+        downloads=link.downloads,
+        bytes_sent=link.bytes_sent,
+    )

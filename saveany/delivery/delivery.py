@@ -1,0 +1,150 @@
+"""Delivers the files behind links: checks the link and the limits, opens the file, counts what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Never
+
+from saveany.catalogue.catalogue import Catalogue
+from saveany.catalogue.links import Link, State
+from saveany.config import Config
+from saveany.delivery.content import Content
+from saveany.delivery.opener import ContentOpener
+from saveany.delivery.telegram import TelegramFiles
+from saveany.errors import Gone, NotFound, TooMany, Unavailable
+from saveany.loops import repeat
+from saveany.storage_set import StorageSet
+from saveany.store import Store
+from saveany.store.openings import Opening
+from saveany.telegram.accounts import Accounts
+
+#: Seconds of the window in which openings are counted.
+_WINDOW: Final = 600
+#: Seconds for which a link that was read is not read again; also while the catalogue is down.
+_FRESH, _OUTAGE = 2.0, 60.0
+#: Seconds between two writes of the numbers of bytes sent.
+_COUNT_SECONDS: Final = 5.0
+_MAX_KNOWN: Final = 10_000
+
+_WHY: Final = {
+    State.EXPIRED: "this link has expired",
+    State.REVOKED: "this link was revoked",
+    State.USED_UP: "this link was downloaded as often as it may be",
+    State.GONE: "the file of this link was deleted",
+}
+
+
+class Delivery:
+    """The files behind links, for the API process."""
+
+    def __init__(self, catalogue: Catalogue, store: Store, opener: ContentOpener, openings: int) -> None:
+        """An address may open `openings` links in ten minutes; 0 is no limit."""
+        self._links = catalogue.links
+        self._openings = store.openings
+        self._opener = opener
+        self._max_openings = openings
+        self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
+        self._sent: Counter[str] = Counter()  # bytes by token, since the last write
+
+    @classmethod
+    def of(cls, config: Config, store: Store, catalogue: Catalogue) -> Delivery:
+        """With the storages and accounts that are configured. Nothing is connected yet."""
+        accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
+        opener = ContentOpener(StorageSet.open(config, config.services, store), TelegramFiles(accounts))
+        return cls(catalogue, store, opener, config.links.openings)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Write the numbers of bytes sent, until the block ends; then close all files."""
+        counting = asyncio.create_task(repeat("bytes_sent", self._count, _COUNT_SECONDS))
+        try:
+            yield
+        finally:
+            counting.cancel()
+            await asyncio.wait([counting])
+            await self._count()
+            await self._opener.close()
+
+    async def link(self, token: str, address: str) -> Link:
+        """A link that works, or that the address has open. Raises `NotFound` or `Gone`."""
+        link = await self._read(token)
+        if link is None:
+            raise NotFound("there is no such link; it may have been removed")
+        if link.state is State.ACTIVE:
+            return link
+        if link.state is State.USED_UP and await self._openings.is_open(token, address):
+            return link
+        raise Gone(_WHY[link.state])
+
+    async def open(self, link: Link, address: str) -> tuple[Content, Opening]:
+        """Open the file of a link and count the opening. Raises `TooMany`, `Gone` and the errors of
+        `ContentOpener`."""
+        if link.file is None and link.media is None:
+            raise NotFound("this link leads to a folder; open its page")
+        opening = await self._openings.open(link.token, address, self._max_openings, _WINDOW)
+        if opening.is_refused:
+            raise TooMany(
+                "Too many requests, please try again later", self._max_openings, after=max(1, opening.reset)
+            )
+        try:
+            content = await self.look(link)
+            if opening.is_new and not await self._links.count_download(link.token):
+                await content.close()
+                raise Gone(_WHY[State.USED_UP])
+        except BaseException:
+            if opening.is_new:
+                await asyncio.shield(self._openings.close(link.token, address))
+            raise
+        self._known.pop(link.token, None)
+        return content, opening
+
+    async def look(self, link: Link) -> Content:
+        """The file of a link, without counting anything. Raises as `ContentOpener`."""
+        if link.file is not None:
+            return await self._opener.open_file(link.file)
+        if link.media is not None:
+            return await self._opener.open_media(link.media, link.name)
+        raise NotFound("this link leads to a folder; open its page")
+
+    def sent(self, token: str, size: int) -> None:
+        """Count bytes that were sent for a link."""
+        self._sent[token] += size
+
+    async def until_stopped(self, token: str) -> Never:
+        """Wait until the link may not be used any more; raises `Gone` then."""
+        while True:
+            await asyncio.sleep(_FRESH)
+            link = await self._read(token)
+            if link is None or link.state in (State.REVOKED, State.GONE):
+                raise Gone(_WHY[State.REVOKED])
+
+    async def _read(self, token: str) -> Link | None:
+        at, known = self._known.get(token, (-_OUTAGE, None))
+        age = time.monotonic() - at
+        if age < _FRESH:
+            return known
+        try:
+            link = await self._links.get(token)
+        except Unavailable:
+            if age < _OUTAGE:
+                return known
+            raise
+        if link is not None:  # unknown tokens are not remembered: there are too many
+            self._known.pop(token, None)
+            self._known[token] = time.monotonic(), link
+            while len(self._known) > _MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+        return link
+
+    async def _count(self) -> None:
+        sent, self._sent = self._sent, Counter()
+        try:
+            if sent:
+                await self._links.count_bytes(sent)
+        except BaseException:
+            self._sent.update(sent)
+            raise

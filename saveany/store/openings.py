@@ -1,0 +1,46 @@
+"""Which links are open at which addresses, and how many an address has opened lately."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from saveany.store import keys
+from saveany.store.db import Db
+from saveany.store.records import text
+
+#: Milliseconds for which a link stays open after its last use. A paused player continues for free.
+_OPEN_MS: Final = 10 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The result of opening a link."""
+
+    is_new: bool  # counted; else the address had the link open
+    is_refused: bool  # the address has opened too many links
+    remaining: int  # openings that the address has left
+    reset: int  # seconds until it has one more
+
+
+class Openings:
+    """Counts openings of links."""
+
+    def __init__(self, db: Db) -> None:
+        self._db = db
+
+    async def open(self, token: str, address: str, maximum: int, window: int) -> Opening:
+        """Open a link at an address, which may open `maximum` links in `window` seconds; 0 is no limit."""
+        kind, remaining, reset = await self._db.script(
+            "open_link", token, address, _OPEN_MS, window * 1000, maximum
+        )
+        kind = text(kind)
+        return Opening(kind == "new", kind == "wait", int(remaining), -(-int(reset) // 1000))
+
+    async def is_open(self, token: str, address: str) -> bool:
+        """Whether the address has the link open."""
+        return bool(await self._db.do("EXISTS", keys.LINK_OPENED(token, address)))
+
+    async def close(self, token: str, address: str) -> None:
+        """End the use of a link at an address."""
+        await self._db.do("DEL", keys.LINK_OPENED(token, address))

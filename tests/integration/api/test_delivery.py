@@ -1,0 +1,164 @@
+"""Links deliver the files that were saved."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from saveany.config import Config
+from saveany.models import Item, ItemStatus, Progress, Status
+from saveany.store import Store
+from tests.integration.api.conftest import TOKEN, USER, check_error, claim, create
+
+DATA = bytes(range(256)) * 2000
+PATH = "downloads/film.mp4"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    storage = {"name": "local1", "type": "local", "base_path": str(tmp_path / "files")}
+    return Config.model_validate(
+        {
+            "api": {"token": TOKEN},
+            "data_dir": str(tmp_path / "data"),
+            "users": [{"id": USER}],
+            "storages": [storage],
+            "links": {"openings": 3},
+        }
+    )
+
+
+@pytest.fixture
+async def file_id(store: Store, live: httpx.AsyncClient, tmp_path: Path) -> str:
+    """A file that was saved."""
+    (tmp_path / "files/downloads").mkdir(parents=True)
+    (tmp_path / "files" / PATH).write_bytes(DATA)
+    await create(live)
+    claimed = await claim(store)
+    digest = hashlib.sha256(DATA).hexdigest()
+    item = Item(
+        index=0, name="film.mp4", path=PATH, final=PATH, size=len(DATA), sha256=digest, storage="local1"
+    )
+    await claimed.plan("title", [item], Progress(), [])
+    saved = msgspec.structs.replace(item, status=ItemStatus.COMPLETED)
+    await claimed.finish(Status.COMPLETED, items=[saved])
+    [file] = (await live.get("/api/v1/files")).json()["files"]
+    return str(file["file_id"])
+
+
+async def link(live: httpx.AsyncClient, file_id: str, **options: Any) -> dict[str, Any]:
+    reply = await live.post("/api/v1/links", json={"file_id": file_id, "user_id": USER, **options})
+    assert reply.status_code == 201, reply.text
+    made: dict[str, Any] = reply.json()
+    return made
+
+
+@pytest.fixture
+async def public() -> Any:
+    """A client without the token, such as a browser."""
+    async with httpx.AsyncClient(timeout=20) as client:
+        yield client
+
+
+async def test_a_link_delivers_its_file(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = await link(live, file_id)
+    whole = await public.get(made["url"])
+    assert (whole.status_code, whole.content) == (200, DATA)
+    assert whole.headers["content-type"] == "video/mp4"
+    assert whole.headers["content-disposition"] == 'attachment; filename="film.mp4"'
+    assert whole.headers["x-ratelimit-remaining"] == "2"
+    part = await public.get(made["url"], headers={"Range": "bytes=-5"})
+    assert (part.status_code, part.content) == (206, DATA[-5:])
+    assert part.headers["x-ratelimit-remaining"] == "2"
+    shown = await public.get(made["stream_url"], headers={"Range": "bytes=0-0"})
+    assert shown.headers["content-disposition"].startswith("inline")
+    head = await public.head(made["url"])
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(DATA)))
+
+
+async def test_downloads_and_bytes_are_counted(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = await link(live, file_id)
+    for _ in range(3):
+        await public.get(made["url"])
+    await public.head(made["url"])
+    seen = (await live.get(f"/api/v1/links/{made['token']}")).json()
+    assert seen["downloads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"revoked": True}, "this link was revoked")],
+)
+async def test_links_that_do_not_work(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str, change: dict[str, Any], message: str
+) -> None:
+    made = await link(live, file_id)
+    changed = await live.patch(f"/api/v1/links/{made['token']}", json=change)
+    assert changed.status_code == 200
+    assert message in check_error(await public.get(made["url"]), 410)["message"]
+    again = await live.patch(f"/api/v1/links/{made['token']}", json={"revoked": False})
+    assert again.json()["state"] == "active"
+
+
+async def test_a_link_is_downloaded_as_often_as_it_may_be(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    """The one who has it open may continue."""
+    made = await link(live, file_id, max_downloads=1)
+    for _ in range(2):
+        assert (await public.get(made["url"], headers={"Range": "bytes=0-9"})).status_code == 206
+    seen = (await live.get(f"/api/v1/links/{made['token']}")).json()
+    assert (seen["state"], seen["downloads"]) == ("used_up", 1)
+
+
+async def test_an_address_opens_a_limited_number_of_links(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = [await link(live, file_id) for _ in range(4)]
+    replies = [await public.get(each["url"]) for each in made]
+    assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
+    refused = check_error(replies[-1], 429)
+    assert refused["message"] == "Too many requests, please try again later"
+    assert 0 < int(replies[-1].headers["retry-after"]) <= 600
+    assert (await public.get(made[0]["url"])).status_code == 200
+
+
+async def test_a_copy_that_is_gone_or_changed_is_not_delivered(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str, tmp_path: Path
+) -> None:
+    made = await link(live, file_id)
+    copy = tmp_path / "files" / PATH
+    copy.write_bytes(b"other content")
+    check_error(await public.get(made["url"]), 404)
+    copy.unlink()
+    check_error(await public.get(made["url"]), 404)
+    seen = (await live.get(f"/api/v1/links/{made['token']}")).json()
+    assert seen["downloads"] == 0
+
+
+@pytest.mark.parametrize("token", ["x", "a" * 22, "%00", "é" * 22, "x" * 5000])
+async def test_unknown_links(live: httpx.AsyncClient, public: httpx.AsyncClient, token: str) -> None:
+    for kind in ("dl", "stream"):
+        check_error(await public.get(f"{live.base_url}/{kind}/{token}"), 404)
+
+
+async def test_pages_of_other_sites_may_read_a_file(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = await link(live, file_id)
+    foreign = {"Origin": "https://player.example.com", "Sec-Fetch-Site": "cross-site"}
+    asked = await public.options(made["url"], headers=foreign)
+    assert asked.headers["access-control-allow-origin"] == "*"
+    assert "Range" in asked.headers["access-control-allow-headers"]
+    reply = await public.get(made["url"], headers=foreign)
+    assert reply.status_code == 200
+    assert "Content-Range" in reply.headers["access-control-expose-headers"]
