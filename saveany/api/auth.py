@@ -14,7 +14,7 @@ from saveany.errors import Forbidden, Unauthorized
 #: Paths that need no token.
 OPEN_PATHS = frozenset({"/health", "/readyz", "/openapi.json"})
 #: Addresses of links, which everybody may use who has them, also pages of other sites.
-_LINKS = ("/dl/", "/stream/")
+_LINKS = ("/dl/", "/stream/", "/s/")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _FOREIGN = (
@@ -39,7 +39,7 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        checked = scope["type"] == "http" and not _is_link(scope)
+        checked = scope["type"] == "http" and not (_is_link(scope) and scope["method"] in _READING)
         problem = self._problem(scope["headers"]) if checked else ""
         if problem:
             await error_response(Forbidden(problem))(scope, receive, send)
@@ -65,8 +65,9 @@ class SameOrigin:
 
 
 def _is_link(scope: Scope) -> bool:
-    """Whether the request is for the file of a link."""
-    return scope["method"] in _READING and scope["path"].startswith(_LINKS)
+    """Whether the request is for a link."""
+    path: str = scope["path"]
+    return path.startswith(_LINKS)
 
 
 def _is_own(origin: bytes, hosts: list[bytes]) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from saveany.api.services import ApiServices
@@ -41,11 +42,70 @@ async def preflight() -> Response:
     return Response(status_code=204, headers=PREFLIGHT)
 
 
+@router.api_route("/s/{token}", methods=_METHODS, include_in_schema=False)
+async def show(request: Request, token: str) -> Response:
+    """The page of a link."""
+    from saveany.delivery import page
+    from saveany.delivery.passwords import PasswordNeeded
+
+    delivery = request.app.state.services.delivery
+    link = await delivery.link(token, _address(request))
+    try:
+        await delivery.passwords.check(link, request.cookies)
+    except PasswordNeeded:
+        return HTMLResponse(page.page(link, locked=True), 401, page.HEADERS)
+    return HTMLResponse(page.page(link), headers=page.HEADERS)
+
+
+@router.post("/s/{token}", include_in_schema=False)
+async def unlock(request: Request, token: str) -> Response:
+    """Open a link with its password."""
+    from saveany.delivery import page
+    from saveany.delivery.passwords import COOKIE_SECONDS, PasswordNeeded, cookie_name
+
+    delivery = request.app.state.services.delivery
+    link = await delivery.link(token, _address(request))
+    password = parse_qs((await request.body()).decode("utf-8", "replace")).get("password", [""])[0]
+    try:
+        value = await delivery.passwords.cookie(link, password, _address(request))
+    except PasswordNeeded as error:
+        return HTMLResponse(page.page(link, problem=error.message, locked=True), 401, page.HEADERS)
+    response = RedirectResponse(request.url.path, 303)
+    for kind in ("dl", "stream", "s"):
+        response.set_cookie(
+            cookie_name(token),
+            value,
+            max_age=COOKIE_SECONDS,
+            path=f"{request.scope.get('root_path', '')}/{kind}/{token}",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="lax",
+        )
+    return response
+
+
+@router.api_route("/s/{token}/playlist.m3u8", methods=_METHODS, include_in_schema=False)
+async def play(request: Request, token: str) -> Response:
+    """A playlist, which players open."""
+    from saveany.delivery import page
+
+    delivery = request.app.state.services.delivery
+    link = await delivery.link(token, _address(request))
+    await delivery.passwords.check(link, request.cookies)
+    url = f"{str(request.base_url).rstrip('/')}/stream/{token}/{quote(link.name, safe='')}"
+    return Response(page.playlist(link, url), media_type="audio/x-mpegurl", headers=page.HEADERS)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
 async def _deliver(request: Request, token: str, *, inline: bool) -> Response:
     services: ApiServices = request.app.state.services
     delivery = services.delivery
-    address = request.client.host if request.client else ""
+    address = _address(request)
     link = await delivery.link(token, address)
+    await delivery.passwords.check(link, request.cookies)
     if request.method == "HEAD":
         return _Delivered(ContentResponse(await delivery.look(link), inline=inline))
     content, opening = await delivery.open(link, address)

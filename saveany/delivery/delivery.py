@@ -14,6 +14,7 @@ from saveany.catalogue.links import Link, State
 from saveany.config import Config
 from saveany.delivery.content import Content
 from saveany.delivery.opener import ContentOpener
+from saveany.delivery.passwords import Passwords
 from saveany.delivery.telegram import TelegramFiles
 from saveany.errors import Gone, NotFound, TooMany, Unavailable
 from saveany.loops import repeat
@@ -49,6 +50,7 @@ class Delivery:
         self._max_openings = openings
         self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
         self._sent: Counter[str] = Counter()  # bytes by token, since the last write
+        self.passwords = Passwords(store)
 
     @classmethod
     def of(cls, config: Config, store: Store, catalogue: Catalogue) -> Delivery:

@@ -122,6 +122,7 @@ PROGRESS_MESSAGES = _key("live", "hash", "<chat>:<message> -> progress message o
 
 # Links.
 LINK_OPENED = _key("opened:<token>:<address>", "string", "the address uses the link; for ten minutes after")
+LINK_TRIES = _key("tries:<token>:<address>", "string", "number of passwords tried; for ten minutes")
 LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has opened, by time")
 
 # Telegram accounts.

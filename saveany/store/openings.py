@@ -41,6 +41,13 @@ class Openings:
         """Whether the address has the link open."""
         return bool(await self._db.do("EXISTS", keys.LINK_OPENED(token, address)))
 
+    async def count_try(self, token: str, address: str, seconds: int) -> int:
+        """Count one more password that the address has tried for a link; returns how many in the last
+        `seconds`."""
+        key = keys.LINK_TRIES(token, address)
+        count, _ = await self._db.many([("INCR", key), ("EXPIRE", key, seconds, "NX")], together=True)
+        return int(count)
+
     async def close(self, token: str, address: str) -> None:
         """End the use of a link at an address."""
         await self._db.do("DEL", keys.LINK_OPENED(token, address))

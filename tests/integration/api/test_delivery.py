@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from saveany.config import Config
 from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.store import Store
+from tests.fixtures.waiting import until
 from tests.integration.api.conftest import TOKEN, USER, check_error, claim, create
 
 DATA = bytes(range(256)) * 2000
@@ -162,3 +164,56 @@ async def test_pages_of_other_sites_may_read_a_file(
     reply = await public.get(made["url"], headers=foreign)
     assert reply.status_code == 200
     assert "Content-Range" in reply.headers["access-control-expose-headers"]
+
+
+async def test_a_link_with_a_password_is_opened_by_a_cookie(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = await link(live, file_id, password="correct horse")
+    assert made["has_password"]
+    assert "correct" not in str(made)
+    page = f"{live.base_url}/s/{made['token']}"
+    check_error(await public.get(made["url"]), 401)
+    asked = await public.get(page)
+    assert asked.status_code == 401
+    assert 'type="password"' in asked.text
+    assert "Download" not in asked.text
+    wrong = await public.post(page, data={"password": "wrong"})
+    assert wrong.status_code == 401
+    assert "this password is wrong" in wrong.text
+    opened = await public.post(page, data={"password": "correct horse"})
+    assert opened.status_code == 303
+    cookies = opened.headers.get_list("set-cookie")
+    assert len(cookies) == 3
+    assert all("HttpOnly" in each and "SameSite=lax" in each for each in cookies)
+    assert "Download" in (await public.get(page)).text
+    assert (await public.get(made["url"])).content == DATA
+    other = await link(live, file_id, password="another")
+    check_error(await public.get(other["url"]), 401)
+    await live.patch(f"/api/v1/links/{made['token']}", json={"password": "changed"})
+    await until(partial(_is_refused, public, made["url"]))
+
+
+async def _is_refused(public: httpx.AsyncClient, url: str) -> bool:
+    return (await public.get(url)).status_code == 401
+
+
+async def test_passwords_cannot_be_guessed(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = await link(live, file_id, password="correct horse")
+    page = f"{live.base_url}/s/{made['token']}"
+    replies = [await public.post(page, data={"password": str(n)}) for n in range(11)]
+    assert [reply.status_code for reply in replies] == [401] * 10 + [429]
+
+
+async def test_the_page_of_a_link(live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str) -> None:
+    made = await link(live, file_id)
+    reply = await public.get(f"{live.base_url}/s/{made['token']}")
+    assert reply.status_code == 200
+    assert "<video" in reply.text
+    assert "<script" not in reply.text
+    assert "512 kB" in reply.text
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    playlist = await public.get(f"{live.base_url}/s/{made['token']}/playlist.m3u8")
+    assert playlist.text.splitlines() == ["#EXTM3U", "#EXTINF:-1,film.mp4", made["stream_url"]]
