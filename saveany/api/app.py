@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -20,6 +21,7 @@ from saveany.api import (
     files,
     health,
     history,
+    info,
     links,
     metrics,
     queue,
@@ -51,6 +53,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         files,
         links,
         delivery,
+        info,
         queue,
         webhooks,
         storages,
@@ -102,6 +105,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         strict_content_type=False,  # `JsonRoute` checks it, with a better message
     )
     app.state.services = services
+    app.state.started_at = time.monotonic()
     app.state.readiness = health.CachedCheck()
     app.state.routes = [route for router in ROUTERS for route in router.routes]
     for router in ROUTERS:

@@ -13,13 +13,15 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.links import Link, State
 from saveany.config import Config
 from saveany.delivery.content import Content
+from saveany.delivery.errors import FileNotFound, RateLimited
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.passwords import Passwords
 from saveany.delivery.telegram import TelegramFiles
-from saveany.errors import Gone, NotFound, TooMany, Unavailable
+from saveany.errors import Gone, NotFound, Unavailable
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
+from saveany.store.counters import LINK_BYTES, LINK_DOWNLOADS
 from saveany.store.openings import Opening
 from saveany.telegram.accounts import Accounts
 
@@ -46,6 +48,7 @@ class Delivery:
         """An address may open `openings` links in ten minutes; 0 is no limit."""
         self._links = catalogue.links
         self._openings = store.openings
+        self._counters = store.counters
         self._opener = opener
         self._max_openings = openings
         self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
@@ -75,7 +78,7 @@ class Delivery:
         """A link that works, or that the address has open. Raises `NotFound` or `Gone`."""
         link = await self._read(token)
         if link is None:
-            raise NotFound("there is no such link; it may have been removed")
+            raise FileNotFound
         if link.state is State.ACTIVE:
             return link
         if link.state is State.USED_UP and await self._openings.is_open(token, address):
@@ -89,7 +92,7 @@ class Delivery:
             raise NotFound("this link leads to a folder; open its page")
         opening = await self._openings.open(link.token, address, self._max_openings, _WINDOW)
         if opening.is_refused:
-            raise TooMany(
+            raise RateLimited(
                 "Too many requests, please try again later", self._max_openings, after=max(1, opening.reset)
             )
         try:
@@ -101,7 +104,9 @@ class Delivery:
             if opening.is_new:
                 await asyncio.shield(self._openings.close(link.token, address))
             raise
-        self._known.pop(link.token, None)
+        if opening.is_new:
+            self._known.pop(link.token, None)
+            self._counters.add(LINK_DOWNLOADS, 1)
         return content, opening
 
     async def look(self, link: Link) -> Content:
@@ -115,6 +120,7 @@ class Delivery:
     def sent(self, token: str, size: int) -> None:
         """Count bytes that were sent for a link."""
         self._sent[token] += size
+        self._counters.add(LINK_BYTES, size)
 
     async def until_stopped(self, token: str) -> Never:
         """Wait until the link may not be used any more; raises `Gone` then."""
@@ -143,6 +149,7 @@ class Delivery:
         return link
 
     async def _count(self) -> None:
+        await self._counters.flush()
         sent, self._sent = self._sent, Counter()
         try:
             if sent:

@@ -7,8 +7,9 @@ from typing import Any
 
 from saveany.catalogue.links import LinkedFile, TelegramMedia
 from saveany.delivery.content import Content, StoredContent, TelegramContent
+from saveany.delivery.errors import FileNotFound
 from saveany.delivery.telegram import TelegramFiles
-from saveany.errors import NotFound, SaveAnyError, StorageError, StorageUnavailable, TaskError, Unavailable
+from saveany.errors import SaveAnyError, StorageError, StorageUnavailable, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.storage_set import StorageSet
 from storages.base import Reader
@@ -81,10 +82,10 @@ def _unreadable(file: LinkedFile, copy: StorageError, origin: TaskError | None =
     """The error for a file of which neither the copy nor the origin can be read."""
     if isinstance(copy, StorageUnavailable) or (origin is not None and origin.retryable):
         return Unavailable("{name!r} cannot be read at the moment; try again later", name=file.name)
-    return NotFound("{name!r} does not exist any more", name=file.name)
+    return FileNotFound("{name!r} does not exist any more", name=file.name)
 
 
 def _unreachable(error: TaskError) -> SaveAnyError:
     if error.retryable:
         return Unavailable("Telegram cannot be reached at the moment; try again later")
-    return NotFound("the message does not exist any more, or has another file")
+    return FileNotFound("the message does not exist any more, or has another file")

@@ -10,6 +10,7 @@ from saveany.store.db import Db
 DOWNLOADED_BYTES = "downloaded_bytes"
 FLOOD_WAIT_SECONDS = "flood_wait_seconds"
 LOST_LEASES = "lost_leases"
+LINK_DOWNLOADS, LINK_BYTES = "link_downloads", "link_bytes"
 #: Prefix of an outcome: delivered, failed (another attempt follows) or gave_up.
 WEBHOOK_ATTEMPTS = "webhook_attempts:"
 OUTCOMES = ("delivered", "failed", "gave_up")

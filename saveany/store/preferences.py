@@ -9,7 +9,7 @@ from saveany.errors import Unavailable
 from saveany.preferences import Preferences
 from saveany.store import codec, keys
 from saveany.store.db import Db
-from saveany.store.records import Unreadable, check_version, decoder
+from saveany.store.records import Unreadable, check_version, decoder, text
 
 _KEY = keys.PREFERENCES()
 _ONCE_MS = 24 * 3600 * 1000
@@ -60,6 +60,11 @@ class PreferencesStore:
             if done:
                 self._cache.pop(user_id, None)
                 return after if done == 1 else await self.get(user_id)
+
+    async def users(self) -> list[int]:
+        """The ids of all users who have preferences."""
+        found = [text(key) for key in await self._db.do("HKEYS", _KEY)]
+        return [int(each) for each in found if each.isdecimal()]
 
     async def changed(self, once: str) -> bool:
         """Whether the change named `once` was made."""

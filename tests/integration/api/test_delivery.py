@@ -217,3 +217,42 @@ async def test_the_page_of_a_link(live: httpx.AsyncClient, public: httpx.AsyncCl
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     playlist = await public.get(f"{live.base_url}/s/{made['token']}/playlist.m3u8")
     assert playlist.text.splitlines() == ["#EXTM3U", "#EXTINF:-1,film.mp4", made["stream_url"]]
+
+
+async def test_what_was_served_is_told(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    """As in seed 000."""
+    assert check_error(await public.get(f"{live.base_url}/api/info"), 401) == {
+        "error": "Unauthorized",
+        "code": 401,
+        "message": "Valid authentication token required",
+    }
+    made = await link(live, file_id)
+    await public.get(made["url"])
+
+    async def served() -> bool:
+        found = (await live.get("/api/info")).json()
+        return (found["files_served"], found["total_bandwidth"]) == (1, "512 kB")
+
+    await until(served)
+    told = (await live.get("/api/info")).json()
+    assert (told["status"], told["users_count"]) == ("running", 1)
+    assert set(told) == {"status", "uptime", "users_count", "files_served", "total_bandwidth", "version"}
+
+
+async def test_errors_are_those_of_streambot(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    assert (await public.get(f"{live.base_url}/dl/unknown")).json() == {
+        "error": "File not found",
+        "code": 404,
+        "message": "The requested file could not be found",
+    }
+    made = [await link(live, file_id) for _ in range(4)]
+    replies = [await public.get(each["url"]) for each in made]
+    assert replies[-1].json() == {
+        "error": "Rate limited",
+        "code": 429,
+        "message": "Too many requests, please try again later",
+    }
