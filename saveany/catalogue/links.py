@@ -19,6 +19,8 @@ from saveany.store import Store
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: Number of characters of a token: 131 bits, so that nobody finds one by trying.
 TOKEN_LENGTH: Final = 22
+#: Maximum number of files that a link to a folder shows.
+MAX_FILES: Final = 10_000
 
 _newest_first = Listing(links, "made_at", descending=True)
 _encode_media = msgspec.msgpack.encode
@@ -208,6 +210,25 @@ class Links:
             row = found.one_or_none()
         return _file(row) if row else None
 
+    async def files_in(self, folder_id: int) -> list[tuple[str, LinkedFile]]:
+        """The files in a folder and in all folders below it, with their paths from there, sorted. Files of
+        the same name get different paths. At most `MAX_FILES`."""
+        paths = {folder_id: ""}
+        level = [folder_id]
+        async with self._database.read() as connection:
+            while level:
+                query = select(folders.c.id, folders.c.parent_id, folders.c.name)
+                below = await connection.execute(query.where(folders.c.parent_id.in_(level)))
+                found = {row.id: f"{paths[row.parent_id]}{row.name}/" for row in below}
+                level = [each for each in found if each not in paths]
+                paths |= found
+            query = select(files.c.folder_id.label("in_folder"), *_FILE_COLUMNS)
+            where = files.c.folder_id.in_(paths), files.c.deleted_at.is_(None)
+            rows = await connection.execute(query.where(*where).order_by(files.c.id).limit(MAX_FILES))
+            found_files = [(paths[row.in_folder], _file(row)) for row in rows]
+        taken: set[str] = set()
+        return sorted((_free_path(f"{folder}{file.name}", taken), file) for folder, file in found_files)
+
     async def folder_name(self, folder_id: int, user_id: int | None) -> str | None:
         """The name of a folder of a user (None: of any); None if there is no such folder."""
         query = select(folders.c.name).where(folders.c.id == folder_id)
@@ -216,6 +237,19 @@ class Links:
         async with self._database.read() as connection:
             name: str | None = await connection.scalar(query)
         return name
+
+
+def _free_path(path: str, taken: set[str]) -> str:
+    """The path, or one that is not taken, such as `a (2).txt`."""
+    stem, dot, suffix = path.rpartition(".")
+    if not dot or "/" in suffix:
+        stem, dot, suffix = path, "", ""
+    number, free = 1, path
+    while free.casefold() in taken:
+        number += 1
+        free = f"{stem} ({number}){dot}{suffix}"
+    taken.add(free.casefold())
+    return free
 
 
 def new_token() -> str:
@@ -240,7 +274,7 @@ _SAME: Final = (
 )
 
 
-def _file(row: Row[Any]) -> LinkedFile:
+def _file(row: Any) -> LinkedFile:
     columns = {name: getattr(row, f"f_{name}") for name in _FILE_NAMES}
     if columns["origin"] is not None:
         columns["origin"] = msgspec.msgpack.decode(columns["origin"])

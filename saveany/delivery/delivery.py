@@ -7,17 +7,19 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Never
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import Link, State
+from saveany.catalogue.links import Link, LinkedFile, State
 from saveany.config import Config
+from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content
 from saveany.delivery.errors import FileNotFound, RateLimited
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.passwords import Passwords
 from saveany.delivery.telegram import TelegramFiles
-from saveany.errors import Gone, NotFound, Unavailable
+from saveany.errors import Gone, Unavailable
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
@@ -88,8 +90,6 @@ class Delivery:
     async def open(self, link: Link, address: str) -> tuple[Content, Opening]:
         """Open the file of a link and count the opening. Raises `TooMany`, `Gone` and the errors of
         `ContentOpener`."""
-        if link.file is None and link.media is None:
-            raise NotFound("this link leads to a folder; open its page")
         opening = await self._openings.open(link.token, address, self._max_openings, _WINDOW)
         if opening.is_refused:
             raise RateLimited(
@@ -115,7 +115,18 @@ class Delivery:
             return await self._opener.open_file(link.file)
         if link.media is not None:
             return await self._opener.open_media(link.media, link.name)
-        raise NotFound("this link leads to a folder; open its page")
+        return await self._folder(link, link.folder_id or 0)
+
+    async def members(self, link: Link) -> list[tuple[str, LinkedFile]]:
+        """The files in the folder of a link, with their paths; none for other links."""
+        return await self._links.files_in(link.folder_id) if link.folder_id else []
+
+    async def _folder(self, link: Link, folder_id: int) -> Content:
+        members = [
+            Member(path, file.size, partial(self._opener.open_file, file))
+            for path, file in await self._links.files_in(folder_id)
+        ]
+        return ZipContent(f"{link.name}.zip", members)
 
     def sent(self, token: str, size: int) -> None:
         """Count bytes that were sent for a link."""

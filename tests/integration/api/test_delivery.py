@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -256,3 +258,19 @@ async def test_errors_are_those_of_streambot(
         "code": 429,
         "message": "Too many requests, please try again later",
     }
+
+
+async def test_a_folder_is_delivered_as_a_zip(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    [folder] = (await live.get("/api/v1/folders")).json()["folders"]
+    reply = await live.post("/api/v1/links", json={"folder_id": folder["folder_id"], "user_id": USER})
+    made = reply.json()
+    assert (made["name"], made["folder_id"]) == ("downloads", folder["folder_id"])
+    got = await public.get(made["url"], headers={"Range": "bytes=0-9"})
+    assert (got.status_code, got.headers["content-type"]) == (200, "application/zip")
+    assert got.headers["content-disposition"] == 'attachment; filename="downloads.zip"'
+    assert got.headers["content-length"] == str(len(got.content))
+    with zipfile.ZipFile(io.BytesIO(got.content)) as archive:
+        assert archive.namelist() == ["film.mp4"]
+        assert archive.read("film.mp4") == DATA
