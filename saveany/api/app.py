@@ -77,7 +77,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     A server must call `app.state.services.hub.close()`, which ends the event streams, before it waits for its
     connections to close.
     """
-    from saveany.delivery.delivery import Delivery  # only the process that serves needs it
+    from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
     from saveany.service.links import LinkService
 
     services = ApiServices(
@@ -90,7 +90,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         WebhookService(store),
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
-        Delivery.of(config, store, catalogue),
+        LinkDelivery.of(config, store, catalogue),
         LinkService(catalogue, store, config.links.ttl_days),
     )
     app = _App(

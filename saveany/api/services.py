@@ -14,7 +14,7 @@ from saveany.store import Store
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
-    from saveany.delivery.delivery import Delivery
+    from saveany.delivery.delivery import LinkDelivery
     from saveany.service.links import LinkService
 
 
@@ -31,7 +31,7 @@ class ApiServices:
     webhooks: WebhookService
     files: FileService
     hub: Hub
-    delivery: Delivery
+    delivery: LinkDelivery
     links: LinkService
 
 

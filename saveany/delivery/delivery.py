@@ -43,7 +43,7 @@ _WHY: Final = {
 }
 
 
-class Delivery:
+class LinkDelivery:
     """The files behind links, for the API process."""
 
     def __init__(self, catalogue: Catalogue, store: Store, opener: ContentOpener, openings: int) -> None:
@@ -58,7 +58,7 @@ class Delivery:
         self.passwords = Passwords(store)
 
     @classmethod
-    def of(cls, config: Config, store: Store, catalogue: Catalogue) -> Delivery:
+    def of(cls, config: Config, store: Store, catalogue: Catalogue) -> LinkDelivery:
         """With the storages and accounts that are configured. Nothing is connected yet."""
         accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
         opener = ContentOpener(StorageSet.open(config, config.services, store), TelegramFiles(accounts))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from saveany.catalogue.links import Link
 from saveany.errors import TooMany, Unauthorized
-from saveany.service.links import fits
+from saveany.password_hash import password_matches
 from saveany.store import Store
 
 #: Number of passwords that one address may try for a link, and the seconds of the window in which they count.
@@ -46,7 +46,7 @@ class Passwords:
         tries = await self._store.openings.count_try(link.token, address, _WINDOW)
         if tries > _TRIES:
             raise TooMany("too many wrong passwords; try again later", _TRIES, after=_WINDOW)
-        if link.password and not await fits(password, link.password):
+        if link.password and not await password_matches(password, link.password):
             raise PasswordNeeded("this password is wrong")
         return await self._value(link)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
-import hmac
-import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.links import Link, LinkPage, LinkTarget
 from saveany.errors import InvalidInput, NotFound
+from saveany.password_hash import hash_password
 from saveany.service.principal import Principal
 from saveany.store import Store
 
-#: Cost of a password's hash: about 16 MiB and 50 ms (RFC 7914).
-_SCRYPT: Final = {"n": 1 << 14, "r": 8, "p": 1}
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -54,7 +48,7 @@ class LinkService:
             name,
             expires_at=await self._expiry(options.ttl),
             max_downloads=options.max_downloads,
-            password=await hashed(options.password) if options.password else "",
+            password=await hash_password(options.password) if options.password else "",
             inline=options.inline,
         )
 
@@ -85,7 +79,7 @@ class LinkService:
         if changes.max_downloads is not None:
             columns["max_downloads"] = changes.max_downloads or None
         if changes.password is not None:
-            columns["password"] = await hashed(changes.password) if changes.password else ""
+            columns["password"] = await hash_password(changes.password) if changes.password else ""
         if changes.inline is not None:
             columns["inline"] = changes.inline
         if changes.revoked is not None:
@@ -130,27 +124,6 @@ class LinkChanges:
     password: str | None = None  # "" removes it
     inline: bool | None = None
     revoked: bool | None = None
-
-
-async def hashed(password: str) -> str:
-    """A password as it is stored."""
-    salt = secrets.token_bytes(16)
-    return f"scrypt${_text(salt)}${_text(await _derived(password, salt))}"
-
-
-async def fits(password: str, stored: str) -> bool:
-    """Whether a password is the stored one."""
-    _, salt, expected = stored.split("$")
-    return hmac.compare_digest(await _derived(password, base64.b64decode(salt)), base64.b64decode(expected))
-
-
-async def _derived(password: str, salt: bytes) -> bytes:
-    data = password.encode("utf-8", "surrogatepass")
-    return await asyncio.to_thread(hashlib.scrypt, data, salt=salt, **_SCRYPT)
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _check(principal: Principal, user_id: int) -> None:
