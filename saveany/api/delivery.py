@@ -116,7 +116,7 @@ async def _deliver(request: Request, token: str, *, inline: bool) -> Response:
             inline=inline,
             headers=_limits(opening, limit) if limit else {},
             report=lambda size: delivery.sent(token, size),
-            stop=lambda: delivery.until_stopped(token),
+            stop=lambda: delivery.until_stopped(token, address),
         )
     )
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, Never
 
@@ -19,7 +19,7 @@ from saveany.delivery.errors import FileNotFound, RateLimited
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.passwords import Passwords
 from saveany.delivery.telegram import TelegramFiles
-from saveany.errors import Gone, Unavailable
+from saveany.errors import Gone, StoreUnavailable, Unavailable
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
@@ -133,10 +133,13 @@ class LinkDelivery:
         self._sent[token] += size
         self._counters.add(LINK_BYTES, size)
 
-    async def until_stopped(self, token: str) -> Never:
-        """Wait until the link may not be used any more; raises `Gone` then."""
+    async def until_stopped(self, token: str, address: str) -> Never:
+        """Wait until the link may not be used any more; raises `Gone` then. Until then the address has it
+        open."""
         while True:
             await asyncio.sleep(_FRESH)
+            with suppress(StoreUnavailable):
+                await self._openings.keep_open(token, address)
             link = await self._read(token)
             if link is None or link.state in (State.REVOKED, State.GONE):
                 raise Gone(_WHY[State.REVOKED])

@@ -41,6 +41,10 @@ class Openings:
         """Whether the address has the link open."""
         return bool(await self._db.do("EXISTS", keys.LINK_OPENED(token, address)))
 
+    async def keep_open(self, token: str, address: str) -> None:
+        """Let an address that still reads have the link open for longer."""
+        await self._db.do("PEXPIRE", keys.LINK_OPENED(token, address), _OPEN_MS)
+
     async def count_try(self, token: str, address: str, seconds: int) -> int:
         """Count one more password that the address has tried for a link; returns how many in the last
         `seconds`."""

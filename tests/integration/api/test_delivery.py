@@ -15,7 +15,7 @@ import pytest
 
 from saveany.config import Config
 from saveany.models import Item, ItemStatus, Progress, Status
-from saveany.store import Store
+from saveany.store import Store, keys
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import TOKEN, USER, check_error, claim, create
 
@@ -37,22 +37,27 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-@pytest.fixture
-async def file_id(store: Store, live: httpx.AsyncClient, tmp_path: Path) -> str:
-    """A file that was saved."""
-    (tmp_path / "files/downloads").mkdir(parents=True)
-    (tmp_path / "files" / PATH).write_bytes(DATA)
+async def save(live: httpx.AsyncClient, store: Store, folder: Path, data: bytes) -> str:
+    """Save a file; returns its id."""
+    (folder / "downloads").mkdir(parents=True)
+    (folder / PATH).write_bytes(data)
     await create(live)
     claimed = await claim(store)
-    digest = hashlib.sha256(DATA).hexdigest()
+    digest = hashlib.sha256(data).hexdigest()
     item = Item(
-        index=0, name="film.mp4", path=PATH, final=PATH, size=len(DATA), sha256=digest, storage="local1"
+        index=0, name="film.mp4", path=PATH, final=PATH, size=len(data), sha256=digest, storage="local1"
     )
     await claimed.plan("title", [item], Progress(), [])
     saved = msgspec.structs.replace(item, status=ItemStatus.COMPLETED)
     await claimed.finish(Status.COMPLETED, items=[saved])
     [file] = (await live.get("/api/v1/files")).json()["files"]
     return str(file["file_id"])
+
+
+@pytest.fixture
+async def file_id(store: Store, live: httpx.AsyncClient, tmp_path: Path) -> str:
+    """A file that was saved."""
+    return await save(live, store, tmp_path / "files", DATA)
 
 
 async def link(live: httpx.AsyncClient, file_id: str, **options: Any) -> dict[str, Any]:
@@ -122,6 +127,23 @@ async def test_a_link_is_downloaded_as_often_as_it_may_be(
         assert (await public.get(made["url"], headers={"Range": "bytes=0-9"})).status_code == 206
     seen = (await live.get(f"/api/v1/links/{made['token']}")).json()
     assert (seen["state"], seen["downloads"]) == ("used_up", 1)
+
+
+async def test_a_link_stays_open_while_it_is_read(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, store: Store, tmp_path: Path
+) -> None:
+    file_id = await save(live, store, tmp_path / "files", bytes(64 << 20))  # more than connections buffer
+    made = await link(live, file_id, max_downloads=1)
+    key = keys.LINK_OPENED(made["token"], "127.0.0.1")
+
+    async with public.stream("GET", made["url"]) as reply:
+        assert reply.status_code == 200
+        await store.db.do("PEXPIRE", key, 60_000)
+
+        async def is_renewed() -> bool:
+            return int(await store.db.do("PTTL", key)) > 60_000
+
+        await until(is_renewed, within=20, what="a later end of the opening")
 
 
 async def test_an_address_opens_a_limited_number_of_links(
