@@ -91,7 +91,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
         LinkDelivery.of(config, store, catalogue),
-        LinkService(catalogue, store, config.links.ttl_days),
+        LinkService(catalogue, store, config.links),
     )
     app = _App(
         title="SaveAny",

@@ -37,6 +37,8 @@ MAX_HEADERS = 100
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 60.0
 READ_SECONDS = 30.0
+#: The same for a file that a player reads: it reads nothing while it is paused.
+PAUSE_SECONDS = 600.0
 #: Maximum number of pipelined requests waiting on a connection.
 MAX_PIPELINED = 8
 #: Maximum number of untrusted connections, in total and from one address.
@@ -181,6 +183,7 @@ class HttpConnection(HttpToolsProtocol):
         self._overhead = 0  # bytes received that are not content of a body
         self._unread = 0  # bytes that the client had not read at the last check
         self.dropped = 0
+        self._read_seconds = READ_SECONDS
         self._problem: tuple[int, str] | None = None  # of a request, found while parsing it
         self.deadline = time.monotonic() + HEAD_SECONDS
 
@@ -209,12 +212,16 @@ class HttpConnection(HttpToolsProtocol):
             self._is_untrusted = False
             self.server_state.remove_untrusted(self)
 
+    def allow_pauses(self) -> None:
+        """Let the client pause while it reads the response."""
+        self._read_seconds = PAUSE_SECONDS
+
     def expire(self) -> None:
         """Close the connection or extend its deadline; called when the deadline has passed."""
         now = time.monotonic()
         unread = self.transport.get_write_buffer_size()
         if 0 < unread < self._unread:
-            self._unread, self.deadline = unread, now + READ_SECONDS  # the client reads slowly
+            self._unread, self.deadline = unread, now + self._read_seconds  # the client reads slowly
         elif unread or self.refused or self.transport.is_closing():
             if not self.refused:
                 self.server_state.count_refusal("a response was not read in time")
@@ -271,7 +278,8 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time for the head; for the first request it started with the connection."""
         super().on_message_begin()
-        self.scope["state"]["trust"] = self.trust
+        self._read_seconds = READ_SECONDS
+        self.scope["state"] |= {"trust": self.trust, "allow_pauses": self.allow_pauses}
         self._receiving = "head"
         if self._running is not None:
             self.deadline = time.monotonic() + HEAD_SECONDS
@@ -327,7 +335,7 @@ class HttpConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the time for reading: the client does not read."""
         super().pause_writing()
-        self._wait_for_reader(READ_SECONDS)
+        self._wait_for_reader(self._read_seconds)
 
     def resume_writing(self) -> None:
         """Reset the deadline: the client reads again."""
@@ -336,7 +344,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _wait_for_reader(self, otherwise: float) -> None:
         self._unread = self.transport.get_write_buffer_size()
-        self.deadline = time.monotonic() + (READ_SECONDS if self._unread else otherwise)
+        self.deadline = time.monotonic() + (self._read_seconds if self._unread else otherwise)
 
 
 _NEVER = float("inf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -9,10 +10,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from saveany.api.errors import rate_limit
 from saveany.api.services import ApiServices
 from saveany.delivery.headers import PREFLIGHT
 from saveany.delivery.response import ContentResponse
-from saveany.store.openings import Opening
 
 router = APIRouter(tags=["links"])
 
@@ -92,7 +93,9 @@ async def play(request: Request, token: str) -> Response:
     delivery = request.app.state.services.delivery
     link = await delivery.link(token, _address(request))
     await delivery.passwords.check(link, request.cookies)
-    url = f"{str(request.base_url).rstrip('/')}/stream/{token}/{quote(link.name, safe='')}"
+    services: ApiServices = request.app.state.services
+    base = (services.config.api.public_url or str(request.base_url)).rstrip("/")
+    url = f"{base}/stream/{token}/{quote(link.name, safe='')}"
     return Response(page.playlist(link, url), media_type="audio/x-mpegurl", headers=page.HEADERS)
 
 
@@ -108,36 +111,42 @@ async def _deliver(request: Request, token: str, *, inline: bool) -> Response:
     await delivery.passwords.check(link, request.cookies)
     if request.method == "HEAD":
         return _Delivered(ContentResponse(await delivery.look(link), inline=inline))
-    content, opening = await delivery.open(link, address)
-    limit = services.config.links.openings
-    return _Delivered(
-        ContentResponse(
+    _trust(request)
+    with ExitStack() as stack:
+        stack.enter_context(delivery.limits.connection(token, address))
+        content, opening = await delivery.open(link, address)
+        limit = services.config.links.openings
+        response = ContentResponse(
             content,
             inline=inline,
-            headers=_limits(opening, limit) if limit else {},
+            headers=rate_limit(limit, opening.remaining, opening.reset) if limit else {},
             report=lambda size: delivery.sent(token, size),
             stop=lambda: delivery.until_stopped(token, address),
         )
-    )
+        return _Delivered(response, stack.pop_all())
+    raise AssertionError("unreachable")
 
 
-def _limits(opening: Opening, limit: int) -> dict[str, str]:
-    return {
-        "x-ratelimit-limit": str(limit),
-        "x-ratelimit-remaining": str(opening.remaining),
-        "x-ratelimit-reset": str(opening.reset),
-    }
+def _trust(request: Request) -> None:
+    """Let the connection of someone who has a link stay, also while a player is paused."""
+    state = request.scope.get("state", {})
+    for name in ("trust", "allow_pauses"):
+        if name in state:
+            state[name]()
 
 
 class _Delivered(Response):
     """The response as the framework expects one."""
 
-    def __init__(self, content: ContentResponse) -> None:
+    def __init__(self, content: ContentResponse, stack: ExitStack | None = None) -> None:
+        """`stack` is closed after the response."""
         self._content = content
+        self._stack = stack or ExitStack()
         self.status_code = 200
         self.background = None
         self.raw_headers = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Send the response."""
-        await self._content(scope, receive, send)
+        with self._stack:
+            await self._content(scope, receive, send)

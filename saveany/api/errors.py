@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -76,10 +78,15 @@ def _headers(error: RequestError) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, TooMany):
-        wait = f"{error.after:.0f}"
-        limits = {"Limit": str(error.maximum), "Remaining": "0", "Reset": wait}
-        return {"Retry-After": wait, **{f"X-RateLimit-{name}": value for name, value in limits.items()}}
-    return {}
+        return {"Retry-After": f"{error.after:.0f}", **rate_limit(error.maximum, 0, error.after)}
+    return {"Retry-After": f"{error.after:.0f}"} if error.after else {}
+
+
+def rate_limit(maximum: int, remaining: int, reset: float) -> dict[str, str]:
+    """The headers that describe a limit; it has `remaining` requests left, and one more after `reset`
+    seconds. The header has the time of that, in seconds since the epoch."""
+    values = {"Limit": maximum, "Remaining": remaining, "Reset": math.ceil(time.time() + reset)}
+    return {f"X-RateLimit-{name}": str(value) for name, value in values.items()}
 
 
 def _response(

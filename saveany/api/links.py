@@ -11,7 +11,7 @@ from saveany.api.bodies import LinkChange, NewLink
 from saveany.api.errors import responses
 from saveany.api.models import LinkPageView, LinkView, MessageReply
 from saveany.api.routes import JsonRoute
-from saveany.api.services import InjectedServices
+from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import UserId
 from saveany.errors import InvalidInput
 from saveany.service import OPERATOR
@@ -76,7 +76,8 @@ async def delete(services: InjectedServices, token: Token) -> MessageReply:
 
 
 def _view(request: Request, link: Link) -> LinkView:
-    base = str(request.base_url).rstrip("/")
+    services: ApiServices = request.app.state.services
+    base = (services.config.api.public_url or str(request.base_url)).rstrip("/")
     path = f"{link.token}/{quote(link.name, safe='')}"
     return LinkView(
         token=link.token,

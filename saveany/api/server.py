@@ -101,6 +101,7 @@ class ApiServer(uvicorn.Server):
     """uvicorn with limited connections, event streams that end when it stops, and our own signal handlers."""
 
     def __init__(self, app: FastAPI, max_connections: int = 2048) -> None:
+        proxies = list(app.state.services.config.api.trusted_proxies)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -109,6 +110,8 @@ class ApiServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=proxies,
                 lifespan="on",
                 timeout_graceful_shutdown=DRAIN_SECONDS,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,

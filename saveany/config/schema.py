@@ -54,6 +54,18 @@ class ApiConfig(Table):
         examples=["127.0.0.1"],
     )
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
+    public_url: Annotated[str, AfterValidator(values.http_url)] = Field(
+        default="",
+        description="URL at which others reach this API, for the links that the bot and the API show. Empty: "
+        "the address of the request; the bot then shows that of this machine.",
+        examples=["https://files.example.com"],
+    )
+    trusted_proxies: tuple[Annotated[str, AfterValidator(values.network)], ...] = Field(
+        default=(),
+        description="Addresses or networks of reverse proxies in front of the API. Only their "
+        "X-Forwarded-For and X-Forwarded-Proto headers are believed.",
+        examples=[["127.0.0.1", "10.0.0.0/8"]],
+    )
     max_connections: int = Field(
         default=2048,
         ge=16,
@@ -252,6 +264,28 @@ class LinksConfig(Table):
         default=30,
         ge=0,
         description="Days for which a link works if the request states no time; 0: for ever.",
+    )
+    connections_per_address: int = Field(
+        default=64,
+        ge=0,
+        description="Number of connections over which one address may read files at once; 0: any number.",
+    )
+    connections_per_link: int = Field(
+        default=256,
+        ge=0,
+        description="Number of connections over which one link may be read at once; 0: any number.",
+    )
+    monthly_gb: int = Field(
+        default=0,
+        ge=0,
+        description="Gigabytes that all links together may send in a month (UTC). Running downloads may "
+        "finish. 0: any number.",
+    )
+    per_day: int = Field(
+        default=0,
+        ge=0,
+        description="Number of links that a user may make in 24 hours; 0: any number. It does not apply to "
+        "the operator.",
     )
     openings: int = Field(
         default=15,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -23,6 +23,15 @@ def http_url(value: str) -> str:
     parts = urlsplit(value)
     if value and not (parts.scheme in ("http", "https") and parts.hostname):
         raise ValueError("must be a URL that starts with http:// or https://")
+    return value
+
+
+def network(value: str) -> str:
+    """An IP address or a network in CIDR notation."""
+    try:
+        ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("must be an IP address or a network such as 10.0.0.0/8") from None
     return value
 
 

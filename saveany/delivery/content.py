@@ -6,10 +6,12 @@ import abc
 import base64
 import mimetypes
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from saveany.telegram.media import Media
 from storages.base import Reader
+
+if TYPE_CHECKING:
+    from saveany.telegram.media import Media
 
 #: Types that Python's table lacks, names differently on some systems, or takes from the machine.
 _TYPES: Final = {
@@ -33,7 +35,7 @@ _UNKNOWN: Final = "application/octet-stream"
 
 Piece = bytes | memoryview
 #: Reads a file in Telegram from one position to another.
-ReadMedia = Callable[[Media, int, int], AsyncGenerator[Piece, None]]
+ReadMedia = Callable[["Media", int, int], AsyncGenerator[Piece, None]]
 
 
 class Content(abc.ABC):

@@ -15,7 +15,7 @@ from saveany.catalogue.links import Link, LinkedFile, State
 from saveany.config import Config
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content
-from saveany.delivery.errors import FileNotFound, RateLimited
+from saveany.delivery.limits import DeliveryLimits
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.passwords import Passwords
 from saveany.delivery.telegram import TelegramFiles
@@ -25,10 +25,7 @@ from saveany.storage_set import StorageSet
 from saveany.store import Store
 from saveany.store.counters import LINK_BYTES, LINK_DOWNLOADS
 from saveany.store.openings import Opening
-from saveany.telegram.accounts import Accounts
 
-#: Seconds of the window in which openings are counted.
-_WINDOW: Final = 600
 #: Seconds for which a link that was read is not read again; also while the catalogue is down.
 _FRESH, _OUTAGE = 2.0, 60.0
 #: Seconds between two writes of the numbers of bytes sent.
@@ -46,13 +43,15 @@ _WHY: Final = {
 class LinkDelivery:
     """The files behind links, for the API process."""
 
-    def __init__(self, catalogue: Catalogue, store: Store, opener: ContentOpener, openings: int) -> None:
-        """An address may open `openings` links in ten minutes; 0 is no limit."""
+    def __init__(
+        self, catalogue: Catalogue, store: Store, opener: ContentOpener, limits: DeliveryLimits
+    ) -> None:
         self._links = catalogue.links
+        self._traffic = store.traffic
+        self.limits = limits
         self._openings = store.openings
         self._counters = store.counters
         self._opener = opener
-        self._max_openings = openings
         self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
         self._sent: Counter[str] = Counter()  # bytes by token, since the last write
         self.passwords = Passwords(store)
@@ -60,9 +59,9 @@ class LinkDelivery:
     @classmethod
     def of(cls, config: Config, store: Store, catalogue: Catalogue) -> LinkDelivery:
         """With the storages and accounts that are configured. Nothing is connected yet."""
-        accounts = Accounts(config.telegram, config.data_dir, store.telegram, proxy=config.proxy)
-        opener = ContentOpener(StorageSet.open(config, config.services, store), TelegramFiles(accounts))
-        return cls(catalogue, store, opener, config.links.openings)
+        storages = StorageSet.open(config, config.services, store)
+        opener = ContentOpener(storages, TelegramFiles(config, store))
+        return cls(catalogue, store, opener, DeliveryLimits(store, config.links))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -77,10 +76,12 @@ class LinkDelivery:
             await self._opener.close()
 
     async def link(self, token: str, address: str) -> Link:
-        """A link that works, or that the address has open. Raises `NotFound` or `Gone`."""
+        """A link that works, or that the address has open. Raises `NotFound`, `Gone`, or `TooMany` for an
+        address that tries tokens."""
+        self.limits.check_address(address)
         link = await self._read(token)
         if link is None:
-            raise FileNotFound
+            raise await self.limits.refuse_unknown(address)
         if link.state is State.ACTIVE:
             return link
         if link.state is State.USED_UP and await self._openings.is_open(token, address):
@@ -88,13 +89,9 @@ class LinkDelivery:
         raise Gone(_WHY[link.state])
 
     async def open(self, link: Link, address: str) -> tuple[Content, Opening]:
-        """Open the file of a link and count the opening. Raises `TooMany`, `Gone` and the errors of
-        `ContentOpener`."""
-        opening = await self._openings.open(link.token, address, self._max_openings, _WINDOW)
-        if opening.is_refused:
-            raise RateLimited(
-                "Too many requests, please try again later", self._max_openings, after=max(1, opening.reset)
-            )
+        """Open the file of a link and count the opening. Raises `TooMany`, `Gone`, `Unavailable`, and the
+        errors of `ContentOpener`."""
+        opening = await self.limits.open(link.token, address)
         try:
             content = await self.look(link)
             if opening.is_new and not await self._links.count_download(link.token):
@@ -168,6 +165,7 @@ class LinkDelivery:
         try:
             if sent:
                 await self._links.count_bytes(sent)
+                await self._traffic.add(sent.total())
         except BaseException:
             self._sent.update(sent)
             raise

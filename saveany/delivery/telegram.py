@@ -1,16 +1,21 @@
-"""Files in Telegram for the process that delivers links. Its accounts connect with the first file."""
+"""Files in Telegram for the process that delivers links. Its accounts connect, and Telethon is loaded, with
+the first file."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from saveany.config import Config
 from saveany.delivery.content import Piece
 from saveany.single_flight import SingleFlight
-from saveany.telegram.accounts import Accounts
-from saveany.telegram.media import Media
+from saveany.store import Store
+
+if TYPE_CHECKING:
+    from saveany.telegram.accounts import Accounts
+    from saveany.telegram.media import Media
 
 #: Seconds for which a message that was looked up is not looked up again. Its file reference is renewed when
 #: Telegram refuses it.
@@ -23,10 +28,11 @@ Key = tuple[Any, ...]
 class TelegramFiles:
     """Finds and reads files in Telegram with all accounts of the installation."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+    def __init__(self, config: Config, store: Store) -> None:
+        self._config = config
+        self._store = store
         self._calls = SingleFlight()
-        self._is_started = False
+        self._started: Accounts | None = None
         self._known: dict[Key, tuple[float, Media]] = {}  # when it was looked up, monotonic; the oldest first
 
     async def find(self, source: Mapping[str, Any]) -> Media:
@@ -39,24 +45,34 @@ class TelegramFiles:
 
     async def read(self, media: Media, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """The bytes of a file from `start` to `end`. Raises as `Accounts.read`."""
-        async with aclosing(self._accounts.read(media, start, end - start)) as pieces:
+        accounts = await self._accounts()
+        async with aclosing(accounts.read(media, start, end - start)) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._accounts.close()
+        if self._started is not None:
+            await self._started.close()
 
     async def _look_up(self, key: Key, source: Mapping[str, Any]) -> Media:
-        if not self._is_started:
-            await self._calls.run("start", self._start)
-        media = await self._accounts.find(source)
+        media = await (await self._accounts()).find(source)
         self._known.pop(key, None)
         self._known[key] = time.monotonic(), media
         while len(self._known) > _MAX_KNOWN:
             del self._known[next(iter(self._known))]
         return media
 
-    async def _start(self) -> None:
-        await self._accounts.start()
-        self._is_started = True
+    async def _accounts(self) -> Accounts:
+        if self._started is not None:
+            return self._started
+        return await self._calls.run(("start",), self._start)
+
+    async def _start(self) -> Accounts:
+        from saveany.telegram.accounts import Accounts
+
+        config = self._config
+        accounts = Accounts(config.telegram, config.data_dir, self._store.telegram, proxy=config.proxy)
+        await accounts.start()
+        self._started = accounts
+        return accounts

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.links import Link, LinkPage, LinkTarget
-from saveany.errors import InvalidInput, NotFound
+from saveany.config.schema import LinksConfig
+from saveany.errors import InvalidInput, NotFound, TooMany
 from saveany.password_hash import hash_password
 from saveany.service.principal import Principal
 from saveany.store import Store
@@ -29,19 +30,21 @@ class LinkService:
     """The operations on links. A user sees and changes only links of their own; those of others do not exist
     for them (`NotFound`)."""
 
-    def __init__(self, catalogue: Catalogue, store: Store, ttl_days: int) -> None:
-        """Links work for `ttl_days` unless another time is requested; 0 is without end."""
+    def __init__(self, catalogue: Catalogue, store: Store, config: LinksConfig) -> None:
         self._links = catalogue.links
         self._recorder = catalogue.recorder
         self._store = store
-        self._ttl_days = ttl_days
+        self._config = config
 
     async def make(
         self, principal: Principal, user_id: int, target: LinkTarget, options: LinkOptions = LinkOptions()
     ) -> Link:
-        """Make a link for a user. Raises `NotFound` if the target does not exist, or is not theirs."""
+        """Make a link for a user. Raises `NotFound` if the target does not exist, or is not theirs, and
+        `TooMany` if they have made as many as they may in a day."""
         _check(principal, user_id)
         name = await self._name_of(principal, user_id, target)
+        if not principal.is_operator:
+            await self._count(user_id)
         return await self._links.make(
             user_id,
             target,
@@ -94,6 +97,18 @@ class LinkService:
         await self.get(principal, token)
         await self._links.remove(token)
 
+    async def _count(self, user_id: int) -> None:
+        if not (maximum := self._config.per_day):
+            return
+        made, seconds = await self._store.openings.count_made(user_id)
+        if made > maximum:
+            raise TooMany(
+                "you have made {number} links today, which is the limit; try again later",
+                maximum,
+                after=seconds,
+                number=maximum,
+            )
+
     async def _name_of(self, principal: Principal, user_id: int, target: LinkTarget) -> str:
         if target.file_id is not None:
             await self._recorder.catch_up()
@@ -111,7 +126,7 @@ class LinkService:
         return str(target.media.source.get("name") or "file")
 
     async def _expiry(self, ttl: int | None) -> int | None:
-        seconds_ms = self._ttl_days * _DAY_MS if ttl is None else ttl * 1000
+        seconds_ms = self._config.ttl_days * _DAY_MS if ttl is None else ttl * 1000
         return await self._store.db.time_ms() + seconds_ms if seconds_ms else None
 
 

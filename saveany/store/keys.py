@@ -122,7 +122,11 @@ PROGRESS_MESSAGES = _key("live", "hash", "<chat>:<message> -> progress message o
 
 # Links.
 LINK_OPENED = _key("opened:<token>:<address>", "string", "the address uses the link; for ten minutes after")
-LINK_TRIES = _key("tries:<token>:<address>", "string", "number of passwords tried; for ten minutes")
+LINK_TRIES = _key(
+    "tries:<token>:<address>", "string", 'number of passwords tried; "" as token: of unknown tokens'
+)
+LINKS_MADE = _key("links:<user>", "string", "number of links that the user made; for a day after the first")
+TRAFFIC = _key("traffic:<month>", "string", "bytes that links sent in that month, such as 2026-11")
 LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has opened, by time")
 
 # Telegram accounts.

@@ -41,6 +41,15 @@ class Openings:
         """Whether the address has the link open."""
         return bool(await self._db.do("EXISTS", keys.LINK_OPENED(token, address)))
 
+    async def count_made(self, user_id: int) -> tuple[int, int]:
+        """Count a link that a user makes; returns how many within a day of the first, and the seconds until
+        the count starts again."""
+        key = keys.LINKS_MADE(str(user_id))
+        count, _, left = await self._db.many(
+            [("INCR", key), ("EXPIRE", key, 24 * 3600, "NX"), ("TTL", key)], together=True
+        )
+        return int(count), max(1, int(left))
+
     async def keep_open(self, token: str, address: str) -> None:
         """Let an address that still reads have the link open for longer."""
         await self._db.do("PEXPIRE", keys.LINK_OPENED(token, address), _OPEN_MS)

@@ -22,6 +22,7 @@ from saveany.store.records import text
 from saveany.store.settings import RuntimeSettings
 from saveany.store.tasks import Tasks
 from saveany.store.telegram import TelegramStore
+from saveany.store.traffic import TrafficCounter
 from saveany.store.watched_chats import WatchedChats
 from saveany.store.workers import Workers
 
@@ -48,6 +49,7 @@ class Store:
         self.preferences = PreferencesStore(db)
         self.bot = BotMemory(db)
         self.openings = Openings(db)
+        self.traffic = TrafficCounter(db)
         self.progress_messages = ProgressMessages(db)
         self.watched_chats = WatchedChats(db)
         self.telegram = TelegramStore(db)

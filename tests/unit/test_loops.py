@@ -14,7 +14,7 @@ LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 #: Loops that may end with an error, because they belong to one piece of work whose error it is.
 OF_ONE = {
     "answer, file or connection": """
-        saveany.api.events._stream saveany.net.proxy._download saveany.telegram.downloader._read
+        saveany.api.events._stream saveany.net.proxy._download
         storages.local.jail.Disk.run storages.local.commits.Commits.run
         storages.ftp.connections.FtpConnections.close
         storages.ftp.connections.FtpConnections._free_connection
@@ -31,6 +31,7 @@ OF_ONE = {
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
         storages.limit.Turns.wait
+        saveany.delivery.archive.ZipContent.read saveany.telegram.range_reader.read_range
         storages.alist.api.AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
@@ -38,7 +39,7 @@ OF_ONE = {
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair.scan saveany.loops.wait_out_outages
-        saveany.catalogue.folders.Folders.paths
+        saveany.catalogue.folders.Folders.paths saveany.catalogue.links.Links.files_in
         saveany.loops.wait_for_store
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after
@@ -54,6 +55,7 @@ WITHIN = {
         workers.storage_queries.reply_forever workers.main.Worker._wait_for_tasks""",
     "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
+    "the response, which it ends": "saveany.delivery.delivery.LinkDelivery.until_stopped",
     "repeat, in saveany.api.hub": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
     "repeat, in saveany.bot.inbox.Inbox.run": """
         saveany.telegram.bot_client.BotClient.updates saveany.telegram.updates.Feed.updates""",
