@@ -33,6 +33,17 @@ class Status(StrEnum):
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
 
+
+class KeyScope(StrEnum):
+    """What a key of the API may be used for."""
+
+    TASKS = "tasks"
+    FILES = "files"
+    LINKS = "links"
+    READ = "read"  # reading tasks, files and links
+    COMPAT = "compat"  # the protocols of other hosts
+
+
 #: The permitted changes of status. running -> queued: the task was released, or its worker died.
 #: failed/canceled -> queued: a retry. The Lua scripts enforce the same table, which a test verifies.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from saveany import __version__
@@ -31,9 +32,10 @@ from saveany.api import (
     webhooks,
     workers,
 )
-from saveany.api.auth import OPEN_PATHS, SameOrigin, TokenAuth
+from saveany.api.auth import Authentication, public, requirement_of
 from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
+from saveany.api.same_origin import SameOrigin
 from saveany.api.services import ApiServices
 from saveany.api.sse import encode
 from saveany.config import Config
@@ -107,14 +109,14 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     app.state.services = services
     app.state.started_at = time.monotonic()
     app.state.readiness = health.CachedCheck()
-    app.state.routes = [route for router in ROUTERS for route in router.routes]
-    for router in ROUTERS:
+    routers = [*ROUTERS, _description]
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
         app.include_router(router)
-    app.add_route("/openapi.json", _describe, include_in_schema=False)
     errors.install(app)
     # The middleware that is added last receives a request first.
     token = config.api.token.get_secret_value()
-    app.add_middleware(TokenAuth, token=token)
+    app.add_middleware(Authentication, token=token, routes=app.state.routes)
     app.add_middleware(SameOrigin, only_loopback=not token)
     app.add_middleware(BodyLimit)
     app.add_middleware(errors.CrashHandler)
@@ -128,6 +130,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
+_description = APIRouter()
+
+
+@_description.get("/openapi.json", include_in_schema=False, dependencies=[Depends(public)])
 async def _describe(request: Request) -> Response:
     app: _App = request.app
     return Response(app.description_bytes, media_type="application/json")
@@ -145,21 +151,25 @@ class _App(FastAPI):
             schema = get_openapi(
                 title=self.title, version=self.version, description=self.description, routes=self.routes
             )
-            _describe_security(schema)
+            _describe_security(schema, self.state.routes)
             _describe_errors(schema)
             _describe_parameters(schema)
             self.openapi_schema = schema
         return self.openapi_schema
 
 
-def _describe_security(schema: dict[str, Any]) -> None:
-    scheme = {"type": "http", "scheme": "bearer", "description": "The `api.token` of the configuration."}
-    schema["components"]["securitySchemes"] = {"token": scheme}
+def _describe_security(schema: dict[str, Any], routes: Sequence[APIRoute]) -> None:
+    description = "The `api.token` of the configuration."
+    schema["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": description}
+    }
     schema["security"] = [{"token": []}]
-    for path in OPEN_PATHS & schema["paths"].keys():
-        for operation in schema["paths"][path].values():
-            operation["security"] = []
-            del operation["responses"]["401"]
+    for route in routes:
+        if route.include_in_schema and requirement_of(route) is None:
+            for method in route.methods or ():
+                operation = schema["paths"][route.path][method.lower()]
+                operation["security"] = []
+                del operation["responses"]["401"]
 
 
 def _describe_parameters(schema: dict[str, Any]) -> None:

@@ -1,101 +1,118 @@
-"""Authentication by the bearer token, and protection against requests from pages of other sites."""
+"""Who calls: the only place that creates principals, and what each route requires of its caller.
+
+A route declares its requirement as a dependency, which also returns the principal for the services:
+
+    async def list_tasks(services: InjectedServices, principal: TasksPrincipal) -> TaskList: ...
+
+`requires("tasks")` admits the operator, and keys with this scope; for GET also keys with the scope `read`.
+`operator` admits only the operator, `public` everybody. A test fails for a route without a requirement.
+"""
 
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
+from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from saveany.api.errors import error_response
-from saveany.config.values import is_loopback
 from saveany.errors import Forbidden, Unauthorized
+from saveany.models import KeyScope
+from saveany.service import OPERATOR, Principal
 
-#: Paths that need no token.
-OPEN_PATHS = frozenset({"/health", "/readyz", "/openapi.json"})
-#: Addresses of links, which everybody may use who has them, also pages of other sites.
-_LINKS = ("/dl/", "/stream/", "/s/")
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
-
-_FOREIGN = (
-    "this request was made by a page of another site; call the API from the same origin, or not from a "
-    "browser. A reverse proxy must forward the Host header"
-)
-_REBOUND = (
-    "without api.token the Host of a request must be localhost, 127.0.0.1 or [::1]; set api.token to use "
-    "another name"
-)
+_READING = frozenset({"GET", "HEAD"})
 
 
-class SameOrigin:
-    """Middleware: refuses requests that a browser sends for another site (cross-site request forgery).
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The sender of a request."""
 
-    `only_loopback` also refuses all host names but those of the loopback interface (DNS rebinding).
+    principal: Principal
+    scopes: frozenset[KeyScope] = frozenset(KeyScope)
+
+
+class Requirement:
+    """What a route requires of its caller: that it is the operator, or has one of some scopes."""
+
+    def __init__(self, *scopes: KeyScope) -> None:
+        #: Sufficient scopes; none: only the operator is admitted.
+        self.scopes = frozenset(scopes)
+
+    async def __call__(self, request: Request) -> Principal:
+        """The caller. Raises `Unauthorized` and `Forbidden`."""
+        return self.check(request.scope)
+
+    def check(self, scope: Scope) -> Principal:
+        """As a call, for the ASGI scope of a request."""
+        caller: Caller | None = scope["state"]["caller"]
+        if caller is None:
+            raise Unauthorized
+        if not (caller.principal.is_operator or caller.scopes & self.sufficient(scope["method"])):
+            raise Forbidden(self._refusal(scope["method"]))
+        return caller.principal
+
+    def sufficient(self, method: str) -> frozenset[KeyScope]:
+        """The scopes of which a key needs one."""
+        return self.scopes | {KeyScope.READ} if self.scopes and method in _READING else self.scopes
+
+    def _refusal(self, method: str) -> str:
+        if not self.scopes:
+            return "only the operator may do this; use api.token instead of a key"
+        return f"this key lacks the scope {' or '.join(sorted(self.sufficient(method)))}"
+
+
+def requires(*scopes: str) -> Requirement:
+    """The requirement of a route that the operator may use, and keys with one of these scopes."""
+    return Requirement(*map(KeyScope, scopes))
+
+
+async def public() -> None:
+    """The requirement of a route that everybody may use."""
+
+
+#: The requirement of a route that only the operator may use.
+operator = Requirement()
+
+OperatorPrincipal = Annotated[Principal, Depends(operator)]
+TasksPrincipal = Annotated[Principal, Depends(requires("tasks"))]
+FilesPrincipal = Annotated[Principal, Depends(requires("files"))]
+LinksPrincipal = Annotated[Principal, Depends(requires("links"))]
+
+
+def requirement_of(route: APIRoute) -> Requirement | None:
+    """The requirement of a route; None if it declares that it is public. Raises `LookupError` if it declares
+    nothing."""
+    for call in _calls(route.dependant):
+        if call is public:
+            return None
+        if isinstance(call, Requirement):
+            return call
+    raise LookupError(f"{route.path} does not declare what it requires of its caller")
+
+
+def _calls(dependant: Dependant) -> Iterable[object]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from _calls(each)
+
+
+class Authentication:
+    """Middleware: refuses requests that do not say who sends them, also to unknown addresses; public routes
+    are open to all.
+
+    Sets `caller` in the state of the request, and marks the connection as trusted. Without a configured
+    token, the operator sends all requests.
     """
 
-    def __init__(self, app: ASGIApp, only_loopback: bool) -> None:
-        self._app = app
-        self._only_loopback = only_loopback
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI connection."""
-        checked = scope["type"] == "http" and not (_is_link(scope) and scope["method"] in _READING)
-        problem = self._problem(scope["headers"]) if checked else ""
-        if problem:
-            await error_response(Forbidden(problem))(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    def _problem(self, headers: list[tuple[bytes, bytes]]) -> str:
-        hosts, own, origins = [], [], []
-        for name, value in headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"x-forwarded-host":
-                own.append(value)
-            elif name == b"origin":
-                origins.append(value)
-            elif name == b"sec-fetch-site" and value.strip().lower() == b"cross-site":
-                return _FOREIGN
-        if any(not _is_own(origin, [*hosts, *own]) for origin in origins):
-            return _FOREIGN
-        if self._only_loopback and not (len(hosts) == 1 and _names_this_machine(hosts[0])):
-            return _REBOUND
-        return ""
-
-
-def _is_link(scope: Scope) -> bool:
-    """Whether the request is for a link."""
-    path: str = scope["path"]
-    return path.startswith(_LINKS)
-
-
-def _is_own(origin: bytes, hosts: list[bytes]) -> bool:
-    """Whether `origin` is the API itself, under a name by which the request addressed it."""
-    scheme, separator, host = origin.strip().lower().partition(b"://")
-    port = b":443" if scheme == b"https" else b":80"
-    names = {each.strip().lower().removesuffix(port) for each in hosts}
-    return bool(separator) and host.removesuffix(port) in names
-
-
-def _names_this_machine(host: bytes) -> bool:
-    try:
-        name = urlsplit(f"//{host.decode('ascii')}").hostname
-    except ValueError:
-        return False
-    return name is not None and is_loopback(name.removesuffix("."))
-
-
-class TokenAuth:
-    """Middleware: refuses requests without the token, also to unknown addresses; `OPEN_PATHS` need none.
-
-    Sets `authenticated` in the state of the request, and marks the connection as trusted. Without a
-    configured token, every request is authenticated.
-    """
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, routes: Sequence[APIRoute]) -> None:
         self._app = app
         self._token = token.encode()
+        self._routes = [(route, requirement_of(route) is None) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -103,17 +120,27 @@ class TokenAuth:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["authenticated"] = not self._token or self._has_token(scope)
-        if state["authenticated"] and "trust" in state:
+        state["caller"] = Caller(OPERATOR) if self._is_operator(scope) else None
+        if state["caller"] and "trust" in state:
             state["trust"]()
-        if state["authenticated"] or scope["path"] in OPEN_PATHS or _is_link(scope):
+        if state["caller"] or self._is_public(scope):
             await self._app(scope, receive, send)
         else:
             await error_response(Unauthorized())(scope, receive, send)
 
-    def _has_token(self, scope: Scope) -> bool:
+    def _is_operator(self, scope: Scope) -> bool:
+        if not self._token:
+            return True
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(given) != 1:
             return False
         scheme, _, token = given[0].partition(b" ")
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(b" "), self._token)
+
+    def _is_public(self, scope: Scope) -> bool:
+        """Whether everybody may use this address; for a method that it does not support, whether it is public
+        for the others."""
+        path, method = scope["path"], scope["method"]
+        at_path = [(route, is_public) for route, is_public in self._routes if route.path_regex.match(path)]
+        same_method = [is_public for route, is_public in at_path if method in (route.methods or ())]
+        return same_method[0] if same_method else bool(at_path) and all(each for _, each in at_path)

@@ -6,16 +6,17 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from saveany.api.auth import public
 from saveany.api.errors import rate_limit
 from saveany.api.services import ApiServices
 from saveany.delivery.headers import PREFLIGHT
 from saveany.delivery.response import ContentResponse
 
-router = APIRouter(tags=["links"])
+router = APIRouter(tags=["links"], dependencies=[Depends(public)])
 
 _METHODS = ["GET", "HEAD"]
 

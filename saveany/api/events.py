@@ -16,6 +16,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Header
 from starlette.exceptions import HTTPException
 
+from saveany.api.auth import TasksPrincipal
 from saveany.api.errors import responses
 from saveany.api.hub import EncodedEvent, End, Subscription
 from saveany.api.routes import JsonRoute
@@ -24,7 +25,7 @@ from saveany.api.sse import PING, STREAMED, EventStream, encode
 from saveany.api.tasks import TaskId
 from saveany.errors import Unavailable
 from saveany.models import ENDED, Task
-from saveany.service import OPERATOR
+from saveany.service import Principal
 from saveany.store import Event, Store
 from saveany.store.events import event_key
 
@@ -40,16 +41,19 @@ LastEventId = Annotated[
 ]
 
 
-async def _all_tasks(services: InjectedServices) -> AsyncIterator[Subscription]:
+async def _all_tasks(services: InjectedServices, principal: TasksPrincipal) -> AsyncIterator[Subscription]:
     # Subscribed before the response starts, so that a client misses nothing after its first byte.
-    with services.hub.subscription() as client:
+    with services.hub.subscription(user_id=principal.visible_user(None)) as client:
         yield client
 
 
 async def _one_task(
-    services: InjectedServices, task_id: TaskId, last_event_id: LastEventId = None
+    services: InjectedServices,
+    principal: TasksPrincipal,
+    task_id: TaskId,
+    last_event_id: LastEventId = None,
 ) -> AsyncIterator[Subscription]:
-    task = await services.tasks.get(OPERATOR, task_id)
+    task = await services.tasks.get(principal, task_id)
     if (
         last_event_id
         and task.status.ended
@@ -69,15 +73,16 @@ async def _one_task(
 )
 async def all_events(
     services: InjectedServices,
+    principal: TasksPrincipal,
     client: Annotated[Subscription, Depends(_all_tasks)],
     last_event_id: LastEventId = None,
 ) -> EventStream:
-    """An endless stream of events: `task.queued`, `task.running`, `task.updated`, `task.progress`,
-    `task.completed`, `task.failed`, `task.canceled`. The data is JSON with `task_id`, `status`, `stage`,
-    `at`, and if they apply `title`, `error` and `progress`. Progress is sent at most twice a second per
-    task and has no id. If `Last-Event-ID` is too old, `reset` is sent, then a `snapshot` of each task that
-    has not ended."""
-    return EventStream(_stream(services, client, "", last_event_id or ""))
+    """An endless stream of the events of all tasks that the caller may see: `task.queued`, `task.running`,
+    `task.updated`, `task.progress`, `task.completed`, `task.failed`, `task.canceled`. The data is JSON with
+    `task_id`, `status`, `stage`, `at`, and if they apply `title`, `error` and `progress`. Progress is sent
+    at most twice a second per task and has no id. If `Last-Event-ID` is too old, `reset` is sent, then a
+    `snapshot` of each task that has not ended."""
+    return EventStream(_stream(services, principal, client, "", last_event_id or ""))
 
 
 @router.get(
@@ -93,13 +98,14 @@ async def all_events(
 )
 async def task_events(
     services: InjectedServices,
+    principal: TasksPrincipal,
     task_id: TaskId,
     client: Annotated[Subscription, Depends(_one_task)],
     last_event_id: LastEventId = None,
 ) -> EventStream:
     """Like the stream of all tasks, but it starts with a `snapshot`, or with the events after
     `Last-Event-ID`, and ends when the task has ended."""
-    return EventStream(_stream(services, client, task_id, last_event_id or ""))
+    return EventStream(_stream(services, principal, client, task_id, last_event_id or ""))
 
 
 async def _has_seen_the_end(store: Store, task_id: str, last_id: str) -> bool:
@@ -109,14 +115,14 @@ async def _has_seen_the_end(store: Store, task_id: str, last_id: str) -> bool:
 
 
 async def _stream(
-    services: ApiServices, client: Subscription, task_id: str, last_id: str
+    services: ApiServices, principal: Principal, client: Subscription, task_id: str, last_id: str
 ) -> AsyncGenerator[bytes, None]:
     """The events for one client, in order and without duplicates: past ones from the store, then new ones."""
     seen = (0, 0)
     try:
-        async for event in _past(services, task_id, last_id):
+        async for event in _past(services, principal, task_id, last_id):
             seen = event_key(event.id) if event.id else seen
-            if not task_id or event.task_id in ("", task_id):
+            if not event.task_id or (task_id in ("", event.task_id) and principal.may_access(event.user_id)):
                 yield encode(event)
                 if task_id and event.status in ENDED:
                     return
@@ -145,7 +151,9 @@ def _new_events(
     return pieces, False
 
 
-async def _past(services: ApiServices, task_id: str, last_id: str) -> AsyncIterator[Event]:
+async def _past(
+    services: ApiServices, principal: Principal, task_id: str, last_id: str
+) -> AsyncIterator[Event]:
     """The events after `last_id`; if they are no longer known, a snapshot of each task."""
     store = services.store
     if last_id and not await _is_lost(store, last_id):
@@ -153,7 +161,8 @@ async def _past(services: ApiServices, task_id: str, last_id: str) -> AsyncItera
             yield event
     elif last_id or task_id:
         now = await store.events.last_id()
-        tasks = await services.reader.get_many([task_id]) if task_id else await store.tasks.live()
+        user = principal.visible_user(None)
+        tasks = await services.reader.get_many([task_id]) if task_id else await store.tasks.live(user)
         events = [_reset("the events after your Last-Event-ID are no longer available")] if last_id else []
         events += [_snapshot(task) for task in tasks]
         # Only the last one has an id, so that a client that loses the connection before it starts over.

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 
+from saveany.api.auth import FilesPrincipal
 from saveany.api.errors import responses
 from saveany.api.models import (
     EXAMPLE_ID,
@@ -21,7 +22,6 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import UserId
 from saveany.catalogue import FileFilter, FileKind, FileOrder, FileStats, SavedFile
-from saveany.service import OPERATOR
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1", tags=["files"], route_class=JsonRoute)
@@ -33,6 +33,7 @@ FolderId = Annotated[int | None, Query(ge=0, lt=2**53, description="Only files d
 @router.get("/files", operation_id="listSavedFiles", summary="Saved files", responses=responses(404))
 async def list_files(
     services: InjectedServices,
+    principal: FilesPrincipal,
     folder: FolderId = None,
     q: Annotated[str, Query(max_length=200, description="Part of name or caption, ignoring case.")] = "",
     type_: Annotated[
@@ -57,28 +58,29 @@ async def list_files(
         q=q,
         order=FileOrder(sort),
     )
-    page = await services.files.page(OPERATOR, wanted, limit, cursor)
+    page = await services.files.page(principal, wanted, limit, cursor)
     return FilePageView(files=await _views(services, page.files), next_cursor=page.cursor or None)
 
 
 @router.get(
     "/files/{file_id}", operation_id="getSavedFile", summary="One saved file", responses=responses(404)
 )
-async def get_file(services: InjectedServices, file_id: FileId) -> SavedFileView:
+async def get_file(services: InjectedServices, principal: FilesPrincipal, file_id: FileId) -> SavedFileView:
     """A saved file: where its copy is, and where it comes from."""
-    (view,) = await _views(services, [await services.files.get(OPERATOR, file_id)])
+    (view,) = await _views(services, [await services.files.get(principal, file_id)])
     return view
 
 
 @router.get("/folders", operation_id="listFolders", summary="Folders", responses=responses(404))
 async def list_folders(
     services: InjectedServices,
+    principal: FilesPrincipal,
     parent: Annotated[int, Query(ge=0, lt=2**53, description="Id of the folder to list; 0 is the top.")] = 0,
     user_id: UserId = None,
 ) -> FolderList:
     """The folders in a folder, by name. The `dir_path` of a task becomes a folder when its first file is
     saved."""
-    found = await services.files.folders(OPERATOR, parent, user_id)
+    found = await services.files.folders(principal, parent, user_id)
     paths = await services.files.paths([folder.id for folder in found])
     return FolderList(
         folders=[
@@ -95,9 +97,11 @@ async def list_folders(
 
 
 @router.get("/stats", operation_id="fileStats", summary="Sums of saved files", responses=responses())
-async def stats(services: InjectedServices, user_id: UserId = None) -> FileStatsView:
+async def stats(
+    services: InjectedServices, principal: FilesPrincipal, user_id: UserId = None
+) -> FileStatsView:
     """Number and size of the saved files, together and by kind, storage, user and day (UTC)."""
-    found = await services.files.stats(OPERATOR, user_id)
+    found = await services.files.stats(principal, user_id)
     by_kind = found["type"].values()
     return FileStatsView(
         files=sum(each.files for each in by_kind),

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from saveany import advice
+from saveany.api.auth import Caller, public
 from saveany.api.errors import Detail, error_response, responses
 from saveany.api.models import Health, Ready
 from saveany.api.routes import JsonRoute
@@ -34,7 +35,7 @@ _REDIS_SECONDS = 4.0
 #: Seconds after which a change that is not in the catalogue yet is reported.
 _RECORDED_SECONDS = 5.0
 
-router = APIRouter(tags=["service"], route_class=JsonRoute)
+router = APIRouter(tags=["service"], route_class=JsonRoute, dependencies=[Depends(public)])
 
 
 @router.get("/health", operation_id="health", summary="Health", responses=responses())
@@ -50,7 +51,8 @@ async def ready(services: InjectedServices, request: Request) -> Ready | Respons
     """Whether files can be saved now. A 503 names what is missing: Redis, a worker, an account, a storage or
     the catalogue.
     Without the token the reply has no details."""
-    if not request.scope["state"]["authenticated"]:
+    caller: Caller | None = request.scope["state"]["caller"]
+    if caller is None or not caller.principal.is_operator:
         readiness: CachedCheck = request.app.state.readiness
         return (
             Ready()

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from saveany.api.auth import TasksPrincipal
 from saveany.api.errors import responses
 from saveany.api.models import HistoryPageView, Removed
 from saveany.api.routes import JsonRoute
@@ -17,7 +18,6 @@ from saveany.api.services import InjectedServices
 from saveany.api.tasks import TaskId
 from saveany.api.views import task_summary
 from saveany.catalogue import HistoryFilter
-from saveany.service import OPERATOR
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
@@ -37,6 +37,7 @@ router = APIRouter(prefix="/api/v1/history", tags=["tasks"], route_class=JsonRou
 @router.get("", operation_id="listHistory", summary="Ended tasks", responses=responses())
 async def history(
     services: InjectedServices,
+    principal: TasksPrincipal,
     status: Annotated[Literal["completed", "failed", "canceled"] | None, Query()] = None,
     type_: Annotated[str, Query(alias="type", max_length=64, description="Such as `tgfiles`.")] = "",
     user_id: Annotated[int | None, Query(ge=1, lt=2**53)] = None,
@@ -57,15 +58,15 @@ async def history(
         since=_ms(since),
         until=_ms(until),
     )
-    page = await services.tasks.history(OPERATOR, wanted, limit, cursor)
+    page = await services.tasks.history(principal, wanted, limit, cursor)
     return HistoryPageView(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
 
 
 @router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses())
-async def clear(services: InjectedServices) -> Removed:
+async def clear(services: InjectedServices, principal: TasksPrincipal) -> Removed:
     """Remove all ended tasks and their webhooks, including undelivered ones. The saved files are kept. A
     canceled task is kept until a worker has removed its unfinished files."""
-    removed = await services.tasks.remove_all_ended(OPERATOR)
+    removed = await services.tasks.remove_all_ended(principal)
     return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
 
 
@@ -75,9 +76,9 @@ async def clear(services: InjectedServices) -> Removed:
     summary="Remove an ended task",
     responses=responses(404, 409),
 )
-async def remove(services: InjectedServices, task_id: TaskId) -> Removed:
+async def remove(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> Removed:
     """Remove one ended task and its webhooks. The saved files are kept."""
-    await services.tasks.remove(OPERATOR, task_id)
+    await services.tasks.remove(principal, task_id)
     return Removed(message="1 task removed", removed=1)
 
 

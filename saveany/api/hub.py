@@ -52,8 +52,9 @@ class End:
 class Subscription:
     """The events that one client has not received yet."""
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, user_id: int | None = None) -> None:
         self._task_id = task_id
+        self._user_id = user_id
         self._waiting: deque[EncodedEvent | End] = deque()
         self._ended = False
         self._arrived = asyncio.Event()
@@ -62,6 +63,8 @@ class Subscription:
         """Add an event if it is for this client and there is room."""
         event = encoded.event
         if self._ended or self._task_id not in ("", event.task_id):
+            return
+        if self._user_id not in (None, event.user_id):
             return
         if len(self._waiting) >= QUEUE_SIZE:
             self.end("this client reads too slowly and has missed events")
@@ -107,8 +110,9 @@ class Hub:
         self._closed = False
 
     @contextmanager
-    def subscription(self, task_id: str = "") -> Iterator[Subscription]:
-        """A subscription to future events, of all tasks or of one. Raises `TooMany`."""
+    def subscription(self, task_id: str = "", user_id: int | None = None) -> Iterator[Subscription]:
+        """A subscription to future events: of all tasks or of one, of all users or of one. Raises
+        `TooMany`."""
         if len(self._clients) >= self._max_clients:
             raise TooMany(
                 "the maximum of {limit} event streams is reached; close some, or follow all tasks with the "
@@ -116,7 +120,7 @@ class Hub:
                 self._max_clients,
                 limit=self._max_clients,
             )
-        client = Subscription(task_id)
+        client = Subscription(task_id, user_id)
         self._clients.add(client)
         if self._closed:
             client.end()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
 from saveany import __version__
+from saveany.api.auth import operator
 from saveany.api.errors import responses
 from saveany.api.models import Reply
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.store import counters
 
-router = APIRouter(tags=["service"], route_class=JsonRoute)
+router = APIRouter(tags=["service"], route_class=JsonRoute, dependencies=[Depends(operator)])
 
 
 class Info(Reply):

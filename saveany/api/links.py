@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
 
+from saveany.api.auth import LinksPrincipal
 from saveany.api.bodies import LinkChange, NewLink
 from saveany.api.errors import responses
 from saveany.api.models import LinkPageView, LinkView, MessageReply
@@ -14,7 +15,6 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import UserId
 from saveany.errors import InvalidInput
-from saveany.service import OPERATOR
 from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ Token = Annotated[str, Path(description="The token of the link.", examples=["Zk3
 @router.post(
     "", status_code=201, operation_id="createLink", summary="Create a link", responses=responses(404, 422)
 )
-async def create(services: InjectedServices, request: Request, body: NewLink) -> LinkView:
+async def create(
+    services: InjectedServices, principal: LinksPrincipal, request: Request, body: NewLink
+) -> LinkView:
     """Create a link to a saved file or a folder. Everybody who has it may use it, without a token."""
     from saveany.catalogue.links import LinkTarget
     from saveany.service.links import LinkOptions
@@ -37,41 +39,46 @@ async def create(services: InjectedServices, request: Request, body: NewLink) ->
         raise InvalidInput("give either file_id or folder_id", "file_id")
     options = LinkOptions(body.ttl, body.max_downloads or None, body.password or "", body.inline)
     target = LinkTarget(body.file_id, body.folder_id)
-    return _view(request, await services.links.make(OPERATOR, body.user_id, target, options))
+    return _view(request, await services.links.make(principal, body.user_id, target, options))
 
 
 @router.get("", operation_id="listLinks", summary="Links", responses=responses())
 async def list_links(
     services: InjectedServices,
+    principal: LinksPrincipal,
     request: Request,
     user_id: UserId = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
 ) -> LinkPageView:
     """Links in whatever state, newest first."""
-    page = await services.links.page(OPERATOR, user_id, limit, cursor)
+    page = await services.links.page(principal, user_id, limit, cursor)
     return LinkPageView(links=[_view(request, link) for link in page.links], next_cursor=page.cursor or None)
 
 
 @router.get("/{token}", operation_id="getLink", summary="One link", responses=responses(404))
-async def get(services: InjectedServices, request: Request, token: Token) -> LinkView:
+async def get(
+    services: InjectedServices, principal: LinksPrincipal, request: Request, token: Token
+) -> LinkView:
     """A link in whatever state."""
-    return _view(request, await services.links.get(OPERATOR, token))
+    return _view(request, await services.links.get(principal, token))
 
 
 @router.patch("/{token}", operation_id="changeLink", summary="Change a link", responses=responses(404, 422))
-async def change(services: InjectedServices, request: Request, token: Token, body: LinkChange) -> LinkView:
+async def change(
+    services: InjectedServices, principal: LinksPrincipal, request: Request, token: Token, body: LinkChange
+) -> LinkView:
     """Change how a link may be used: extend it, revoke it, or make a revoked one work again."""
     from saveany.service.links import LinkChanges
 
     changes = LinkChanges(**body.model_dump())
-    return _view(request, await services.links.change(OPERATOR, token, changes))
+    return _view(request, await services.links.change(principal, token, changes))
 
 
 @router.delete("/{token}", operation_id="deleteLink", summary="Delete a link", responses=responses(404))
-async def delete(services: InjectedServices, token: Token) -> MessageReply:
+async def delete(services: InjectedServices, principal: LinksPrincipal, token: Token) -> MessageReply:
     """Delete a link. It stops working, and is not listed any more."""
-    await services.links.remove(OPERATOR, token)
+    await services.links.remove(principal, token)
     return MessageReply(message="link deleted")
 
 

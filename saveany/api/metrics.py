@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.responses import PlainTextResponse
 
+from saveany.api.auth import operator
 from saveany.api.errors import responses
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
@@ -33,7 +34,7 @@ from saveany.store.counters import (
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
 
-router = APIRouter(tags=["service"], route_class=JsonRoute)
+router = APIRouter(tags=["service"], route_class=JsonRoute, dependencies=[Depends(operator)])
 
 #: Suffix of the name, labels as text, value.
 Sample = tuple[str, str, float]

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from saveany.api.auth import requirement_of
 from saveany.api.errors import MAX_PROBLEMS, shortened
 from saveany.api.services import ApiServices
 from saveany.config.hints import did_you_mean
@@ -28,7 +29,8 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class JsonRoute(APIRoute):
-    """A route that refuses unknown query parameters, and bodies that are not strictly JSON."""
+    """A route that refuses callers without the right to use it, unknown query parameters, and bodies that
+    are not strictly JSON."""
 
     def get_route_handler(self) -> Handler:
         """The handler with these checks (see "Custom Request and APIRoute class" in FastAPI's docs)."""
@@ -36,8 +38,11 @@ class JsonRoute(APIRoute):
         known = _query_names(self)
         takes_body = self.body_field is not None
         changes = not set(self.methods or ()) <= _SAFE
+        requirement = requirement_of(self)
 
         async def strict(request: Request) -> Response:
+            if requirement:
+                requirement.check(request.scope)  # before anything is read
             if request.scope["query_string"]:
                 _check_query(request.query_params, known)
             if changes:

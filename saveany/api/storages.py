@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 
+from saveany.api.auth import operator
 from saveany.api.errors import responses
 from saveany.api.models import CapabilitiesView, FileEntry, FileList, StorageList, StorageTest, StorageView
 from saveany.api.routes import JsonRoute
@@ -19,7 +20,9 @@ from saveany.texts import Text
 from saveany.timefmt import rfc3339
 from storages.base import StorageOptions
 
-router = APIRouter(prefix="/api/v1/storages", tags=["service"], route_class=JsonRoute)
+router = APIRouter(
+    prefix="/api/v1/storages", tags=["service"], route_class=JsonRoute, dependencies=[Depends(operator)]
+)
 
 StorageName = Annotated[str, Path(max_length=255, description="Name of the storage.", examples=["local1"])]
 

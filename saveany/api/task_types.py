@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from saveany.api.auth import requires
 from saveany.api.errors import responses
 from saveany.api.models import TaskType, TaskTypes
 from saveany.api.routes import JsonRoute
@@ -15,7 +16,12 @@ from saveany.planning.available import source_problem
 from saveany.sources import SourceSpec, sources
 from saveany.store import WorkerInfo
 
-router = APIRouter(prefix="/api/v1/task-types", tags=["service"], route_class=JsonRoute)
+router = APIRouter(
+    prefix="/api/v1/task-types",
+    tags=["service"],
+    route_class=JsonRoute,
+    dependencies=[Depends(requires("tasks"))],
+)
 
 
 @router.get("", operation_id="listTaskTypes", summary="Types of tasks", responses=responses())

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Path, Query
 
+from saveany.api.auth import TasksPrincipal
 from saveany.api.bodies import NewTaskBody, TaskChange
 from saveany.api.errors import responses
 from saveany.api.models import (
@@ -22,7 +23,6 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.models import Status, Task
-from saveany.service import OPERATOR
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=JsonRoute)
@@ -51,13 +51,16 @@ _PER_PAGE = 100
     responses=responses(403, 404, 413, 415, 422),
 )
 async def create(
-    services: InjectedServices, body: Annotated[NewTaskBody, Body()], idempotency_key: IdempotencyKey = None
+    services: InjectedServices,
+    principal: TasksPrincipal,
+    body: Annotated[NewTaskBody, Body()],
+    idempotency_key: IdempotencyKey = None,
 ) -> Created:
     """Create a task. What can be checked immediately is checked; other problems become the task's `error`."""
     new = adapted(services.config, body)
     key, fingerprint = (idempotency_key, body_hash(body)) if idempotency_key else ("", "")
     with new.naming_fields():
-        accepted = await services.tasks.submit(OPERATOR, new.request, key=key, body_hash=fingerprint)
+        accepted = await services.tasks.submit(principal, new.request, key=key, body_hash=fingerprint)
     return Created(
         task_id=accepted.id,
         message="task created successfully",
@@ -70,6 +73,7 @@ async def create(
 @router.get("", operation_id="listTasks", summary="Queued and running tasks", responses=responses())
 async def list_tasks(
     services: InjectedServices,
+    principal: TasksPrincipal,
     user_id: UserId = None,
     limit: Annotated[
         int | None, Query(ge=1, le=1000, description="Maximum number of tasks. Default: all.")
@@ -78,8 +82,8 @@ async def list_tasks(
 ) -> TaskList:
     """Tasks that have not ended, oldest first: all of them, or a page if `limit` or `cursor` is given."""
     if limit is None and not cursor:
-        return await _task_list(services, await services.tasks.list(OPERATOR, user_id))
-    page = await services.tasks.page(OPERATOR, limit or _PER_PAGE, cursor, user_id)
+        return await _task_list(services, await services.tasks.list(principal, user_id))
+    page = await services.tasks.page(principal, limit or _PER_PAGE, cursor, user_id)
     return await _task_list(services, page.tasks, page.cursor or None)
 
 
@@ -102,14 +106,15 @@ async def _task_list(services: ApiServices, tasks: list[Task], next_cursor: str 
 @router.get("/{task_id}", operation_id="getTask", summary="One task", responses=responses(404))
 async def get_task(
     services: InjectedServices,
+    principal: TasksPrincipal,
     task_id: TaskId,
     items_cursor: Annotated[
         int, Query(ge=0, le=10**9, description="`items_cursor` of the previous page.")
     ] = 0,
 ) -> TaskView:
     """The state of a task and its files."""
-    task = await services.tasks.get(OPERATOR, task_id)
-    items = await services.tasks.items(OPERATOR, task_id, items_cursor, ITEMS_PER_PAGE)
+    task = await services.tasks.get(principal, task_id)
+    items = await services.tasks.items(principal, task_id, items_cursor, ITEMS_PER_PAGE)
     reasons = await services.tasks.waiting_reasons([task])
     return task_view(task, items, items_cursor, reasons.waiting(task))
 
@@ -120,38 +125,40 @@ async def get_task(
     summary="Change a task",
     responses=responses(404, 409, 413, 415),
 )
-async def change(services: InjectedServices, task_id: TaskId, body: TaskChange) -> TaskView:
+async def change(
+    services: InjectedServices, principal: TasksPrincipal, task_id: TaskId, body: TaskChange
+) -> TaskView:
     """Change the priority of a task that has not ended. A running task continues; the priority counts when
     it is queued again."""
-    await services.tasks.prioritize(OPERATOR, task_id, body.priority)
-    return await get_task(services, task_id)
+    await services.tasks.prioritize(principal, task_id, body.priority)
+    return await get_task(services, principal, task_id)
 
 
 @router.delete(
     "/{task_id}", operation_id="cancelTask", summary="Cancel a task", responses=responses(404, 409)
 )
-async def cancel(services: InjectedServices, task_id: TaskId) -> MessageReply:
+async def cancel(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> MessageReply:
     """Cancel a queued or running task. Its unfinished files are removed."""
-    await services.tasks.cancel(OPERATOR, task_id)
+    await services.tasks.cancel(principal, task_id)
     return MessageReply(message="task canceled")
 
 
 @router.post(
     "/{task_id}/pause", operation_id="pauseTask", summary="Pause a task", responses=responses(404, 409)
 )
-async def pause(services: InjectedServices, task_id: TaskId) -> MessageReply:
+async def pause(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> MessageReply:
     """Pause a task: it is `queued` with the stage `paused` until it is resumed. A running task stops and
     keeps its unfinished files."""
-    await services.tasks.pause(OPERATOR, task_id)
+    await services.tasks.pause(principal, task_id)
     return MessageReply(message="task paused")
 
 
 @router.post(
     "/{task_id}/resume", operation_id="resumeTask", summary="Resume a task", responses=responses(404, 409)
 )
-async def resume(services: InjectedServices, task_id: TaskId) -> MessageReply:
+async def resume(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> MessageReply:
     """Continue a paused task where it stopped."""
-    await services.tasks.resume(OPERATOR, task_id)
+    await services.tasks.resume(principal, task_id)
     return MessageReply(message="task resumed")
 
 
@@ -162,9 +169,9 @@ async def resume(services: InjectedServices, task_id: TaskId) -> MessageReply:
     summary="Retry a task",
     responses=responses(404, 409),
 )
-async def retry(services: InjectedServices, task_id: TaskId) -> Created:
+async def retry(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> Created:
     """Queue a failed or canceled task again under the same id. Only unfinished files are downloaded."""
-    task = await services.tasks.retry(OPERATOR, task_id)
+    task = await services.tasks.retry(principal, task_id)
     return Created(
         task_id=task.id,
         message="task queued again",

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path, Query
 
+from saveany.api.auth import TasksPrincipal
 from saveany.api.errors import responses
 from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPageView, DeliveryView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.models import Delivery
-from saveany.service import OPERATOR
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=JsonRoute)
@@ -21,12 +21,13 @@ router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], rout
 @router.get("", operation_id="listDeliveries", summary="Webhook deliveries", responses=responses())
 async def list_deliveries(
     services: InjectedServices,
+    principal: TasksPrincipal,
     task_id: Annotated[str, Query(max_length=64, description="Only deliveries of this task.")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the previous page.")] = "",
 ) -> DeliveryPageView:
     """Deliveries, newest first, including pending ones. They are kept as long as their task."""
-    page = await services.webhooks.page(OPERATOR, task_id, limit, cursor)
+    page = await services.webhooks.page(principal, task_id, limit, cursor)
     return DeliveryPageView(
         deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None
     )
@@ -41,11 +42,12 @@ async def list_deliveries(
 )
 async def redeliver(
     services: InjectedServices,
+    principal: TasksPrincipal,
     delivery_id: Annotated[str, Path(description="Id of the delivery.", examples=[EXAMPLE_DELIVERY])],
 ) -> DeliveryView:
     """Send a webhook again now, with the same `webhook-id` and body, whatever its state. The number of
     attempts continues; a webhook that was given up gets one more attempt."""
-    return _view(await services.webhooks.redeliver(OPERATOR, delivery_id))
+    return _view(await services.webhooks.redeliver(principal, delivery_id))
 
 
 def _view(delivery: Delivery) -> DeliveryView:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from saveany.api.auth import operator
 from saveany.api.errors import responses
 from saveany.api.models import WorkerList, WorkerView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.timefmt import rfc3339
 
-router = APIRouter(prefix="/api/v1/workers", tags=["service"], route_class=JsonRoute)
+router = APIRouter(
+    prefix="/api/v1/workers", tags=["service"], route_class=JsonRoute, dependencies=[Depends(operator)]
+)
 
 
 @router.get("", operation_id="listWorkers", summary="Workers", responses=responses())

@@ -223,7 +223,7 @@ async def test_the_committed_openapi_file_is_the_served_one(client: httpx.AsyncC
 async def test_the_openapi_description_is_complete(app: FastAPI) -> None:
     schema = app.openapi()
     operations = [o for path in schema["paths"].values() for o in path.values()]
-    assert len({operation["operationId"] for operation in operations}) == len(operations) == 32
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]

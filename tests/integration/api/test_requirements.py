@@ -1,0 +1,61 @@
+"""Every route of the API declares what it requires of its caller."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from saveany.api.auth import requirement_of
+from saveany.models import KeyScope
+from tests.integration.api.conftest import check_error
+
+#: Routes that everybody may use. All others need the token, a key or a session.
+PUBLIC = {"/health", "/readyz", "/openapi.json"}
+PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/")
+
+
+def routes_of(app: FastAPI) -> list[APIRoute]:
+    routes: list[APIRoute] = app.state.routes
+    return routes
+
+
+def test_every_route_declares_what_it_requires(app: FastAPI) -> None:
+    for route in routes_of(app):
+        is_public = requirement_of(route) is None
+        assert is_public == (route.path in PUBLIC or route.path.startswith(PUBLIC_PREFIXES)), route.path
+
+
+def test_the_application_has_no_other_routes(app: FastAPI) -> None:
+    included = [each for router in app.routes for each in router.original_router.routes]  # type: ignore[attr-defined]
+    assert included == routes_of(app)
+
+
+def test_a_route_without_a_requirement_is_noticed() -> None:
+    router = APIRouter()
+    router.add_api_route("/forgotten", lambda: None)
+    [route] = router.routes
+    assert isinstance(route, APIRoute)
+    with pytest.raises(LookupError, match="/forgotten"):
+        requirement_of(route)
+
+
+def test_reading_is_enough_for_get_routes_only(app: FastAPI) -> None:
+    for route in routes_of(app):
+        requirement = requirement_of(route)
+        for method in route.methods or ():
+            if requirement and requirement.scopes:
+                assert (KeyScope.READ in requirement.sufficient(method)) == (method in ("GET", "HEAD"))
+
+
+async def test_without_the_token_only_public_routes_can_be_used(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    for route in routes_of(app):
+        if requirement_of(route):
+            for method in route.methods or ():
+                path = route.path.format(**dict.fromkeys(route.param_convertors, "1"))
+                reply = await client.request(method, path, content=b"{", headers={"Authorization": ""})
+                error = check_error(reply, 401)
+                assert error["message"] == "Valid authentication token required"
