@@ -168,6 +168,38 @@ class NewLink(Strict):
     inline: bool = Field(default=False, description="Whether browsers show the file in place.")
 
 
+_NAME = Field(default=None, max_length=1024, description="New name, without folders.", examples=["a.pdf"])
+
+
+class FileChange(Strict):
+    """What to change of a saved file; what is left out stays. The copy in its storage is not touched."""
+
+    name: str | None = _NAME
+    folder_id: int | None = Field(
+        default=None, ge=0, lt=2**53, description="Folder to move it to; 0 is the top."
+    )
+    caption: str | None = Field(default=None, max_length=4096, description="New caption.")
+
+
+class NewFolder(Strict):
+    """A new folder."""
+
+    name: str = Field(max_length=1024, description="Its name.", examples=["films"])
+    parent_id: int = Field(default=0, ge=0, lt=2**53, description="Folder that contains it; 0 is the top.")
+    user_id: int | None = Field(
+        default=None, ge=1, lt=2**53, description="Whose folder it is. Default: the owner of the parent."
+    )
+
+
+class FolderChange(Strict):
+    """What to change of a folder; what is left out stays."""
+
+    name: str | None = _NAME
+    parent_id: int | None = Field(
+        default=None, ge=0, lt=2**53, description="Folder to move it into; 0 is the top."
+    )
+
+
 class LinkChange(Strict):
     """What to change of a link; what is left out stays."""
 

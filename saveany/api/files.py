@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 
 from saveany.api.auth import FilesPrincipal
+from saveany.api.bodies import FileChange, FolderChange, NewFolder
 from saveany.api.errors import responses
 from saveany.api.models import (
     EXAMPLE_ID,
@@ -15,18 +16,20 @@ from saveany.api.models import (
     FileSum,
     FolderList,
     FolderView,
+    MessageReply,
     OriginView,
     SavedFileView,
 )
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import UserId
-from saveany.catalogue import FileFilter, FileKind, FileOrder, FileStats, SavedFile
+from saveany.catalogue import FileFilter, FileKind, FileOrder, FileStats, Folder, SavedFile
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1", tags=["files"], route_class=JsonRoute)
 
 FileId = Annotated[str, Path(description="Id of the file.", examples=[EXAMPLE_ID])]
+PathFolderId = Annotated[int, Path(ge=1, lt=2**53, description="Id of the folder.", examples=[7])]
 FolderId = Annotated[int | None, Query(ge=0, lt=2**53, description="Only files directly in this folder.")]
 
 
@@ -71,6 +74,22 @@ async def get_file(services: InjectedServices, principal: FilesPrincipal, file_i
     return view
 
 
+@router.patch(
+    "/files/{file_id}",
+    operation_id="changeSavedFile",
+    summary="Change a saved file",
+    responses=responses(404, 409, 413, 415),
+)
+async def change_file(
+    services: InjectedServices, principal: FilesPrincipal, file_id: FileId, body: FileChange
+) -> SavedFileView:
+    """Rename a file, move it to another folder, or change its caption. The copy in its storage keeps its
+    path."""
+    changed = await services.files.change(principal, file_id, **body.model_dump())
+    (view,) = await _views(services, [changed])
+    return view
+
+
 @router.get("/folders", operation_id="listFolders", summary="Folders", responses=responses(404))
 async def list_folders(
     services: InjectedServices,
@@ -81,19 +100,51 @@ async def list_folders(
     """The folders in a folder, by name. The `dir_path` of a task becomes a folder when its first file is
     saved."""
     found = await services.files.folders(principal, parent, user_id)
-    paths = await services.files.paths([folder.id for folder in found])
-    return FolderList(
-        folders=[
-            FolderView(
-                folder_id=folder.id,
-                name=folder.name,
-                path=paths[folder.id],
-                parent_id=folder.parent_id,
-                user_id=folder.user_id,
-            )
-            for folder in found
-        ]
-    )
+    return FolderList(folders=await _folder_views(services, found))
+
+
+@router.post(
+    "/folders",
+    status_code=201,
+    operation_id="createFolder",
+    summary="Create a folder",
+    responses=responses(404, 409, 413, 415),
+)
+async def create_folder(services: InjectedServices, principal: FilesPrincipal, body: NewFolder) -> FolderView:
+    """Create an empty folder. It exists only here: in the storages nothing changes."""
+    made = await services.files.make_folder(principal, body.name, body.parent_id, body.user_id)
+    (view,) = await _folder_views(services, [made])
+    return view
+
+
+@router.patch(
+    "/folders/{folder_id}",
+    operation_id="changeFolder",
+    summary="Change a folder",
+    responses=responses(404, 409, 413, 415),
+)
+async def change_folder(
+    services: InjectedServices, principal: FilesPrincipal, folder_id: PathFolderId, body: FolderChange
+) -> FolderView:
+    """Rename a folder, or move it into another one, with all that it contains. In the storages nothing
+    changes."""
+    changed = await services.files.change_folder(principal, folder_id, **body.model_dump())
+    (view,) = await _folder_views(services, [changed])
+    return view
+
+
+@router.delete(
+    "/folders/{folder_id}",
+    operation_id="deleteFolder",
+    summary="Delete a folder",
+    responses=responses(404, 409),
+)
+async def delete_folder(
+    services: InjectedServices, principal: FilesPrincipal, folder_id: PathFolderId
+) -> MessageReply:
+    """Delete an empty folder, and the links to it."""
+    await services.files.remove_folder(principal, folder_id)
+    return MessageReply(message="folder deleted")
 
 
 @router.get("/stats", operation_id="fileStats", summary="Sums of saved files", responses=responses())
@@ -115,6 +166,20 @@ async def stats(
 
 def _sums(found: dict[str, FileStats]) -> dict[str, FileSum]:
     return {name: FileSum(files=each.files, bytes=each.bytes) for name, each in sorted(found.items())}
+
+
+async def _folder_views(services: ApiServices, folders: list[Folder]) -> list[FolderView]:
+    paths = await services.files.paths([folder.id for folder in folders])
+    return [
+        FolderView(
+            folder_id=folder.id,
+            name=folder.name,
+            path=paths[folder.id],
+            parent_id=folder.parent_id,
+            user_id=folder.user_id,
+        )
+        for folder in folders
+    ]
 
 
 async def _views(services: ApiServices, files: list[SavedFile]) -> list[SavedFileView]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
 from saveany.catalogue.cursors import make_cursor, parse_cursor
 from saveany.catalogue.database import Database
+from saveany.catalogue.folders import check_folder, check_free, checked_name
 from saveany.catalogue.listing import Listing
 from saveany.catalogue.models import FileFilter, FileOrder, FilePage, FileStats, SavedFile
 from saveany.catalogue.recorder import Recorder
+from saveany.catalogue.rows import clean
+from saveany.catalogue.search import fold
 from saveany.catalogue.tables import files
+from saveany.errors import NotFound
 
 _DAY_MS = 24 * 3600 * 1000
 _COLUMNS = [files.c[name] for name in SavedFile.__struct_fields__]
@@ -27,7 +32,7 @@ _ORDERS = {
 
 
 class Files:
-    """Reading saved files. Files in the trash are left out."""
+    """Reading and changing saved files. Files in the trash are left out."""
 
     def __init__(self, database: Database, recorder: Recorder) -> None:
         self._database = database
@@ -52,13 +57,35 @@ class Files:
 
     async def get(self, file_id: str) -> SavedFile | None:
         """The file with this id, None if there is none."""
-        if not (file_id.isascii() and file_id.isalnum()):
-            return None
-        query = select(*_COLUMNS).where(files.c.id == file_id, files.c.deleted_at.is_(None))
         await self._recorder.catch_up()
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return SavedFile(**row._mapping) if row else None
+            return await _found(connection, file_id)
+
+    async def change(
+        self,
+        file_id: str,
+        *,
+        name: str | None = None,
+        folder_id: int | None = None,
+        caption: str | None = None,
+    ) -> SavedFile:
+        """Rename a file, move it to another folder of its user or change its caption; None leaves it as it
+        is. The copy in the storage keeps its path.
+
+        Raises `NotFound` for a file or folder that does not exist, `WrongState` if the name is taken, and
+        `InvalidInput` for a name that is not allowed."""
+        async with self._database.write() as connection:
+            now = await _file(connection, file_id)
+            name = now.name if name is None or name == now.name else checked_name(name)
+            folder_id = now.folder_id if folder_id is None else folder_id
+            caption = now.caption if caption is None else clean(caption)
+            if (name, folder_id) != (now.name, now.folder_id):
+                await check_folder(connection, now.user_id, folder_id)
+                await check_free(connection, now.user_id, folder_id, name)
+            query = update(files).where(files.c.id == file_id)
+            query = query.values(name=name, folder_id=folder_id, caption=caption, search=fold(name, caption))
+            await connection.execute(query)
+            return await _file(connection, file_id)
 
     async def stats(self, user_id: int | None) -> dict[str, dict[str, FileStats]]:
         """Number and bytes of the files, by type, storage, user, and the day (UTC) they were added."""
@@ -77,6 +104,26 @@ class Files:
                 rows = await connection.execute(query)
                 found[name] = {_label(name, row[0]): FileStats(row[1], int(row[2])) for row in rows}
         return found
+
+
+async def _found(connection: AsyncConnection, file_id: str) -> SavedFile | None:
+    if not (file_id.isascii() and file_id.isalnum()):
+        return None
+    query = select(*_COLUMNS).where(files.c.id == file_id, files.c.deleted_at.is_(None))
+    row = (await connection.execute(query)).one_or_none()
+    return SavedFile(**row._mapping) if row else None
+
+
+async def _file(connection: AsyncConnection, file_id: str) -> SavedFile:
+    found = await _found(connection, file_id)
+    if found is None:
+        raise unknown_file(file_id)
+    return found
+
+
+def unknown_file(file_id: str) -> NotFound:
+    """The error for a file that does not exist."""
+    return NotFound("there is no file {file}", file=file_id)
 
 
 def _label(name: str, value: object) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
 from saveany.catalogue.database import Database
 from saveany.catalogue.models import Folder
-from saveany.catalogue.tables import folders
+from saveany.catalogue.tables import files, folders
+from saveany.errors import InvalidInput, NotFound, WrongState
+from saveany.planning.characters import is_hidden
 
 if TYPE_CHECKING:
     from saveany.catalogue.recorder import Recorder
@@ -22,7 +27,9 @@ MAX_NAME = 255
 
 
 class Folders:
-    """Reading folders."""
+    """Reading and changing folders. Changes raise `NotFound` for a folder that does not exist, or belongs to
+    another user than the rest, `WrongState` if a name is taken, and `InvalidInput` for a name that is not
+    allowed."""
 
     def __init__(self, database: Database, recorder: Recorder) -> None:
         self._database = database
@@ -45,6 +52,57 @@ class Folders:
             row = (await connection.execute(query)).one_or_none()
         return Folder(**row._mapping) if row else None
 
+    async def make(self, user_id: int, parent_id: int, name: str) -> Folder:
+        """Make a folder of a user in another one of theirs, or at the top."""
+        name = checked_name(name)
+        await self._recorder.catch_up()
+        async with self._change() as connection:
+            await check_folder(connection, user_id, parent_id)
+            await check_free(connection, user_id, parent_id, name)
+            row = {"user_id": user_id, "parent_id": parent_id, "name": name}
+            made = await connection.scalar(insert(folders).values(row).returning(folders.c.id))
+        return Folder(id=int(made or ROOT), user_id=user_id, parent_id=parent_id, name=name)
+
+    async def change(
+        self, folder_id: int, *, name: str | None = None, parent_id: int | None = None
+    ) -> Folder:
+        """Rename a folder, or move it into another one of the same user; None leaves it as it is."""
+        async with self._change() as connection:
+            now = await _folder(connection, folder_id)
+            new_name = now.name if name is None or name == now.name else checked_name(name)
+            parent = now.parent_id if parent_id is None else parent_id
+            await check_folder(connection, now.user_id, parent)
+            if parent in await subtree(connection, folder_id):
+                raise WrongState("a folder cannot be moved into itself, or into a folder in it")
+            if (new_name, parent) != (now.name, now.parent_id):
+                await check_free(connection, now.user_id, parent, new_name)
+                changes = {"name": new_name, "parent_id": parent}
+                await connection.execute(update(folders).where(folders.c.id == folder_id).values(changes))
+        return Folder(id=folder_id, user_id=now.user_id, parent_id=parent, name=new_name)
+
+    async def remove(self, folder_id: int) -> None:
+        """Remove an empty folder. Links to it stop working. Raises `WrongState` if it is not empty."""
+        await self._recorder.catch_up()
+        async with self._change() as connection:
+            await _folder(connection, folder_id)
+            below = await subtree(connection, folder_id)
+            kept = await connection.scalar(select(files.c.id).where(files.c.folder_id.in_(below)).limit(1))
+            if kept is not None or len(below) > 1:
+                raise _not_empty()
+            await connection.execute(delete(folders).where(folders.c.id == folder_id))
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that changes the tree; those of all processes follow each other."""
+        try:
+            async with self._database.write() as connection:
+                # The recorder, which only adds folders, does not wait for this lock of PostgreSQL.
+                root = select(folders.c.id).where(folders.c.id == ROOT)
+                await connection.execute(root.with_for_update(key_share=True))
+                yield connection
+        except IntegrityError as error:  # the recorder has just added a folder or a file
+            raise WrongState("a task has just saved a file there; try again") from error
+
     async def paths(self, folder_ids: Iterable[int]) -> dict[int, str]:
         """The paths of folders by id, such as `/films/2024`; that of the root is `/`."""
         known: dict[int, tuple[int, str]] = {}  # id -> parent and name
@@ -64,6 +122,63 @@ def _path(folder: int, known: dict[int, tuple[int, str]]) -> str:
         folder, name = known[folder]
         names.insert(0, name)
     return "/" + "/".join(names)
+
+
+def checked_name(name: str) -> str:
+    """The name of a file or folder, as it is stored. Raises `InvalidInput` for one that is not allowed."""
+    name = unicodedata.normalize("NFC", name).strip()
+    if not name.strip(". "):
+        raise InvalidInput("a name needs at least one character that is neither a dot nor a space", "name")
+    if "/" in name or "\\" in name:
+        raise InvalidInput("a name cannot contain / or \\; give the folder separately", "name")
+    if any(is_hidden(character) for character in name):
+        raise InvalidInput("the name contains control or invisible characters; remove them", "name")
+    if len(name) > MAX_NAME:
+        raise InvalidInput("the name is longer than {limit} characters", "name", limit=MAX_NAME)
+    return name
+
+
+async def check_folder(connection: AsyncConnection, user_id: int, folder_id: int) -> None:
+    """Raise `NotFound` unless this is a folder of the user, or the root."""
+    if folder_id != ROOT and (await _folder(connection, folder_id)).user_id != user_id:
+        raise unknown_folder(folder_id)
+
+
+async def check_free(connection: AsyncConnection, user_id: int, folder_id: int, name: str) -> None:
+    """Raise `WrongState` if a file or folder of the user in this folder has the name."""
+    place = {"user_id": user_id, "name": name}
+    if await connection.scalar(select(folders.c.id).filter_by(parent_id=folder_id, **place)) is not None:
+        raise WrongState("there is a folder named {name!r} in this folder; choose another name", name=name)
+    same = select(files.c.id).filter_by(folder_id=folder_id, **place).where(files.c.deleted_at.is_(None))
+    if await connection.scalar(same.limit(1)) is not None:
+        raise WrongState("there is a file named {name!r} in this folder; choose another name", name=name)
+
+
+async def subtree(connection: AsyncConnection, folder_id: int) -> set[int]:
+    """The ids of a folder and of all folders below it."""
+    found = level = {folder_id}
+    while level:
+        below = select(folders.c.id).where(folders.c.parent_id.in_(level), folders.c.id != ROOT)
+        level = set(await connection.scalars(below)) - found
+        found = found | level
+    return found
+
+
+def unknown_folder(folder_id: int) -> NotFound:
+    """The error for a folder that does not exist."""
+    return NotFound("there is no folder {folder}", folder=folder_id)
+
+
+def _not_empty() -> WrongState:
+    return WrongState("this folder is not empty; move or delete what is in it first")
+
+
+async def _folder(connection: AsyncConnection, folder_id: int) -> Folder:
+    found = select(folders).where(folders.c.id == folder_id, folders.c.id != ROOT)
+    row = (await connection.execute(found)).one_or_none()
+    if row is None:
+        raise unknown_folder(folder_id)
+    return Folder(**row._mapping)
 
 
 async def folder_at(connection: AsyncConnection, user_id: int, path: str) -> int:

@@ -203,9 +203,17 @@ class ApiClient:
         """The reply to GET `/api/v1/ROUTE`."""
         return await self._ask("GET", f"/api/v1/{route}", params=_given(**params))
 
-    async def post(self, route: str) -> Json:
-        """The reply to POST `/api/v1/ROUTE` without a body."""
-        return await self._ask("POST", f"/api/v1/{route}")
+    async def post(self, route: str, body: Json | None = None) -> Json:
+        """The reply to POST `/api/v1/ROUTE`."""
+        return await self._ask("POST", f"/api/v1/{route}", **({} if body is None else {"json": body}))
+
+    async def patch(self, route: str, body: Json) -> Json:
+        """The reply to PATCH `/api/v1/ROUTE`."""
+        return await self._ask("PATCH", f"/api/v1/{route}", json=body)
+
+    async def delete(self, route: str, **params: str | int | None) -> Json:
+        """The reply to DELETE `/api/v1/ROUTE`."""
+        return await self._ask("DELETE", f"/api/v1/{route}", params=_given(**params))
 
     async def set_limits(self, limits: Json) -> Json:
         """Set the limits. Limits that are left out return to their configured values."""

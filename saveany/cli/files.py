@@ -1,14 +1,26 @@
-"""`saveany files` and `saveany folders`: what was saved."""
+"""`saveany files`: what was saved."""
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
+from saveany.cli import usage
 from saveany.cli.client import Json, JsonOption, TokenOption, UrlOption, UserOption, call, connect, printable
+from saveany.errors import ConfigError
+
+app = typer.Typer(
+    cls=usage.CommandGroup,
+    invoke_without_command=True,
+    add_completion=False,
+    help="List and change saved files.",
+)
+
+FileArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the file.")]
 
 
 class Kind(StrEnum):
@@ -32,7 +44,17 @@ class Order(StrEnum):
     LARGEST = "-size"
 
 
+@app.callback()
 def files(
+    ctx: typer.Context, as_json: JsonOption = False, url: UrlOption = "", token: TokenOption = ""
+) -> None:
+    """List and change saved files. Without a command it lists the newest ones."""
+    if not ctx.invoked_subcommand:
+        list_(ctx, as_json=as_json, url=url, token=token)
+
+
+@app.command("list")
+def list_(
     ctx: typer.Context,
     text: Annotated[str, typer.Argument(help="Only files with this text in their name or caption.")] = "",
     folder: Annotated[
@@ -63,40 +85,51 @@ def files(
     if as_json:
         typer.echo(json.dumps({"files": found}))
     elif found:
-        _print_files(found)
+        print_files(found)
     else:
         typer.echo("No file matches." if text or type_ or storage else "No file was saved yet.", err=True)
 
 
-def folders(
+@app.command()
+def change(
     ctx: typer.Context,
-    parent: Annotated[int, typer.Argument(min=0, help="Id of the folder to list; 0 is the top.")] = 0,
-    user: UserOption = None,
+    file_id: FileArgument,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    folder: Annotated[
+        int | None, typer.Option(min=0, help="Id of the folder to move it to; 0 is the top.")
+    ] = None,
+    caption: Annotated[str | None, typer.Option(help="New caption.")] = None,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
-    """List the folders in a folder.
+    """Rename a file, move it to another folder, or change its caption.
 
-    --json prints {"folders": […]}, with the fields of `GET /api/v1/folders`.
+    Its copy in the storage keeps its path.
     """
-    found: list[Json] = call(
-        connect(ctx, url, token), lambda api: api.get("folders", parent=parent, user_id=user)
-    )["folders"]
+    changes = given({"name": name, "folder_id": folder, "caption": caption}, "--name, --folder or --caption")
+    file = call(connect(ctx, url, token), lambda api: api.patch(f"files/{quoted(file_id)}", changes))
     if as_json:
-        typer.echo(json.dumps({"folders": found}))
-    elif found:
-        from saveany.cli.tables import new_table, print_table  # imports rich
-
-        table = new_table("ID", "FOLDER", "USER", wide="FOLDER", right=("ID",))
-        for folder in found:
-            table.add_row(str(folder["folder_id"]), printable(folder["path"]), str(folder["user_id"]))
-        print_table(table)
+        typer.echo(json.dumps(file))
     else:
-        typer.echo("There are no folders here.", err=True)
+        typer.echo(printable(f"{file['file_id']} {file['folder'].rstrip('/')}/{file['name']}"))
 
 
-def _print_files(found: list[Json]) -> None:
+def given(changes: Json, options: str) -> Json:
+    """The changes that were given. Raises `ConfigError` if there are none."""
+    found = {name: value for name, value in changes.items() if value is not None}
+    if not found:
+        raise ConfigError("nothing to change; use {options}", options=options)
+    return found
+
+
+def quoted(text: str) -> str:
+    """A text as a part of a path."""
+    return quote(text, safe="")
+
+
+def print_files(found: list[Json]) -> None:
+    """Print a table of files."""
     from saveany.cli.tables import age, new_table, print_table, short_size  # imports rich
 
     table = new_table("ID", "NAME", "SIZE", "FOLDER", "STORAGE", "AGE", wide="NAME", right=("SIZE", "AGE"))

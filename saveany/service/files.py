@@ -1,4 +1,4 @@
-"""Reading saved files and folders."""
+"""Reading and changing saved files and folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from saveany.errors import NotFound
+from saveany.errors import InvalidInput, NotFound
 from saveany.service.principal import Principal
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class FileService:
 
     All of them raise `Forbidden` for a user for whom the principal may not act, `NotFound` for a file or
     folder that does not exist or belongs to another user, and `CatalogueUnavailable` during an outage.
+    Changes raise `WrongState` if a name is taken, and `InvalidInput` for a name that is not allowed.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -56,6 +57,46 @@ class FileService:
     async def paths(self, folder_ids: Iterable[int]) -> dict[int, str]:
         """The paths of folders by id, such as `/films/2024`."""
         return await self._catalogue.folders.paths(folder_ids)
+
+    async def change(
+        self,
+        principal: Principal,
+        file_id: str,
+        *,
+        name: str | None = None,
+        folder_id: int | None = None,
+        caption: str | None = None,
+    ) -> SavedFile:
+        """Rename a file, move it to another folder of its user or change its caption."""
+        await self.get(principal, file_id)
+        return await self._catalogue.files.change(file_id, name=name, folder_id=folder_id, caption=caption)
+
+    async def make_folder(
+        self, principal: Principal, name: str, parent_id: int = 0, user_id: int | None = None
+    ) -> Folder:
+        """Make a folder in another one, or at the top: that of a user, by default of the owner of the parent
+        or of the principal."""
+        owner = user_id if user_id is not None else principal.user_id
+        if parent_id:
+            parent = await self.folder(principal, parent_id)
+            owner = parent.user_id if owner is None else owner
+        if owner is None:
+            raise InvalidInput("say whose folder it is", "user_id")
+        principal.visible_user(owner)
+        return await self._catalogue.folders.make(owner, parent_id, name)
+
+    async def change_folder(
+        self, principal: Principal, folder_id: int, *, name: str | None = None, parent_id: int | None = None
+    ) -> Folder:
+        """Rename a folder, or move it into another one of its user. Raises `WrongState` for one that it
+        contains."""
+        await self.folder(principal, folder_id)
+        return await self._catalogue.folders.change(folder_id, name=name, parent_id=parent_id)
+
+    async def remove_folder(self, principal: Principal, folder_id: int) -> None:
+        """Remove a folder. Raises `WrongState` if it is not empty."""
+        await self.folder(principal, folder_id)
+        await self._catalogue.folders.remove(folder_id)
 
     async def stats(
         self, principal: Principal, user_id: int | None = None

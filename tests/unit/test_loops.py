@@ -39,7 +39,8 @@ OF_ONE = {
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.events.Events.follow saveany.store.repair.scan saveany.loops.wait_out_outages
-        saveany.catalogue.folders.Folders.paths saveany.catalogue.links.Links.files_in
+        saveany.catalogue.folders.Folders.paths saveany.catalogue.folders.subtree
+        saveany.catalogue.links.Links.files_in
         saveany.loops.wait_for_store
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after

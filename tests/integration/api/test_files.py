@@ -42,3 +42,44 @@ async def test_what_does_not_exist_is_not_found(client: httpx.AsyncClient) -> No
     assert "no folder" in check_error(await client.get("/api/v1/folders?parent=9"), 404)["message"]
     assert "cursor" in check_error(await client.get("/api/v1/files?cursor=x"), 400)["message"]
     check_error(await client.get("/api/v1/files?sort=colour"), 400)
+
+
+async def test_a_file_is_changed(client: httpx.AsyncClient, store: Store) -> None:
+    await save(store, "in/a.mkv", user=7)
+    (file,) = (await client.get("/api/v1/files")).json()["files"]
+    address = f"/api/v1/files/{file['file_id']}"
+    made = await client.post("/api/v1/folders", json={"name": "films", "user_id": 7})
+    assert made.status_code == 201
+    folder = made.json()
+    assert (folder["path"], folder["parent_id"], folder["user_id"]) == ("/films", 0, 7)
+    body = {"name": "b.mkv", "folder_id": folder["folder_id"], "caption": "A film"}
+    changed = await client.patch(address, json=body)
+    assert changed.status_code == 200
+    assert changed.json() == file | {**body, "folder": "/films"}
+    assert (await client.get(address)).json() == changed.json()
+    assert "dot" in check_error(await client.patch(address, json={"name": ".."}), 400)["message"]
+    check_error(await client.patch(address, json={"folder_id": 9}), 404)
+    check_error(await client.patch(address, json={"path": "x"}), 400)
+    check_error(await client.patch("/api/v1/files/nothing", json={"name": "x"}), 404)
+
+
+async def test_folders_are_made_changed_and_deleted(client: httpx.AsyncClient) -> None:
+    async def make(name: str, parent: int = 0, **more: int) -> int:
+        reply = await client.post("/api/v1/folders", json={"name": name, "parent_id": parent, **more})
+        assert reply.status_code == 201, reply.text
+        return int(reply.json()["folder_id"])
+
+    films = await make("films", user_id=7)
+    year = await make("2024", films)
+    address = f"/api/v1/folders/{films}"
+    conflict = await client.post("/api/v1/folders", json={"name": "films", "user_id": 7})
+    assert "folder named 'films'" in check_error(conflict, 409)["message"]
+    check_error(await client.patch(address, json={"parent_id": year}), 409)
+    check_error(await client.delete(address), 409)
+    renamed = await client.patch(f"/api/v1/folders/{year}", json={"name": "old", "parent_id": 0})
+    assert (renamed.json()["path"], renamed.json()["parent_id"]) == ("/old", 0)
+    assert (await client.delete(address)).json() == {"message": "folder deleted"}
+    check_error(await client.delete(address), 404)
+    check_error(await client.delete("/api/v1/folders/0"), 400)
+    details = check_error(await client.post("/api/v1/folders", json={"name": "x"}), 400)["details"]
+    assert details[0]["field"] == "user_id"
