@@ -1,12 +1,16 @@
-"""Ids of tasks: URL-safe, and sortable by creation time."""
+"""Ids of tasks, which are URL-safe and sortable by creation time, and tokens of links, which are random."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import time
+from typing import Final
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
-
+_LETTERS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#: Number of characters of a token: 131 bits, so that nobody finds one by trying.
+TOKEN_LENGTH: Final = 22
 
 _newest = 0
 
@@ -26,3 +30,13 @@ def new_id() -> str:
 def created_ms(task_id: str) -> int:
     """When `new_id` created this id, in ms since the epoch. Raises `ValueError` for other texts."""
     return int(task_id, len(_ALPHABET)) >> 52
+
+
+def new_token() -> str:
+    """A random token."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(TOKEN_LENGTH))
+
+
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a token."""
+    return len(text) == TOKEN_LENGTH and text.isascii() and text.isalnum()

@@ -161,6 +161,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caption: str = ""  # for a file of an album: the text of its own message
     text: str = ""  # the text of its message, or of its album
     undone: int = 0  # number of times it was saved and then removed, because the task was canceled or failed
+    #: token of the link to the saved file that a `file_uploaded` webhook has named; "" if none has
+    link: str = ""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

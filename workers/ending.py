@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from saveany.errors import CancelRequested, Fenced
+from saveany.ids import new_token
 from saveany.logs import get_logger
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
 from saveany.store import Claim
@@ -18,6 +19,9 @@ log = get_logger("saveany.worker")
 
 class BuildDeliveries(Protocol):
     """Builds the webhooks of an event (`saveany.webhooks.builder.DeliveryBuilder`)."""
+
+    def wants(self, task: Task, event: str) -> bool:
+        """Whether anybody gets webhooks about this event of the task."""
 
     async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
         """The deliveries to be written together with the change; none if nobody subscribed to the event."""
@@ -42,9 +46,9 @@ async def end_task(
     """
     task = task or claim.task
     items = list(claim.items if items is None else items)
+    last, deliveries = await with_file_deliveries(build_deliveries, task, last)
     for item in last:
         items[item.index] = item
-    deliveries = await file_deliveries(build_deliveries, task, last)
     ended = msgspec.structs.replace(task, status=status, error=str(error or ""), error_text=error)
     deliveries += await build_deliveries(ended, items, f"task.{status}")
     await claim.finish(status, error or "", items=last, progress=progress, deliveries=deliveries)
@@ -70,12 +74,20 @@ async def cancel_unstarted(claim: Claim, build_deliveries: BuildDeliveries) -> N
         log.info("claim_lost", task=claim.task.id)
 
 
-async def file_deliveries(
+async def with_file_deliveries(
     build_deliveries: BuildDeliveries, task: Task, items: Sequence[Item]
-) -> list[Delivery]:
-    """The `file_uploaded` webhooks of those items that are completed."""
-    deliveries = []
+) -> tuple[list[Item], list[Delivery]]:
+    """The items, and the `file_uploaded` webhooks of those that are completed.
+
+    The webhooks name links, whose tokens are recorded with the items: the recorder makes these links. An item
+    that is saved again keeps its token.
+    """
+    if not build_deliveries.wants(task, "file_uploaded"):
+        return list(items), []
+    linked, deliveries = [], []
     for item in items:
         if item.status is ItemStatus.COMPLETED:
+            item = msgspec.structs.replace(item, link=item.link or new_token())
             deliveries += await build_deliveries(task, [item], "file_uploaded")
-    return deliveries
+        linked.append(item)
+    return linked, deliveries

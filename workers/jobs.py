@@ -23,7 +23,7 @@ from saveany.planning.plan import plan, planned_subject, planned_title
 from saveany.storage_set import StorageHandle
 from saveany.store import Claim
 from saveany.texts import Text
-from workers.ending import BuildDeliveries, end_task, file_deliveries
+from workers.ending import BuildDeliveries, end_task, with_file_deliveries
 from workers.files_in_flight import FilesInFlight
 from workers.item_records import ItemRecords
 from workers.lease import LeaseRenewer
@@ -180,7 +180,7 @@ class Job:
 
     async def _record(self, items: list[Item]) -> None:
         if items:
-            deliveries = await file_deliveries(self._build_deliveries, self._task, items)
+            items, deliveries = await with_file_deliveries(self._build_deliveries, self._task, items)
             await self._records.put(*items, deliveries=deliveries)
 
     async def _remove_originals(self) -> None:

@@ -31,23 +31,32 @@ class Catalogue:
     """The catalogue of the installation. It is opened with the first use, and every method raises
     `CatalogueUnavailable` during an outage of its database, and `StoreUnavailable` during one of Redis."""
 
-    def __init__(self, url: str, data_dir: Path, store: Store, *, keep_days: int = 0) -> None:
+    def __init__(
+        self, url: str, data_dir: Path, store: Store, *, keep_days: int = 0, link_days: int = 0
+    ) -> None:
         """`url` is that of a PostgreSQL server; if it is empty, the database is a file in `data_dir`. Ended
-        tasks are forgotten after `keep_days`; 0 keeps them."""
+        tasks are forgotten after `keep_days`; links that webhooks name work for
+        `link_days`. 0 is for ever."""
         self._database = Database(url, data_dir)
         self._database.on_open = self._prepare
         self._store = store
         self._keep_days = keep_days
-        self.recorder = Recorder(self._database, store)
+        self.recorder = Recorder(self._database, store, link_days=link_days)
         self.history = History(self._database, store, self.recorder)
         self.files = Files(self._database, self.recorder)
         self.folders = Folders(self._database, self.recorder)
-        self.links = Links(self._database, store)
+        self.links = Links(self._database, store, self.recorder)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:
         """The catalogue that is configured."""
-        return cls(config.catalogue.url, config.data_dir, store, keep_days=config.history.keep_days)
+        return cls(
+            config.catalogue.url,
+            config.data_dir,
+            store,
+            keep_days=config.history.keep_days,
+            link_days=config.links.ttl_days,
+        )
 
     async def open(self) -> None:
         """Open the database, unless it cannot be reached: then it is opened with the first use.

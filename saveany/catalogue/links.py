@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
@@ -13,12 +12,11 @@ from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
 from saveany.catalogue.cursors import make_cursor, parse_cursor
 from saveany.catalogue.database import Database
 from saveany.catalogue.listing import Listing
+from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.tables import files, folders, links
+from saveany.ids import is_token, new_token
 from saveany.store import Store
 
-_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-#: Number of characters of a token: 131 bits, so that nobody finds one by trying.
-TOKEN_LENGTH: Final = 22
 #: Maximum number of files that a link to a folder shows.
 MAX_FILES: Final = 10_000
 
@@ -97,9 +95,10 @@ class LinkPage(msgspec.Struct, frozen=True):
 class Links:
     """Making, finding, changing and counting links."""
 
-    def __init__(self, database: Database, store: Store) -> None:
+    def __init__(self, database: Database, store: Store, recorder: Recorder) -> None:
         self._database = database
         self._store = store
+        self._recorder = recorder
 
     async def make(
         self,
@@ -135,8 +134,12 @@ class Links:
         return made
 
     async def get(self, token: str) -> Link | None:
-        """The link with this token, in whatever state; None if there is none."""
+        """The link with this token, in whatever state; None if there is none. That of a file that was saved
+        just before this call is found."""
         found = await self.get_many([token])
+        if not found and is_token(token):
+            await self._recorder.catch_up()
+            found = await self.get_many([token])
         return found[0] if found else None
 
     async def get_many(self, tokens: Sequence[str]) -> list[Link]:
@@ -250,16 +253,6 @@ def _free_path(path: str, taken: set[str]) -> str:
         free = f"{stem} ({number}){dot}{suffix}"
     taken.add(free.casefold())
     return free
-
-
-def new_token() -> str:
-    """A random token."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(TOKEN_LENGTH))
-
-
-def is_token(text: str) -> bool:
-    """Whether a text has the form of a token."""
-    return len(text) == TOKEN_LENGTH and text.isascii() and text.isalnum()
 
 
 _FILE_NAMES: Final = LinkedFile.__struct_fields__

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
 from saveany.catalogue import rows
 from saveany.catalogue.database import Database
 from saveany.catalogue.folders import folder_at
-from saveany.catalogue.tables import catalogue, files, task_items, task_records, tasks
+from saveany.catalogue.tables import catalogue, files, links, task_items, task_records, tasks
 from saveany.errors import SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import Signal, repeat
@@ -39,6 +39,7 @@ _CHECK_SECONDS = 0.02
 _UNASKED_SECONDS, _EXPIRE_SECONDS = 10.0, 10.0
 #: Seconds before another attempt during an outage.
 _RETRY_SECONDS = 2.0
+_DAY_MS = 24 * 3600 * 1000
 
 log = get_logger("saveany.catalogue")
 
@@ -75,8 +76,10 @@ class _Batch:
 class Recorder:
     """Records what waits in Redis."""
 
-    def __init__(self, database: Database, store: Store) -> None:
+    def __init__(self, database: Database, store: Store, *, link_days: int = 0) -> None:
+        """Links that webhooks name work for `link_days`; 0 is for ever."""
         self._database = database
+        self._link_ms = link_days * _DAY_MS
         self._store = store
         self._stream = store.recording
         self._holder = uuid4().hex
@@ -179,7 +182,7 @@ class Recorder:
         try:
             async with self._database.write() as connection:
                 await _check_turn(connection, self._turn)
-                await _write(self._database, connection, batch)
+                await _write(self._database, connection, batch, self._link_ms)
         except TurnEnded:
             self._turn = None
             return True  # and once more, if the lock is still ours
@@ -250,11 +253,11 @@ async def _check_turn(connection: AsyncConnection, turn: int) -> None:
         raise TurnEnded
 
 
-async def _write(database: Database, connection: AsyncConnection, batch: _Batch) -> None:
+async def _write(database: Database, connection: AsyncConnection, batch: _Batch, link_ms: int) -> None:
     if batch.live:
         await connection.execute(delete(tasks).where(tasks.c.id.in_(batch.live)))
     await _write_ended(database, connection, batch.ended)
-    await _write_files(database, connection, batch)
+    await _write_files(database, connection, batch, link_ms)
 
 
 async def _write_ended(database: Database, connection: AsyncConnection, ended: Sequence[_Ended]) -> None:
@@ -273,17 +276,31 @@ async def _write_ended(database: Database, connection: AsyncConnection, ended: S
         await connection.execute(database.upsert(task_items, ["task_id", "item"]), items)
 
 
-async def _write_files(database: Database, connection: AsyncConnection, batch: _Batch) -> None:
+async def _write_files(database: Database, connection: AsyncConnection, batch: _Batch, link_ms: int) -> None:
     if batch.unsaved:
         removed = [{"of_task": task_id, "of_item": item} for task_id, item in batch.unsaved]
         same = (files.c.task_id == bindparam("of_task"), files.c.item == bindparam("of_item"))
         await connection.execute(delete(files).where(*same), removed)
     known: dict[tuple[int, str], int] = {}
-    saved = []
+    saved, made = [], []
+    recorded = await _recorded(connection, batch.saved)
     for task, item in batch.saved:
         place = (rows.number(task.spec.user_id), rows.folder_path(task, item))
         if place not in known:
             known[place] = await folder_at(connection, *place)
         saved.append(rows.file_row(task, item, known[place]))
+        if item.link and (task.id, item.index) not in recorded:
+            made.append(rows.link_row(item.link, saved[-1], link_ms))
     if saved:
         await connection.execute(database.upsert(files, ["task_id", "item"], only=rows.COPY_COLUMNS), saved)
+    if made:
+        await connection.execute(insert(links), made)
+
+
+async def _recorded(connection: AsyncConnection, saved: Sequence[tuple[Task, Item]]) -> set[tuple[str, int]]:
+    """The files with a link that are recorded already: a link that its user has removed must not return."""
+    linked = {task.id for task, item in saved if item.link}
+    if not linked:
+        return set()
+    query = select(files.c.task_id, files.c.item).where(files.c.task_id.in_(linked))
+    return {(row.task_id, row.item) for row in await connection.execute(query)}

@@ -103,6 +103,22 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
     }
 
 
+def link_row(token: str, file: Row, ttl_ms: int) -> Row:
+    """The row of the link to a file that a webhook has named. It works for `ttl_ms`; 0 is for ever."""
+    return {
+        "id": token,
+        "user_id": file["user_id"],
+        "file_id": file["id"],
+        "name": file["name"],
+        "inline": False,
+        "made_at": file["added_at"],
+        "expires_at": file["added_at"] + ttl_ms if ttl_ms else None,
+        "password": "",
+        "downloads": 0,
+        "bytes_sent": 0,
+    }
+
+
 #: The columns of a file that its task may change later. The others belong to the user.
 COPY_COLUMNS = ["size", "sha256", "storage", "path", "page"]
 

@@ -19,19 +19,21 @@ class DeliveryBuilder:
         self._events = frozenset(events)
         self._clock = clock
 
+    def wants(self, task: Task, event: str) -> bool:
+        """Whether anybody gets webhooks about this event of the task."""
+        return event.removeprefix("task.") in self._events and bool(self._url or task.spec.webhook_url)
+
     async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
         """The deliveries of `event`: `task.completed` …, or `file_uploaded` with its one item.
 
         Their ids depend only on task, run and event. An event that is repeated after a crash is therefore the
         same delivery; a retry of the task creates a new one.
         """
-        if event.removeprefix("task.") not in self._events:
+        if not self.wants(task, event):
             return []
         targets = [(self._url, True)] if self._url else []
         if task.spec.webhook_url:
             targets.append((task.spec.webhook_url, False))
-        if not targets:
-            return []
         now = await self._clock()
         body = task_payload(task, items, event, now if event in _ENDS else None)
         word = event.removeprefix("task.") + (f"{items[0].index}" if event == "file_uploaded" else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +16,17 @@ MAX_ITEMS = 100
 
 
 def task_payload(task: Task, items: Sequence[Item], event: str, finished_at_ms: int | None) -> str:
-    """The body as JSON: the five keys of seed 002, followed by more.
+    """The body as JSON: the five keys of seed 002, followed by more; for `file_uploaded` also
+    those of seed 000.
 
     The status is that of `event` (`task.<status>`), because `task` may still have its status before the
     change; in an event about a file it is the status of the task. `finished_at_ms` is None for an event that
     does not end the task. The first `MAX_ITEMS` items are listed; `items_total` counts all.
     """
+    uploaded = _uploaded(task, items[0]) if event == "file_uploaded" else {}
     return msgspec.json.encode(
         {
+            **uploaded,
             "task_id": task.id,
             "status": event.removeprefix("task.") if event.startswith("task.") else task.status,
             "title": task.title,
@@ -36,6 +40,12 @@ def task_payload(task: Task, items: Sequence[Item], event: str, finished_at_ms: 
             "finished_at": None if finished_at_ms is None else rfc3339(finished_at_ms),
         }
     ).decode()
+
+
+def _uploaded(task: Task, item: Item) -> dict[str, Any]:
+    """The keys of seed 000. `file_id` is the token of a link."""
+    name = posixpath.basename(item.final or item.path)
+    return {"event": "file_uploaded", "file_id": item.link, "user_id": task.spec.user_id, "filename": name}
 
 
 def _item(item: Item) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import select, update
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import TOKEN_LENGTH, Link, LinkTarget, State, TelegramMedia, new_token
+from saveany.catalogue.links import Link, LinkTarget, State, TelegramMedia
 from saveany.catalogue.tables import files
 from saveany.errors import InvalidInput
+from saveany.ids import TOKEN_LENGTH, new_token
 from saveany.store import Store
 from tests.integration.catalogue.test_recording import item, planned
 
