@@ -157,10 +157,22 @@ _PASSWORD = Field(default=None, max_length=200, description="What must be entere
 
 
 class NewLink(Strict):
-    """A new link to a saved file or a folder."""
+    """A new link to a saved file, a folder, or the file of a message that was not saved."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"telegram_url": "https://t.me/channel/123", "user_id": 123456789, "ttl": 86400}]
+        }
+    )
 
     file_id: str | None = Field(default=None, max_length=64, description="Id of the file.")
     folder_id: int | None = Field(default=None, ge=1, lt=2**53, description="Id of the folder.")
+    telegram_url: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="Link to a Telegram message. Its file is not saved: downloads read it from Telegram.",
+        examples=["https://t.me/channel/123"],
+    )
     user_id: int = Field(ge=1, lt=2**53, description="Whose link it is.", examples=[123456789])
     ttl: int | None = _TTL
     max_downloads: int | None = _DOWNLOADS

@@ -121,7 +121,7 @@ async def _deliver(request: Request, token: str, *, inline: bool) -> Response:
             content,
             inline=inline,
             headers=rate_limit(limit, opening.remaining, opening.reset) if limit else {},
-            report=lambda size: delivery.sent(token, size),
+            report=lambda size: delivery.sent(token, address, size, content.size),
             stop=lambda: delivery.until_stopped(token, address),
         )
         return _Delivered(response, stack.pop_all())

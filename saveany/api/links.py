@@ -14,11 +14,11 @@ from saveany.api.models import LinkPageView, LinkView, MessageReply
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import UserId
-from saveany.errors import InvalidInput
+from saveany.errors import Forbidden, InvalidInput
 from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
-    from saveany.catalogue.links import Link
+    from saveany.catalogue.links import Link, TelegramMedia
 
 router = APIRouter(prefix="/api/v1/links", tags=["links"], route_class=JsonRoute)
 
@@ -31,14 +31,19 @@ Token = Annotated[str, Path(description="The token of the link.", examples=["Zk3
 async def create(
     services: InjectedServices, principal: LinksPrincipal, request: Request, body: NewLink
 ) -> LinkView:
-    """Create a link to a saved file or a folder. Everybody who has it may use it, without a token."""
+    """Create a link to a saved file, to a folder, or to the file of a Telegram message, which is not saved.
+    Everybody who has the link may use it, without a token."""
     from saveany.catalogue.links import LinkTarget
     from saveany.service.links import LinkOptions
 
-    if (body.file_id is None) == (body.folder_id is None):
-        raise InvalidInput("give either file_id or folder_id", "file_id")
+    if [body.file_id, body.folder_id, body.telegram_url].count(None) != 2:
+        raise InvalidInput("give one of file_id, folder_id and telegram_url", "file_id")
     options = LinkOptions(body.ttl, body.max_downloads or None, body.password or "", body.inline)
-    target = LinkTarget(body.file_id, body.folder_id)
+    media = None
+    if body.telegram_url is not None:
+        services.links.check(principal, body.user_id)
+        media = await _message(services, body.telegram_url, body.user_id)
+    target = LinkTarget(body.file_id, body.folder_id, media)
     return _view(request, await services.links.make(principal, body.user_id, target, options))
 
 
@@ -82,6 +87,16 @@ async def delete(services: InjectedServices, principal: LinksPrincipal, token: T
     return MessageReply(message="link deleted")
 
 
+async def _message(services: ApiServices, url: str, user_id: int) -> TelegramMedia:
+    user = services.config.user(user_id)
+    if user is None:
+        raise Forbidden("user {user} is not configured", user=user_id)
+    try:
+        return await services.delivery.message(url, user.accounts)
+    except InvalidInput as error:
+        raise InvalidInput(error.text, "telegram_url") from error
+
+
 def _view(request: Request, link: Link) -> LinkView:
     services: ApiServices = request.app.state.services
     base = (services.config.api.public_url or str(request.base_url)).rstrip("/")
@@ -90,6 +105,7 @@ def _view(request: Request, link: Link) -> LinkView:
         token=link.token,
         url=f"{base}/dl/{path}",
         stream_url=f"{base}/stream/{path}",
+        page_url=f"{base}/s/{link.token}",
         name=link.name,
         user_id=link.user_id,
         state=link.state.value,

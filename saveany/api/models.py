@@ -277,6 +277,7 @@ class LinkView(Reply):
         description="Downloads the file.", examples=["http://127.0.0.1:8080/dl/Zk3uX9q0bYtP1mR7sVw2aL/a.mkv"]
     )
     stream_url: str = Field(description="Shows or plays it in a browser or player.")
+    page_url: str = Field(description="A page with a player, and a button to download the file.")
     name: str = Field(examples=["a.mkv"])
     user_id: int = Field(examples=[123456789])
     state: Literal["active", "expired", "revoked", "used_up", "gone"]

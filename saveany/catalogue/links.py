@@ -54,6 +54,7 @@ class TelegramMedia(msgspec.Struct, frozen=True):
     source: dict[str, Any]  # as `Media.source`
     size: int  # bytes
     mime: str
+    name: str = ""  # safe; "" if it is unknown
 
 
 class Link(msgspec.Struct, frozen=True):

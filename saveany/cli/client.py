@@ -136,6 +136,10 @@ class ApiClient:
         """Create a task."""
         return await self._ask("POST", "/api/v1/tasks", json=body)
 
+    async def make_link(self, body: Json) -> Json:
+        """Create a link; `body` is that of `POST /api/v1/links`."""
+        return await self._ask("POST", "/api/v1/links", json=body)
+
     async def task(self, task_id: str) -> Json:
         """One task, with all of its files."""
         task = await self._ask("GET", _path(task_id))

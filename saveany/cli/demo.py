@@ -24,6 +24,7 @@ from saveany.cli.follow import follow_tasks
 from saveany.cli.role import prepare, redis_server, run_async
 from saveany.cli.run import roles
 from saveany.config import Config, load, write
+from saveany.config.schema import LinksConfig
 from saveany.errors import ConfigError, SaveAnyError
 from saveany.sandbox import Sandbox
 from saveany.sandbox.__main__ import describe
@@ -38,6 +39,8 @@ STORAGE = "local1"
 
 #: Note of the sample that the demo saves: large enough to show a progress bar, and not used in the examples.
 _SAMPLE = "64 MiB"
+_SAMPLE_NAME = "64MiB.bin"
+_LINK_DAYS = LinksConfig().ttl_days
 _FOLDER = "demo"
 _HOST = "127.0.0.1"
 _START_SECONDS = 60.0
@@ -157,10 +160,14 @@ class Demo:
         await self._until_ready(base)
         async with ApiClient(base, TOKEN) as api:
             if self.json_output:
-                print(json.dumps(self._facts(base, sandbox)), flush=True)
+                link = await api.make_link({"telegram_url": sandbox.samples[0].link, "user_id": USER_ID})
+                facts = {**self._facts(base, sandbox), "link": link["url"]}
+                print(json.dumps(facts), flush=True)
                 if not self.once:
                     return
             await self._save_sample(api, sandbox)
+            if not (self.once or self.json_output):
+                await self._make_link(api)
         if self.chat:
             await TerminalChat(sandbox, lambda line: print(line, flush=True)).run(typed_lines())
         elif not self.json_output:
@@ -213,6 +220,16 @@ class Demo:
         if task["status"] != "completed":
             raise SaveAnyError("the sample was not saved: {reason}", reason=task["error"] or task["status"])
         self._verify(self._files / task["items"][0]["path"], sample.files[0])
+
+    async def _make_link(self, api: ApiClient) -> None:
+        """Make a link to the sample that was saved, and show it."""
+        found = await api.get("files", q=_SAMPLE_NAME, user_id=USER_ID, limit=1)
+        link = await api.make_link({"file_id": found["files"][0]["file_id"], "user_id": USER_ID})
+        print(
+            f"\nA link to it, which works without a token for {_LINK_DAYS} days:\n"
+            f"  {link['url']}\nIts page, with a player for videos and music:\n  {link['page_url']}",
+            flush=True,
+        )
 
     def _verify(self, path: Path, expected: SampleFile) -> None:
         with path.open("rb") as file:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, Never
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import Link, LinkedFile, State
+from saveany.catalogue.links import Link, LinkedFile, State, TelegramMedia
 from saveany.config import Config
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content
@@ -19,11 +18,11 @@ from saveany.delivery.limits import DeliveryLimits
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.passwords import Passwords
 from saveany.delivery.telegram import TelegramFiles
-from saveany.errors import Gone, StoreUnavailable, Unavailable
+from saveany.delivery.usage import Usage
+from saveany.errors import Gone, Unavailable
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
-from saveany.store.counters import LINK_BYTES, LINK_DOWNLOADS
 from saveany.store.openings import Opening
 
 #: Seconds for which a link that was read is not read again; also while the catalogue is down.
@@ -47,13 +46,11 @@ class LinkDelivery:
         self, catalogue: Catalogue, store: Store, opener: ContentOpener, limits: DeliveryLimits
     ) -> None:
         self._links = catalogue.links
-        self._traffic = store.traffic
+        self._usage = Usage(catalogue.links, store)
         self.limits = limits
         self._openings = store.openings
-        self._counters = store.counters
         self._opener = opener
         self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
-        self._sent: Counter[str] = Counter()  # bytes by token, since the last write
         self.passwords = Passwords(store)
 
     @classmethod
@@ -66,13 +63,14 @@ class LinkDelivery:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write the numbers of bytes sent, until the block ends; then close all files."""
-        counting = asyncio.create_task(repeat("bytes_sent", self._count, _COUNT_SECONDS))
+        counting = asyncio.create_task(repeat("bytes_sent", self._usage.write, _COUNT_SECONDS))
         try:
             yield
         finally:
             counting.cancel()
             await asyncio.wait([counting])
-            await self._count()
+            with suppress(Unavailable):
+                await self._usage.write()
             await self._opener.close()
 
     async def link(self, token: str, address: str) -> Link:
@@ -94,16 +92,16 @@ class LinkDelivery:
         opening = await self.limits.open(link.token, address)
         try:
             content = await self.look(link)
-            if opening.is_new and not await self._links.count_download(link.token):
+            limited = link.max_downloads is not None
+            if opening.is_new and not await self._usage.opened(link.token, limited=limited):
                 await content.close()
                 raise Gone(_WHY[State.USED_UP])
         except BaseException:
             if opening.is_new:
                 await asyncio.shield(self._openings.close(link.token, address))
             raise
-        if opening.is_new:
+        if opening.is_new and limited:
             self._known.pop(link.token, None)
-            self._counters.add(LINK_DOWNLOADS, 1)
         return content, opening
 
     async def look(self, link: Link) -> Content:
@@ -113,6 +111,11 @@ class LinkDelivery:
         if link.media is not None:
             return await self._opener.open_media(link.media, link.name)
         return await self._folder(link, link.folder_id or 0)
+
+    async def message(self, url: str, only: Sequence[str] = ()) -> TelegramMedia:
+        """The file of a message in Telegram that was not saved. `only` are the accounts that may read it; if
+        empty, all. Raises `InvalidInput`, `NotFound` and `Unavailable`, each with the reason."""
+        return await self._opener.message(url, only)
 
     async def members(self, link: Link) -> list[tuple[str, LinkedFile]]:
         """The files in the folder of a link, with their paths; none for other links."""
@@ -125,19 +128,20 @@ class LinkDelivery:
         ]
         return ZipContent(f"{link.name}.zip", members)
 
-    def sent(self, token: str, size: int) -> None:
-        """Count bytes that were sent for a link."""
-        self._sent[token] += size
-        self._counters.add(LINK_BYTES, size)
+    def sent(self, token: str, address: str, size: int, whole: int) -> None:
+        """Count bytes that were sent to an address, of a file of `whole` bytes."""
+        self._usage.sent(token, address, size, whole)
 
     async def until_stopped(self, token: str, address: str) -> Never:
         """Wait until the link may not be used any more; raises `Gone` then. Until then the address has it
-        open."""
+        open. An outage of Redis or of the catalogue ends no stream."""
         while True:
             await asyncio.sleep(_FRESH)
-            with suppress(StoreUnavailable):
-                await self._openings.keep_open(token, address)
-            link = await self._read(token)
+            await self.limits.keep_open(token, address)
+            try:
+                link = await self._read(token)
+            except Unavailable:
+                continue
             if link is None or link.state in (State.REVOKED, State.GONE):
                 raise Gone(_WHY[State.REVOKED])
 
@@ -152,20 +156,9 @@ class LinkDelivery:
             if age < _OUTAGE:
                 return known
             raise
+        self._known.pop(token, None)
         if link is not None:  # unknown tokens are not remembered: there are too many
-            self._known.pop(token, None)
             self._known[token] = time.monotonic(), link
             while len(self._known) > _MAX_KNOWN:
                 del self._known[next(iter(self._known))]
         return link
-
-    async def _count(self) -> None:
-        await self._counters.flush()
-        sent, self._sent = self._sent, Counter()
-        try:
-            if sent:
-                await self._links.count_bytes(sent)
-                await self._traffic.add(sent.total())
-        except BaseException:
-            self._sent.update(sent)
-            raise

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from saveany.errors import NotFound, TooMany, Unavailable
+from typing import Final
+
+from saveany.errors import NotFound, StorageError, TaskError, TooMany, Unavailable
+
+#: Seconds after which a client should ask again if nobody knows how long an outage lasts.
+_RETRY_SECONDS: Final = 10.0
 
 
 class FileNotFound(NotFound):
@@ -24,3 +29,17 @@ class TrafficUsedUp(Unavailable):
         """`after` is the number of seconds until the next month."""
         super().__init__()
         self.after = after
+
+
+class NotNow(Unavailable):
+    """The file cannot be read at the moment; try again later"""
+
+    def __init__(self, after: float = 0.0) -> None:
+        """`after` is in seconds; 0 if it is unknown."""
+        super().__init__()
+        self.after = after or _RETRY_SECONDS
+
+
+def unreadable(error: TaskError | StorageError) -> NotFound | Unavailable:
+    """The error for the client, if a file cannot be read."""
+    return NotNow(error.after) if error.retryable else FileNotFound()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from saveany.config.schema import LinksConfig
 from saveany.delivery.errors import FileNotFound, RateLimited, TrafficUsedUp
+from saveany.errors import StoreUnavailable
 from saveany.store import Store
 from saveany.store.openings import Opening
 
@@ -19,6 +20,9 @@ _WINDOW: Final = 600
 _MAX_UNKNOWN, _UNKNOWN_WINDOW = 20, 60
 #: Maximum number of addresses that are remembered as blocked.
 _MAX_BLOCKED: Final = 10_000
+#: Seconds of an outage of Redis for which an address may continue to use a link.
+_OUTAGE: Final = 60.0
+_MAX_USED: Final = 10_000
 #: Seconds after which a client that has too many connections may try again.
 _RETRY_CONNECTION: Final = 5
 _GB: Final = 10**9
@@ -35,6 +39,8 @@ class DeliveryLimits:
         self._config = config
         self._by_address: Counter[str] = Counter()  # connections
         self._by_link: Counter[str] = Counter()
+        #: When addresses used links, monotonic, the oldest first: during an outage of Redis they may go on.
+        self._used: dict[tuple[str, str], float] = {}
         self._blocked: dict[str, float] = {}  # address -> until when, monotonic; the oldest first
 
     @contextmanager
@@ -56,7 +62,31 @@ class DeliveryLimits:
 
     async def open(self, token: str, address: str) -> Opening:
         """Count an opening. Raises `RateLimited` if the address has opened too many links, and
-        `TrafficUsedUp` if all links together have sent what they may."""
+        `TrafficUsedUp` if all links together have sent what they may.
+
+        While Redis is down, only addresses that used the link a moment ago may go on."""
+        try:
+            opening = await self._count(token, address)
+        except StoreUnavailable:
+            if time.monotonic() - self._used.get((token, address), -_OUTAGE) >= _OUTAGE:
+                raise
+            return Opening(is_new=False, is_refused=False, remaining=0, reset=0)
+        self._note_use(token, address)
+        return opening
+
+    async def keep_open(self, token: str, address: str) -> None:
+        """Let an address that still reads have the link open for longer."""
+        self._note_use(token, address)
+        with suppress(StoreUnavailable):
+            await self._openings.keep_open(token, address)
+
+    def _note_use(self, token: str, address: str) -> None:
+        self._used.pop((token, address), None)
+        self._used[token, address] = time.monotonic()
+        while len(self._used) > _MAX_USED:
+            del self._used[next(iter(self._used))]
+
+    async def _count(self, token: str, address: str) -> Opening:
         if cap := self._config.monthly_gb * _GB:
             traffic = await self._traffic.this_month()
             if traffic.sent >= cap:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saveany.catalogue.links import LinkedFile, TelegramMedia
 from saveany.delivery.content import Content, StoredContent, TelegramContent
 from saveany.delivery.errors import FileNotFound
 from saveany.delivery.telegram import TelegramFiles
-from saveany.errors import SaveAnyError, StorageError, StorageUnavailable, TaskError, Unavailable
+from saveany.errors import (
+    NeedsLogin,
+    NotFound,
+    SaveAnyError,
+    StorageError,
+    StorageUnavailable,
+    TaskError,
+    Unavailable,
+)
 from saveany.logs import get_logger
+from saveany.planning.names import name_of
 from saveany.storage_set import StorageSet
 from storages.base import Reader
 
@@ -51,6 +60,16 @@ class ContentOpener:
         except TaskError as error:
             raise _unreachable(error) from error
         return TelegramContent(self._telegram.read, found, name)
+
+    async def message(self, url: str, only: Sequence[str]) -> TelegramMedia:
+        """See `LinkDelivery.message`."""
+        try:
+            found = await self._telegram.resolve(url, only)
+        except TaskError as error:
+            if error.retryable or isinstance(error, NeedsLogin):
+                raise Unavailable(error.text) from error
+            raise NotFound(error.text) from error
+        return TelegramMedia(found.source(), found.size, found.mime_type, name_of(found))
 
     async def _open_copy(self, file: LinkedFile) -> Reader:
         handle = self._storages.get(file.storage)

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from saveany.delivery import ranges
 from saveany.delivery.conditions import Verdict, evaluate, range_applies
 from saveany.delivery.content import Content, Piece
+from saveany.delivery.errors import unreadable
 from saveany.delivery.headers import headers_of
 from saveany.errors import StorageError, TaskError
 from saveany.logs import get_logger
@@ -118,7 +119,7 @@ class ContentResponse:
                     self._report(len(piece))
         except (TaskError, StorageError) as error:
             if not started:
-                raise
+                raise unreadable(error) from error
             log.warning("delivery_broke_off", name=self._content.name, sent=sent, reason=error.message)
             return  # the server closes the connection, because the response is not complete
         await send({"type": "http.response.body", "body": last})

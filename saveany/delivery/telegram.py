@@ -4,14 +4,17 @@ the first file."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from saveany.config import Config
 from saveany.delivery.content import Piece
+from saveany.errors import InvalidInput
 from saveany.single_flight import SingleFlight
 from saveany.store import Store
+from saveany.telegram.links import parse
 
 if TYPE_CHECKING:
     from saveany.telegram.accounts import Accounts
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 #: Telegram refuses it.
 _KNOWN_SECONDS: Final = 600.0
 _MAX_KNOWN: Final = 10_000
+
+#: Longest flood wait in seconds for which a stream waits; then another account continues, or it breaks off.
+_FLOOD_SECONDS: Final = 10.0
 
 Key = tuple[Any, ...]
 
@@ -37,11 +43,32 @@ class TelegramFiles:
 
     async def find(self, source: Mapping[str, Any]) -> Media:
         """The file of `Media.source`. Raises as `Accounts.find`."""
-        key = (source["chat"], source["message"], source["document"], *source.get("only", ()))
+        key = _key(source)
         at, media = self._known.get(key, (0.0, None))
         if media is not None and time.monotonic() - at < _KNOWN_SECONDS:
             return media
         return await self._calls.run(key, lambda: self._look_up(key, source))
+
+    async def resolve(self, url: str, only: Sequence[str] = ()) -> Media:
+        """The one file of the message that a link leads to; of an album, the file of that message.
+
+        `only` are the accounts that may read it; if empty, all. Raises `InvalidInput` for a link to several
+        messages or files, and as `Accounts.resolve`.
+        """
+        link = parse(url)
+        if link.last is not None:
+            raise InvalidInput("this link leads to several messages; give the link of one", "links")
+        accounts = await self._accounts()
+        # Only the bot can read what was sent to the bot.
+        found = await accounts.resolve(replace(link, single=True), () if link.bot_chat_id else only)
+        if len(found) > 1:
+            raise InvalidInput(
+                "this message has {count} files; save it, and create a link to the folder",
+                "links",
+                count=len(found),
+            )
+        self._remember(_key(found[0].source()), found[0])
+        return found[0]
 
     async def read(self, media: Media, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """The bytes of a file from `start` to `end`. Raises as `Accounts.read`."""
@@ -57,11 +84,14 @@ class TelegramFiles:
 
     async def _look_up(self, key: Key, source: Mapping[str, Any]) -> Media:
         media = await (await self._accounts()).find(source)
+        self._remember(key, media)
+        return media
+
+    def _remember(self, key: Key, media: Media) -> None:
         self._known.pop(key, None)
         self._known[key] = time.monotonic(), media
         while len(self._known) > _MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        return media
 
     async def _accounts(self) -> Accounts:
         if self._started is not None:
@@ -70,9 +100,17 @@ class TelegramFiles:
 
     async def _start(self) -> Accounts:
         from saveany.telegram.accounts import Accounts
+        from saveany.telegram.pool import PoolLimits
 
         config = self._config
-        accounts = Accounts(config.telegram, config.data_dir, self._store.telegram, proxy=config.proxy)
+        limits = PoolLimits(max_flood_seconds=_FLOOD_SECONDS)
+        accounts = Accounts(
+            config.telegram, config.data_dir, self._store.telegram, proxy=config.proxy, limits=limits
+        )
         await accounts.start()
         self._started = accounts
         return accounts
+
+
+def _key(source: Mapping[str, Any]) -> Key:
+    return (source["chat"], source["message"], source["document"], *source.get("only", ()))

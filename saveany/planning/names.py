@@ -7,8 +7,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from saveany.planning.characters import JOINERS, is_hidden
+
+if TYPE_CHECKING:
+    from saveany.telegram.media import Media
 
 #: Maximum length in bytes. File systems allow 255; the rest is for the prefix and suffix of a part file.
 MAX_BYTES = 240
@@ -102,6 +106,18 @@ def name_for(
         return title if extension and title.lower().endswith(extension) else safe_name(title + extension)
     date = datetime.fromtimestamp(date_ms / 1000, UTC)
     return safe_name(f"{kind}_{date:%Y-%m-%d_%H-%M-%S}_{message_id}{extension}")
+
+
+def name_of(media: Media) -> str:
+    """The name with which a file in a message is saved, or offered."""
+    return name_for(
+        original=media.name,
+        caption=media.caption,
+        date_ms=media.date_ms,
+        message_id=media.message_id,
+        mime_type=media.mime_type,
+        kind=media.kind,
+    )
 
 
 def extension_for(mime_type: str) -> str:

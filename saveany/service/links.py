@@ -41,7 +41,7 @@ class LinkService:
     ) -> Link:
         """Make a link for a user. Raises `NotFound` if the target does not exist, or is not theirs, and
         `TooMany` if they have made as many as they may in a day."""
-        _check(principal, user_id)
+        self.check(principal, user_id)
         name = await self._name_of(principal, user_id, target)
         if not principal.is_operator:
             await self._count(user_id)
@@ -54,6 +54,11 @@ class LinkService:
             password=await hash_password(options.password) if options.password else "",
             inline=options.inline,
         )
+
+    def check(self, principal: Principal, user_id: int) -> None:
+        """Raise `NotFound` for a user for whom the principal may not act."""
+        if not principal.may_access(user_id):
+            raise NotFound("there is no user {id}", id=str(user_id))
 
     async def get(self, principal: Principal, token: str) -> Link:
         """A link, in whatever state. Raises `NotFound`."""
@@ -123,7 +128,7 @@ class LinkService:
             return name
         if target.media is None:
             raise InvalidInput("a link needs a file, a folder or a message")
-        return str(target.media.source.get("name") or "file")
+        return target.media.name or "file"
 
     async def _expiry(self, ttl: int | None) -> int | None:
         seconds_ms = self._config.ttl_days * _DAY_MS if ttl is None else ttl * 1000
@@ -139,11 +144,6 @@ class LinkChanges:
     password: str | None = None  # "" removes it
     inline: bool | None = None
     revoked: bool | None = None
-
-
-def _check(principal: Principal, user_id: int) -> None:
-    if not principal.may_access(user_id):
-        raise NotFound("there is no user {id}", id=str(user_id))
 
 
 def _unknown() -> NotFound:

@@ -13,7 +13,7 @@ from saveany.errors import Permanent, TaskError
 from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
 from saveany.planning.facts import Facts
-from saveany.planning.names import name_for, safe_name, split_extension
+from saveany.planning.names import name_of, safe_name, split_extension
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram import links
 from saveany.telegram.file import PhotoSizeMismatch
@@ -210,7 +210,7 @@ def _albums(found: Iterable[Media]) -> _Albums:
     albums: _Albums = {}
     for media in filter(lambda each: each.grouped_id, found):
         text, name = albums.get(_album(media), ("", ""))
-        albums[_album(media)] = text or media.caption, name or split_extension(_name(media))[0]
+        albums[_album(media)] = text or media.caption, name or split_extension(name_of(media))[0]
     return albums
 
 
@@ -235,21 +235,10 @@ def _resolved_file(media: Media, albums: _Albums) -> ResolvedFile:
         date_ms=media.date_ms,
     )
     return ResolvedFile(
-        _name(media),
+        name_of(media),
         media.size,
         media.source(),
         facts=facts,
         album=f"{media.chat_id}/{media.grouped_id}" if media.grouped_id else "",
         caption=media.caption,
-    )
-
-
-def _name(media: Media) -> str:
-    return name_for(
-        original=media.name,
-        caption=media.caption,
-        date_ms=media.date_ms,
-        message_id=media.message_id,
-        mime_type=media.mime_type,
-        kind=media.kind,
     )
