@@ -35,6 +35,8 @@ from saveany.errors import ConfigError, SaveAnyError
 from saveany.logs import get_logger
 from saveany.programs import die_with_parent
 
+#: The folder of the embedded server, in `data_dir`, and the one in it that holds what is stored.
+FOLDER, CONTENT = "redis", "appendonlydir"
 _SOCKET = "redis.sock"
 _LOG = "redis.log"
 _MAX_SOCKET_PATH = 100  # sun_path of unix(7) holds 108 bytes, 104 on macOS
@@ -60,7 +62,7 @@ class EmbeddedRedis:
     """
 
     def __init__(self, data_dir: Path, fsync: str = "always") -> None:
-        self._dir = data_dir.absolute() / "redis"
+        self._dir = data_dir.absolute() / FOLDER
         self._fsync = fsync
         self._ownership: int | None = None  # the open owner.lock
         self._server: subprocess.Popen[bytes] | None = None
@@ -241,6 +243,18 @@ class EmbeddedRedis:
         if len(os.fsencode(path)) <= _MAX_SOCKET_PATH and quote(str(path)) == str(path):
             return path
         return _alias(self._dir) / _SOCKET
+
+
+def is_running(data_dir: Path) -> bool:
+    """Whether any process uses the embedded server of a data directory."""
+    folder = data_dir / FOLDER
+    if not folder.exists():
+        return False
+    locks = [_try_lock(folder / name) for name in ("owner.lock", "server.lock")]
+    for lock in locks:
+        if lock is not None:
+            os.close(lock)
+    return None in locks
 
 
 def server_programs() -> Iterator[str]:

@@ -33,7 +33,7 @@ _CACHE_SECONDS = 1.0
 _REDIS_SECONDS = 4.0
 
 #: Seconds after which a change that is not in the catalogue yet is reported.
-_RECORDED_SECONDS = 5.0
+_RECORDED_SECONDS = 8.0
 
 router = APIRouter(tags=["service"], route_class=JsonRoute, dependencies=[Depends(public)])
 

@@ -39,7 +39,7 @@ class Database:
         #: The file of an SQLite database; None for PostgreSQL.
         self.file = None if url else data_dir / FILE_NAME
         self._engine = create_async_engine(
-            _sqlite(self.file) if self.file else _postgresql(url), **_OPTIONS[bool(url)]
+            _sqlite(self.file) if self.file else postgresql_url(url), **_OPTIONS[bool(url)]
         )
         self._writing = asyncio.Lock()
         self._opening = asyncio.Lock()
@@ -131,7 +131,8 @@ def _sqlite(file: Path) -> URL:
     return URL.create("sqlite+aiosqlite", database=str(file), query={"timeout": str(_LOCKED_SECONDS)})
 
 
-def _postgresql(url: str) -> URL:
+def postgresql_url(url: str) -> URL:
+    """The address of a PostgreSQL database, for SQLAlchemy."""
     return make_url(url).set(drivername="postgresql+asyncpg")
 
 

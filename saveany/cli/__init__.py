@@ -38,6 +38,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "worker": ("saveany.cli.worker:worker", "Run one worker process."),
     "bot": ("saveany.cli.bot:bot", "Run the Telegram bot."),
     "check": ("saveany.cli.check:check", "Check the configuration and everything it names."),
+    "backup": ("saveany.cli.backup:backup", "Back up the catalogue, Redis and the configuration."),
+    "restore": ("saveany.cli.backup:restore", "Restore a backup."),
     "login": ("saveany.cli.login:login", "Log in to a Telegram account."),
     "add": ("saveany.cli.add:add", "Save links."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),

@@ -15,7 +15,7 @@ from saveany.store.repair import scan
 from saveany.store.results import EraseResult
 
 #: Milliseconds that the lock of the recorder lasts unless it is renewed.
-_LOCK_MS = 10_000
+_LOCK_MS = 5_000
 #: Milliseconds that an ended task stays after it was recorded, and the maximum number of such tasks.
 _KEPT_MS, _MAX_KEPT = 3_600_000, 10_000
 #: Number of tasks that one script expires or adopts.

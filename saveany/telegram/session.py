@@ -101,6 +101,18 @@ class SessionFolder:
         names = (file.name.removesuffix(".session") for file in self._root.glob("*.session"))
         return sorted(name for name in names if _NAME.fullmatch(name))
 
+    def files(self) -> list[Path]:
+        """All files that belong in a backup: the logins, their keys, and the name of this machine."""
+        return [
+            file
+            for file in sorted(self._root.iterdir())
+            if not file.name.startswith(".") and file.suffix != ".lock"
+        ]
+
+    def put(self, file: Path) -> None:
+        """Move one of the `files` of a backup here."""
+        file.replace(self._root / file.name)
+
     def load(self, name: str) -> Login | None:
         """The login of this name; None if there is none or its file is damaged."""
         return self._read(self._path(name, ".session"), Login)

@@ -124,18 +124,26 @@ class ChaosInstallation(Site):
         `patches` are names in `tests.chaos.launch`.
         """
         self._patches = [*patches, *([] if self.plan.long else [SHORT_LEASE])]
-        self.api_role = await self.spawn("api")
+        self.api_role = await self.start_api_role()
         for _ in range(workers):
             await self.add_worker()
         if workers:
             await self.wait_until_ready(workers)
 
+    async def start_api_role(self) -> Role:
+        """Start an API. It has no patches."""
+        return await self.spawn("api")
+
     async def add_worker(self) -> Role:
         """Start another worker."""
-        via = ["-m", "tests.chaos.launch", ",".join(self._patches) or "-"]
-        role = await self.spawn("worker", via=via)
+        role = await self.spawn("worker", via=self.patched)
         self.roles.append(role)
         return role
+
+    @property
+    def patched(self) -> list[str]:
+        """The Python module that runs the `saveany` command with the patches, and its arguments."""
+        return ["-m", "tests.chaos.launch", ",".join(self._patches) or "-"]
 
     def _env(self, more: Mapping[str, str]) -> dict[str, str]:
         return super()._env({**self.env, **more})

@@ -16,6 +16,8 @@ from saveany.store import claims
 SHORT_LEASE = "short-lease"
 SHORT_TIMEOUTS = "short-timeouts"
 NO_RESERVE = "no-reserve"
+HALTS = "halts"
+SHORT_HISTORY = "short-history"
 
 #: Seconds of a lease under `SHORT_LEASE`.
 SHORT_LEASE_SECONDS = 4.0
@@ -47,6 +49,23 @@ def _no_reserve() -> None:
     type.__setattr__(LocalUpload, "_reserve", nothing)
 
 
+def _halts() -> None:
+    from tests.chaos import halts
+
+    halts.install()
+
+
+def _short_history() -> None:
+    """Ended tasks leave Redis a second after they were recorded, and a locked database is waited for for as
+    long."""
+    from saveany.catalogue import database, recorder
+    from saveany.store import recording
+
+    vars(recording).update(_KEPT_MS=1000)
+    vars(recorder).update(_EXPIRE_SECONDS=0.5, _UNASKED_SECONDS=0.5)
+    vars(database).update(_LOCKED_SECONDS=1)
+
+
 def _print_tracebacks() -> None:
     """Print the traceback of an error that ends a worker, so that it is in the log of the worker."""
     import workers.main
@@ -68,6 +87,8 @@ PATCHES: dict[str, Callable[[], None]] = {
     SHORT_LEASE: _short_lease,
     SHORT_TIMEOUTS: _short_timeouts,
     NO_RESERVE: _no_reserve,
+    HALTS: _halts,
+    SHORT_HISTORY: _short_history,
 }
 
 if __name__ == "__main__":

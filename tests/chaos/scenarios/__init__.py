@@ -7,7 +7,19 @@ from typing import Any
 
 from tests.chaos.installation import Plan
 from tests.chaos.result import ScenarioResult
-from tests.chaos.scenarios import clock, crowd, disk, faults, freeze, kills, redis, restarts, small, storages
+from tests.chaos.scenarios import (
+    catalogue,
+    clock,
+    crowd,
+    disk,
+    faults,
+    freeze,
+    kills,
+    redis,
+    restarts,
+    small,
+    storages,
+)
 
 SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, ScenarioResult]]] = {
     "kills": kills.run,
@@ -20,4 +32,5 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, ScenarioResult]]] = {
     "crowd": crowd.run,
     "disk": disk.run,
     "clock": clock.run,
+    "catalogue": catalogue.run,
 }

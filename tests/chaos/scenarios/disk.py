@@ -69,10 +69,11 @@ def _fill(file: Path, leave: int) -> None:
 
 
 @contextmanager
-def mounted(folder: Path) -> Iterator[str]:
-    """Mount a small disk at `folder`, and yield why it cannot be mounted, or ""; in CI it must be mounted."""
+def mounted(folder: Path, size: int = _DISK) -> Iterator[str]:
+    """Mount a disk of `size` bytes at `folder`, and yield why it cannot be mounted, or ""; in CI it must be
+    mounted."""
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "saveany-chaos", folder],
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "saveany-chaos", folder],
         capture_output=True,
         text=True,
     )
