@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from typing import Final
@@ -11,6 +12,8 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _LETTERS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: Number of characters of a token: 131 bits, so that nobody finds one by trying.
 TOKEN_LENGTH: Final = 22
+
+_FORM = re.compile("[0-9a-v]{20}")
 
 _newest = 0
 
@@ -25,6 +28,11 @@ def new_id() -> str:
     fresh = (time.time_ns() // 1_000_000) << 52 | int.from_bytes(os.urandom(6), "big")
     _newest = max(fresh, _newest + 1)
     return "".join(_ALPHABET[_newest >> shift & 31] for shift in range(95, -1, -5))
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of a task id."""
+    return bool(_FORM.fullmatch(text))
 
 
 def created_ms(task_id: str) -> int:

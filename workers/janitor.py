@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from saveany.errors import Fenced, StorageError
+from saveany.ids import is_id
 from saveany.logs import get_logger
 from saveany.loops import Signal, repeat, run_for_each
 from saveany.storage_set import StorageHandle, StorageSet
@@ -94,7 +95,7 @@ class Janitor:
     async def _tidy_source(self, source: Source) -> None:
         for task_id in await source.kept_tasks():
             task = await self._store.tasks.get(task_id)
-            has_left = task is None and not await self._store.tasks.exists(task_id)
+            has_left = task is None and is_id(task_id) and not await self._store.tasks.exists(task_id)
             if (has_left or (task and task.status.ended)) and task_id not in self._runner.running:
                 await source.forget(task_id)
 

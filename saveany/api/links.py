@@ -26,7 +26,11 @@ Token = Annotated[str, Path(description="The token of the link.", examples=["Zk3
 
 
 @router.post(
-    "", status_code=201, operation_id="createLink", summary="Create a link", responses=responses(404, 422)
+    "",
+    status_code=201,
+    operation_id="createLink",
+    summary="Create a link",
+    responses=responses(404, 415, 422),
 )
 async def create(
     services: InjectedServices, principal: LinksPrincipal, request: Request, body: NewLink
@@ -69,7 +73,9 @@ async def get(
     return _view(request, await services.links.get(principal, token))
 
 
-@router.patch("/{token}", operation_id="changeLink", summary="Change a link", responses=responses(404, 422))
+@router.patch(
+    "/{token}", operation_id="changeLink", summary="Change a link", responses=responses(404, 415, 422)
+)
 async def change(
     services: InjectedServices, principal: LinksPrincipal, request: Request, token: Token, body: LinkChange
 ) -> LinkView:

@@ -89,7 +89,7 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "message": _number_in(source, "message"),
         "document": _number_in(source, "document"),
         "dc": _number_in(source, "dc"),
-        "origin": encode_record(source) if "chat" in source else None,
+        "origin": _origin(source),
         "url": clean(str(source.get("url") or "")),
         "page": clean(item.url),
         "thumbnail": "",
@@ -149,6 +149,14 @@ def clean(text: str) -> str:
 def number(value: int) -> int:
     """A number that a column can hold."""
     return max(-_MAX, min(value, _MAX))
+
+
+def _origin(source: dict[str, Any]) -> bytes | None:
+    """What finds the file in Telegram again; None if it is not from there, or damaged."""
+    try:
+        return encode_record(source) if "chat" in source else None
+    except OverflowError:  # a number that no id has
+        return None
 
 
 def _number_in(source: dict[str, Any], name: str) -> int | None:

@@ -20,9 +20,19 @@ import storages
 from saveany.config.lines import Loc
 from saveany.config.schema import Config
 
-#: Folders in data_dir that belong to SaveAny. A storage may use other folders there, as it does in the
-#: container.
-RESERVED = ("sessions", "redis", "scratch", "aria2", "cookies", "locks")
+#: Folders and files in data_dir that belong to SaveAny. A storage may use other folders there, as it does in
+#: the container.
+RESERVED = (
+    "sessions",
+    "redis",
+    "scratch",
+    "aria2",
+    "cookies",
+    "locks",
+    "catalogue.db",
+    "catalogue.db-shm",
+    "catalogue.db-wal",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from saveany.store.records import text
 
 #: Milliseconds for which a link stays open after its last use. A paused player continues for free.
 _OPEN_MS: Final = 10 * 60 * 1000
+_DAY_MS: Final = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,8 @@ class Openings:
     async def count_made(self, user_id: int) -> tuple[int, int]:
         """Count a link that a user makes; returns how many within a day of the first, and the seconds until
         the count starts again."""
-        key = keys.LINKS_MADE(str(user_id))
-        count, _, left = await self._db.many(
-            [("INCR", key), ("EXPIRE", key, 24 * 3600, "NX"), ("TTL", key)], together=True
-        )
-        return int(count), max(1, int(left))
+        count, left = await self._db.script("increase", keys.LINKS_MADE(str(user_id)), 1, _DAY_MS)
+        return int(count), -(-int(left) // 1000)
 
     async def keep_open(self, token: str, address: str) -> None:
         """Let an address that still reads have the link open for longer."""
@@ -57,8 +55,7 @@ class Openings:
     async def count_try(self, token: str, address: str, seconds: int) -> int:
         """Count one more password that the address has tried for a link; returns how many in the last
         `seconds`."""
-        key = keys.LINK_TRIES(token, address)
-        count, _ = await self._db.many([("INCR", key), ("EXPIRE", key, seconds, "NX")], together=True)
+        count, _ = await self._db.script("increase", keys.LINK_TRIES(token, address), 1, seconds * 1000)
         return int(count)
 
     async def close(self, token: str, address: str) -> None:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from saveany.store import keys
 from saveany.store.db import Db
 
-#: Seconds for which the number of a month is kept.
-_KEPT_SECONDS = 400 * 24 * 3600
+#: Milliseconds for which the number of a month is kept.
+_KEPT_MS = 400 * 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,18 @@ class TrafficCounter:
     async def add(self, size: int) -> None:
         """Count bytes that were sent."""
         key = keys.TRAFFIC(f"{await self._now():%Y-%m}")
-        await self._db.many([("INCRBY", key, size), ("EXPIRE", key, _KEPT_SECONDS)], together=True)
+        await self._db.script("increase", key, size, _KEPT_MS)
 
     async def this_month(self) -> Traffic:
         """The traffic of this month so far."""
         now = await self._now()
         following = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
-        sent = await self._db.do("GET", keys.TRAFFIC(f"{now:%Y-%m}"))
-        return Traffic(int(sent or 0), max(1, int((following - now).total_seconds())))
+        month = f"{now:%Y-%m}"
+        sent = await self._db.do("GET", keys.TRAFFIC(month))
+        return Traffic(
+            self._db.records.one("traffic", month, sent or b"0", int) or 0,
+            max(1, int((following - now).total_seconds())),
+        )
 
     async def _now(self) -> datetime:
         return datetime.fromtimestamp(await self._db.time_ms() / 1000, UTC)

@@ -71,6 +71,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await store.workers.heartbeat(WorkerInfo(id="w1", host="h", pid=1, started_at=1, storages={"local1": ""}))
     await store.workers.establish_storage("local1", "mark")
     await store.workers.lock("tidy", 60_000)
+    await use_links(store)
     await store.watched_chats.add(watch("w"))
     await store.watched_chats.add_task(named["queued"].id, "w")
     await store.preferences.change(USER, lambda prefs: Preferences(language="zh"), once="key")
@@ -118,6 +119,16 @@ async def _create_telegram_keys(telegram: TelegramStore) -> None:
     await telegram.keep_addresses("login", [("host", 443)])
     assert await telegram.claim_login("login", "machine", 60)
     assert (await telegram.announce(1, 2, "process", 60_000, 60_000)).processes == 1
+
+
+async def use_links(store: Store) -> None:
+    """Open links, try tokens and passwords, and count what was sent."""
+    await store.openings.open("token", "address", 15, 600)
+    assert await store.openings.is_open("token", "address")
+    assert await store.openings.count_try("token", "address", 600) >= 1
+    assert (await store.openings.count_made(USER))[0] >= 1
+    await store.traffic.add(5)
+    await store.traffic.this_month()
 
 
 async def use_telegram(telegram: TelegramStore) -> None:
@@ -251,6 +262,7 @@ async def test_a_damaged_key_affects_nothing_else(
         await damage(store, key, GARBAGE[how] if how else None)
     await use_the_store(store, catalogue)
     await use_telegram(store.telegram)
+    await use_links(store)
     await use_the_api(client, tasks)
     await complete_a_new_task(client, store)
     await store.tasks.cancel(tasks.pop("running"), [])
