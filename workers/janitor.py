@@ -15,6 +15,7 @@ from saveany.store import Store
 from storages.base import Storage
 from workers.orphans import OrphanedLanes
 from workers.recovery import remove_leftovers
+from workers.removals import remove_copies
 from workers.runner import TaskRunner
 from workers.sources.base import Source
 
@@ -65,14 +66,15 @@ class Janitor:
             await self._leftovers.wait(_UNASKED_SECONDS, since=seen)
 
     async def clean_storages(self) -> int:
-        """Remove unfinished uploads of canceled tasks whose workers died from this worker's storages. Returns
-        the number of uploads that were found."""
+        """Remove unfinished uploads of canceled tasks whose workers died, and copies of deleted files, from
+        this worker's storages. Returns how many were found."""
         found: list[int] = []
 
         async def clean(handle: StorageHandle) -> None:
             leftovers = await self._store.workers.leftovers(handle.storage.name)
             found.append(len(leftovers))
             await run_for_each(leftovers, partial(self._clean_up_after, handle.storage))
+            found.append(await remove_copies(self._store.removals, handle.storage))
 
         await run_for_each(self._storages.present, clean)
         return sum(found)

@@ -18,6 +18,7 @@ from saveany.api.models import (
     FolderView,
     MessageReply,
     OriginView,
+    Removed,
     SavedFileView,
 )
 from saveany.api.routes import JsonRoute
@@ -90,6 +91,65 @@ async def change_file(
     return view
 
 
+@router.delete(
+    "/files/{file_id}",
+    operation_id="deleteSavedFile",
+    summary="Delete a saved file",
+    responses=responses(404),
+)
+async def delete_file(
+    services: InjectedServices,
+    principal: FilesPrincipal,
+    file_id: FileId,
+    now: Annotated[
+        bool,
+        Query(description="Do not keep it in the trash: it cannot be restored, and its copy is removed."),
+    ] = False,
+) -> MessageReply:
+    """Move a file to the trash. Its links stop working at once; a restored file's links work again. Its copy
+    is removed when it leaves the trash, unless another saved file has the same copy."""
+    await services.files.delete(principal, file_id, now=now)
+    services.delivery.forget(file_id)
+    return MessageReply(message="file deleted" if now else "file moved to the trash")
+
+
+@router.post(
+    "/files/{file_id}/restore",
+    operation_id="restoreSavedFile",
+    summary="Restore a deleted file",
+    responses=responses(404),
+)
+async def restore_file(
+    services: InjectedServices, principal: FilesPrincipal, file_id: FileId
+) -> SavedFileView:
+    """Take a file out of the trash. Its links work again."""
+    (view,) = await _views(services, [await services.files.restore(principal, file_id)])
+    services.delivery.forget(file_id)
+    return view
+
+
+@router.get("/trash", operation_id="listTrash", summary="Deleted files", responses=responses())
+async def list_trash(
+    services: InjectedServices,
+    principal: FilesPrincipal,
+    user_id: UserId = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
+) -> FilePageView:
+    """The files in the trash, those deleted last first. They leave it after `catalogue.trash_days`."""
+    page = await services.files.trash(principal, user_id, limit, cursor)
+    return FilePageView(files=await _views(services, page.files), next_cursor=page.cursor or None)
+
+
+@router.delete("/trash", operation_id="emptyTrash", summary="Empty the trash", responses=responses())
+async def empty_trash(
+    services: InjectedServices, principal: FilesPrincipal, user_id: UserId = None
+) -> Removed:
+    """Have the copies of all files in the trash removed. This cannot be undone."""
+    count = await services.files.empty_trash(principal, user_id)
+    return Removed(message=f"{count} files deleted", removed=count)
+
+
 @router.get("/folders", operation_id="listFolders", summary="Folders", responses=responses(404))
 async def list_folders(
     services: InjectedServices,
@@ -140,10 +200,16 @@ async def change_folder(
     responses=responses(404, 409),
 )
 async def delete_folder(
-    services: InjectedServices, principal: FilesPrincipal, folder_id: PathFolderId
+    services: InjectedServices,
+    principal: FilesPrincipal,
+    folder_id: PathFolderId,
+    recursive: Annotated[
+        bool, Query(description="Also if it is not empty: all files in it are moved to the trash.")
+    ] = False,
 ) -> MessageReply:
-    """Delete an empty folder, and the links to it."""
-    await services.files.remove_folder(principal, folder_id)
+    """Delete a folder, and the links to it. A file that is restored later is in a folder of the same path."""
+    await services.files.remove_folder(principal, folder_id, with_files=recursive)
+    services.delivery.forget_all()
     return MessageReply(message="folder deleted")
 
 
@@ -184,7 +250,7 @@ async def _folder_views(services: ApiServices, folders: list[Folder]) -> list[Fo
 
 async def _views(services: ApiServices, files: list[SavedFile]) -> list[SavedFileView]:
     paths = await services.files.paths({file.folder_id for file in files})
-    return [_view(file, paths[file.folder_id]) for file in files]
+    return [_view(file, file.old_folder or paths[file.folder_id]) for file in files]
 
 
 def _view(file: SavedFile, folder: str) -> SavedFileView:
@@ -208,4 +274,6 @@ def _view(file: SavedFile, folder: str) -> SavedFileView:
         added_at=rfc3339(file.added_at),
         downloads=file.downloads,
         bytes_sent=file.bytes_sent,
+        missing_since=rfc3339(file.missing_at) if file.missing_at is not None else None,
+        deleted_at=rfc3339(file.deleted_at) if file.deleted_at is not None else None,
     )

@@ -226,6 +226,15 @@ class SavedFileView(Reply):
     added_at: Time
     downloads: int = Field(description="How often it was downloaded from here.")
     bytes_sent: int
+    missing_since: Time | None = Field(
+        default=None,
+        exclude_if=_empty,
+        description="When its copy was found deleted or changed from outside. It is served from its Telegram "
+        "message then, if it came from one.",
+    )
+    deleted_at: Time | None = Field(
+        default=None, exclude_if=_empty, description="When it was moved to the trash."
+    )
 
 
 class FilePageView(Reply):
@@ -300,7 +309,7 @@ class LinkPageView(Reply):
 
 
 class Removed(Reply):
-    """The result of removing tasks from the history."""
+    """The result of removing tasks from the history, or files from the trash."""
 
     message: str = Field(examples=["2 tasks removed"])
     removed: int = Field(examples=[2])

@@ -15,14 +15,17 @@ from saveany.catalogue.history import History
 from saveany.catalogue.links import Links
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.schema import identity, migrate
+from saveany.catalogue.trash import Trash
 from saveany.config import Config
 from saveany.errors import CatalogueUnavailable, ConfigError
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.store import Store
 
-#: Seconds between two searches for tasks that are old enough to be forgotten.
+#: Seconds between two searches for tasks and deleted files that can be forgotten.
 _FORGET_SECONDS = 600.0
+#: Seconds before another attempt to have copies removed, during an outage.
+_TRASH_RETRY_SECONDS = 5.0
 
 log = get_logger("saveany.catalogue")
 
@@ -32,11 +35,18 @@ class Catalogue:
     `CatalogueUnavailable` during an outage of its database, and `StoreUnavailable` during one of Redis."""
 
     def __init__(
-        self, url: str, data_dir: Path, store: Store, *, keep_days: int = 0, link_days: int = 0
+        self,
+        url: str,
+        data_dir: Path,
+        store: Store,
+        *,
+        keep_days: int = 0,
+        link_days: int = 0,
+        trash_days: int = 0,
     ) -> None:
         """`url` is that of a PostgreSQL server; if it is empty, the database is a file in `data_dir`. Ended
-        tasks are forgotten after `keep_days`; links that webhooks name work for
-        `link_days`. 0 is for ever."""
+        tasks are forgotten after `keep_days`; links that webhooks name work for `link_days`; deleted files
+        leave the trash after `trash_days`. 0 is for ever."""
         self._database = Database(url, data_dir)
         self._database.on_open = self._prepare
         self._store = store
@@ -46,6 +56,7 @@ class Catalogue:
         self.files = Files(self._database, self.recorder)
         self.folders = Folders(self._database, self.recorder)
         self.links = Links(self._database, store, self.recorder)
+        self.trash = Trash(self._database, store, self.recorder, trash_days)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:
@@ -56,6 +67,7 @@ class Catalogue:
             store,
             keep_days=config.history.keep_days,
             link_days=config.links.ttl_days,
+            trash_days=config.catalogue.trash_days,
         )
 
     async def open(self) -> None:
@@ -71,7 +83,11 @@ class Catalogue:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Record what happens, and forget old tasks, until the block ends."""
-        loops = [self.recorder.run()]
+        loops = [
+            self.recorder.run(),
+            repeat("trash", self.trash.step, retry=_TRASH_RETRY_SECONDS),
+            repeat("deleted_files", self.trash.forget, _FORGET_SECONDS),
+        ]
         if self._keep_days:
             loops.append(repeat("history", self.forget_old, _FORGET_SECONDS))
         tasks = [asyncio.create_task(loop) for loop in loops]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
-from saveany.catalogue.cursors import make_cursor, parse_cursor
+from saveany.catalogue.cursors import Key, make_cursor, parse_cursor
 from saveany.catalogue.database import Database
 from saveany.catalogue.folders import check_folder, check_free, checked_name
 from saveany.catalogue.listing import Listing
@@ -19,7 +20,8 @@ from saveany.catalogue.tables import files
 from saveany.errors import NotFound
 
 _DAY_MS = 24 * 3600 * 1000
-_COLUMNS = [files.c[name] for name in SavedFile.__struct_fields__]
+#: What a `SavedFile` needs.
+COLUMNS = [files.c[name] for name in SavedFile.__struct_fields__]
 #: Column and direction of each order.
 _ORDERS = {
     FileOrder.OLDEST: ("added_at", False),
@@ -49,11 +51,13 @@ class Files:
         listing = Listing(files, column, descending=descending)
         async with self._database.read() as connection:
             keys = await listing.page(connection, _conditions(wanted), wanted.q, start, limit + 1)
-            page = keys[:limit]
-            query = select(*_COLUMNS).where(files.c.id.in_([file_id for _, file_id in page]))
-            found = {row.id: SavedFile(**row._mapping) for row in await connection.execute(query)}
-        more = make_cursor(page[-1]) if len(keys) > limit else ""
-        return FilePage([found[file_id] for _, file_id in page], more)
+            return await read_page(connection, keys, limit)
+
+    async def note_copy(self, file_id: str, *, missing: bool) -> None:
+        """Record that the copy of a file was deleted or changed from outside, or that it is there again."""
+        now = await self._recorder.time_ms() if missing else None
+        async with self._database.write() as connection:
+            await connection.execute(update(files).where(files.c.id == file_id).values(missing_at=now))
 
     async def get(self, file_id: str) -> SavedFile | None:
         """The file with this id, None if there is none."""
@@ -106,10 +110,19 @@ class Files:
         return found
 
 
+async def read_page(connection: AsyncConnection, keys: Sequence[Key], limit: int) -> FilePage:
+    """The files with these keys, of which there is one more than `limit` if there is another page."""
+    page = keys[:limit]
+    query = select(*COLUMNS).where(files.c.id.in_([file_id for _, file_id in page]))
+    found = {row.id: SavedFile(**row._mapping) for row in await connection.execute(query)}
+    more = make_cursor(page[-1]) if len(keys) > limit else ""
+    return FilePage([found[file_id] for _, file_id in page], more)
+
+
 async def _found(connection: AsyncConnection, file_id: str) -> SavedFile | None:
     if not (file_id.isascii() and file_id.isalnum()):
         return None
-    query = select(*_COLUMNS).where(files.c.id == file_id, files.c.deleted_at.is_(None))
+    query = select(*COLUMNS).where(files.c.id == file_id, files.c.deleted_at.is_(None))
     row = (await connection.execute(query)).one_or_none()
     return SavedFile(**row._mapping) if row else None
 

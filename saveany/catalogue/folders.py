@@ -80,16 +80,21 @@ class Folders:
                 await connection.execute(update(folders).where(folders.c.id == folder_id).values(changes))
         return Folder(id=folder_id, user_id=now.user_id, parent_id=parent, name=new_name)
 
-    async def remove(self, folder_id: int) -> None:
-        """Remove an empty folder. Links to it stop working. Raises `WrongState` if it is not empty."""
+    async def remove(self, folder_id: int, *, with_files: bool = False) -> None:
+        """Remove a folder; links to it stop working. Unless `with_files` moves what is in it to the trash,
+        raises `WrongState` if it is not empty."""
         await self._recorder.catch_up()
+        now = await self._recorder.time_ms()
         async with self._change() as connection:
             await _folder(connection, folder_id)
             below = await subtree(connection, folder_id)
-            kept = await connection.scalar(select(files.c.id).where(files.c.folder_id.in_(below)).limit(1))
-            if kept is not None or len(below) > 1:
+            inside = files.c.folder_id.in_(below), files.c.deleted_at.is_(None)
+            has_files = await connection.scalar(select(files.c.id).where(*inside).limit(1)) is not None
+            if not with_files and (has_files or len(below) > 1):
                 raise _not_empty()
-            await connection.execute(delete(folders).where(folders.c.id == folder_id))
+            await connection.execute(update(files).where(*inside).values(deleted_at=now))
+            await _leave(connection, below)
+            await connection.execute(delete(folders).where(folders.c.id.in_(below)))
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[AsyncConnection]:
@@ -105,15 +110,26 @@ class Folders:
 
     async def paths(self, folder_ids: Iterable[int]) -> dict[int, str]:
         """The paths of folders by id, such as `/films/2024`; that of the root is `/`."""
-        known: dict[int, tuple[int, str]] = {}  # id -> parent and name
-        missing = set(folder_ids) - {ROOT}
         async with self._database.read() as connection:
-            while missing:
-                query = select(folders).where(folders.c.id.in_(missing))
-                found = {row.id: (row.parent_id, row.name) for row in await connection.execute(query)}
-                known |= found
-                missing = {parent for parent, _ in found.values()} - known.keys() - {ROOT}
-        return {folder: _path(folder, known) for folder in folder_ids}
+            return await _paths(connection, folder_ids)
+
+
+async def _paths(connection: AsyncConnection, folder_ids: Iterable[int]) -> dict[int, str]:
+    known: dict[int, tuple[int, str]] = {}  # id -> parent and name
+    missing = set(folder_ids) - {ROOT}
+    while missing:
+        query = select(folders).where(folders.c.id.in_(missing))
+        found = {row.id: (row.parent_id, row.name) for row in await connection.execute(query)}
+        known |= found
+        missing = {parent for parent, _ in found.values()} - known.keys() - {ROOT}
+    return {folder: _path(folder, known) for folder in folder_ids}
+
+
+async def _leave(connection: AsyncConnection, folder_ids: set[int]) -> None:
+    """Have deleted files, which are in none of these folders then, remember the paths."""
+    for folder_id, path in (await _paths(connection, folder_ids)).items():
+        move = update(files).where(files.c.folder_id == folder_id)
+        await connection.execute(move.values(folder_id=ROOT, old_folder=path))
 
 
 def _path(folder: int, known: dict[int, tuple[int, str]]) -> str:

@@ -46,6 +46,7 @@ class LinkedFile(msgspec.Struct, frozen=True):
     path: str  # of the copy in the storage
     user_id: int
     origin: dict[str, Any] | None = None  # as `Media.source`, if it came from Telegram
+    missing_at: int | None = None  # its copy was found deleted or changed from outside
 
 
 class TelegramMedia(msgspec.Struct, frozen=True):

@@ -89,6 +89,9 @@ class SavedFile(msgspec.Struct, frozen=True, kw_only=True):
     added_at: int
     downloads: int
     bytes_sent: int
+    deleted_at: int | None = None  # it is in the trash since then
+    old_folder: str | None = None  # path of its folder, if that was deleted
+    missing_at: int | None = None  # its copy was found deleted or changed from outside
 
 
 @dataclass(frozen=True, slots=True)

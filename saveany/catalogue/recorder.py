@@ -109,6 +109,16 @@ class Recorder:
             if done and not recording.result():
                 await asyncio.sleep(_CHECK_SECONDS)
 
+    async def catch_up_completely(self) -> bool:
+        """As `catch_up`; returns whether all that ended before this call is recorded."""
+        last = await self._stream.last_id()
+        await self.catch_up()
+        return not last or not await self._stream.waits(last)
+
+    async def time_ms(self) -> int:
+        """The time by the clock of Redis, as for all times here."""
+        return await self._store.db.time_ms()
+
     async def record(self) -> bool:
         """Record all that waits. False if another process is doing so."""
         async with self._recording:

@@ -115,10 +115,14 @@ files = Table(
     Column("task_id", Text),
     Column("item", BigInteger),
     Column("added_at", BigInteger, nullable=False),
-    Column("deleted_at", BigInteger),
+    Column("deleted_at", BigInteger),  # it is in the trash since then
     Column("downloads", BigInteger, nullable=False),
     Column("bytes_sent", BigInteger, nullable=False),
     Column("search", Text, nullable=False),
+    Column("old_folder", Text),  # path of the folder, if that was deleted
+    Column("purged_at", BigInteger),  # it has left the trash, and its copy is to be removed
+    Column("removed_at", BigInteger),  # its copy is gone, or needed by another file
+    Column("missing_at", BigInteger),  # its copy was found deleted or changed from outside
     UniqueConstraint("task_id", "item", name="files_item"),
     Index("files_added", "added_at", "id"),
     *(Index(f"files_{name}", name, "added_at", "id") for name in ("user_id", "folder_id", "storage", "kind")),
@@ -127,6 +131,8 @@ files = Table(
     Index("files_path", "storage", "path"),
     Index("files_content", "sha256", "size"),
     Index("files_document", "document"),
+    Index("files_deleted", "deleted_at", "id"),
+    Index("files_purged", "removed_at", "purged_at"),
 )
 
 #: Links. `id` is the token. Each leads to a file, a folder, or a file in a Telegram message (`media`, in

@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "history": ("saveany.cli.history:history", "List tasks that have ended."),
     "files": ("saveany.cli.files:app", "List and change saved files."),
     "folders": ("saveany.cli.folders:app", "List and change folders of saved files."),
+    "trash": ("saveany.cli.trash:app", "List, restore and remove deleted files."),
     "show": ("saveany.cli.show:show", "Show everything about one task."),
     "watch": ("saveany.cli.watch:watch", "Watch all tasks until Ctrl-C."),
     "cancel": ("saveany.cli.cancel:cancel", "Cancel tasks."),

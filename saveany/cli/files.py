@@ -9,8 +9,19 @@ from urllib.parse import quote
 
 import typer
 
-from saveany.cli import usage
-from saveany.cli.client import Json, JsonOption, TokenOption, UrlOption, UserOption, call, connect, printable
+from saveany.cli import FAILED, usage
+from saveany.cli.client import (
+    ApiClient,
+    Json,
+    JsonOption,
+    RequestRefused,
+    TokenOption,
+    UrlOption,
+    UserOption,
+    call,
+    connect,
+    printable,
+)
 from saveany.errors import ConfigError
 
 app = typer.Typer(
@@ -115,6 +126,36 @@ def change(
         typer.echo(printable(f"{file['file_id']} {file['folder'].rstrip('/')}/{file['name']}"))
 
 
+@app.command()
+def delete(
+    ctx: typer.Context,
+    file_ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of files.")],
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not keep them in the trash: their copies are removed.")
+    ] = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """Move files to the trash, from which `saveany trash restore` takes them.
+
+    Their links stop working at once.
+    """
+
+    async def main(api: ApiClient) -> bool:
+        refused = False
+        for file_id in dict.fromkeys(file_ids):
+            try:
+                reply = await api.delete(f"files/{quoted(file_id)}", now="true" if now else None)
+                typer.echo(f"{file_id} {reply['message']}")
+            except RequestRefused as error:
+                typer.echo(f"error: {file_id}: {error.message}", err=True)
+                refused = True
+        return refused
+
+    if call(connect(ctx, url, token), main):
+        raise typer.Exit(FAILED)
+
+
 def given(changes: Json, options: str) -> Json:
     """The changes that were given. Raises `ConfigError` if there are none."""
     found = {name: value for name, value in changes.items() if value is not None}
@@ -128,8 +169,8 @@ def quoted(text: str) -> str:
     return quote(text, safe="")
 
 
-def print_files(found: list[Json]) -> None:
-    """Print a table of files."""
+def print_files(found: list[Json], since: str = "added_at") -> None:
+    """Print a table of files; their age is the time since `since`."""
     from saveany.cli.tables import age, new_table, print_table, short_size  # imports rich
 
     table = new_table("ID", "NAME", "SIZE", "FOLDER", "STORAGE", "AGE", wide="NAME", right=("SIZE", "AGE"))
@@ -140,6 +181,6 @@ def print_files(found: list[Json]) -> None:
             short_size(file["size"]),
             printable(file["folder"]),
             printable(file["storage"]),
-            age(file["added_at"]),
+            age(file[since]),
         )
     print_table(table)

@@ -96,10 +96,18 @@ def change(
 
 @app.command()
 def delete(
-    ctx: typer.Context, folder_id: FolderArgument, url: UrlOption = "", token: TokenOption = ""
+    ctx: typer.Context,
+    folder_id: FolderArgument,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also if it is not empty: its files go to the trash.")
+    ] = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
 ) -> None:
-    """Delete an empty folder, and the links to it."""
-    typer.echo(call(connect(ctx, url, token), lambda api: api.delete(f"folders/{folder_id}"))["message"])
+    """Delete a folder, and the links to it."""
+    params = {"recursive": "true"} if recursive else {}
+    reply = call(connect(ctx, url, token), lambda api: api.delete(f"folders/{folder_id}", **params))
+    typer.echo(reply["message"])
 
 
 def _print(folder: Json, *, as_json: bool) -> None:

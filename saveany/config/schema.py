@@ -255,6 +255,12 @@ class CatalogueConfig(Table):
         "Empty: the file catalogue.db in data_dir.",
         examples=["postgresql://saveany:password@db.example.com/saveany"],
     )
+    trash_days: int = Field(
+        default=30,
+        ge=0,
+        le=36_500,
+        description="Days for which a deleted file can be restored; 0: until the trash is emptied.",
+    )
 
 
 class LinksConfig(Table):

@@ -50,6 +50,8 @@ class LinkDelivery:
         self.limits = limits
         self._openings = store.openings
         self._opener = opener
+        self._files = catalogue.files
+        opener.on_copy = self._note_copy
         self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
         self.passwords = Passwords(store)
 
@@ -144,6 +146,20 @@ class LinkDelivery:
                 continue
             if link is None or link.state in (State.REVOKED, State.GONE):
                 raise Gone(_WHY[State.REVOKED])
+
+    def forget(self, file_id: str) -> None:
+        """A file was deleted or restored: read its links again before they are used."""
+        for token, (_, link) in list(self._known.items()):
+            if link and link.file and link.file.id == file_id:
+                del self._known[token]
+
+    async def _note_copy(self, file_id: str, missing: bool) -> None:
+        await self._files.note_copy(file_id, missing=missing)
+        self.forget(file_id)
+
+    def forget_all(self) -> None:
+        """Read all links again before they are used."""
+        self._known.clear()
 
     async def _read(self, token: str) -> Link | None:
         at, known = self._known.get(token, (-_OUTAGE, None))

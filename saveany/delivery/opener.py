@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from saveany.catalogue.links import LinkedFile, TelegramMedia
@@ -32,6 +33,8 @@ class ContentOpener:
     def __init__(self, storages: StorageSet, telegram: TelegramFiles) -> None:
         self._storages = storages
         self._telegram = telegram
+        #: Called with the id of a file whose copy turns out to be missing (true), or to be there again.
+        self.on_copy: Callable[[str, bool], Awaitable[None]] | None = None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -47,10 +50,13 @@ class ContentOpener:
         try:
             reader = await self._open_copy(file)
         except StorageError as error:
+            await self._note_missing(file)
             if file.origin is None:
                 raise _unreadable(file, error) from error
             log.info("copy_unreadable", file=file.id, reason=error.message)
             return await self._open_origin(file, file.origin, error)
+        if file.missing_at is not None:
+            await self._note(file, missing=False)
         return StoredContent(reader, file.name, file.mime, file.sha256)
 
     async def open_media(self, media: TelegramMedia, name: str) -> Content:
@@ -70,6 +76,24 @@ class ContentOpener:
                 raise Unavailable(error.text) from error
             raise NotFound(error.text) from error
         return TelegramMedia(found.source(), found.size, found.mime_type, name_of(found))
+
+    async def _note_missing(self, file: LinkedFile) -> None:
+        """Record that the copy was deleted or changed, if that is certain."""
+        handle = self._storages.get(file.storage)
+        if file.missing_at is not None or handle is None or not handle.storage.capabilities.reads:
+            return
+        local = handle.storage.capabilities.this_machine_only
+        with suppress(StorageError):
+            if local and not await handle.was_just_present():
+                return
+            if await handle.storage.size(file.path) != file.size:
+                await self._note(file, missing=True)
+
+    async def _note(self, file: LinkedFile, *, missing: bool) -> None:
+        log.info("copy_missing" if missing else "copy_back", file=file.id, storage=file.storage)
+        if self.on_copy:
+            with suppress(Unavailable):  # the next reader finds out
+                await self.on_copy(file.id, missing)
 
     async def _open_copy(self, file: LinkedFile) -> Reader:
         handle = self._storages.get(file.storage)

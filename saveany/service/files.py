@@ -93,10 +93,43 @@ class FileService:
         await self.folder(principal, folder_id)
         return await self._catalogue.folders.change(folder_id, name=name, parent_id=parent_id)
 
-    async def remove_folder(self, principal: Principal, folder_id: int) -> None:
-        """Remove a folder. Raises `WrongState` if it is not empty."""
+    async def remove_folder(self, principal: Principal, folder_id: int, *, with_files: bool = False) -> None:
+        """Remove a folder, and `with_files` move all files in it to the trash. Otherwise raises `WrongState`
+        if it is not empty."""
         await self.folder(principal, folder_id)
-        await self._catalogue.folders.remove(folder_id)
+        await self._catalogue.folders.remove(folder_id, with_files=with_files)
+
+    async def delete(self, principal: Principal, file_id: str, *, now: bool = False) -> None:
+        """Move a file to the trash: its links stop working. With `now` its copy is removed as soon as a
+        worker can, also if the file is in the trash already."""
+        if not now or await self._catalogue.trash.get(file_id) is None:
+            await self.get(principal, file_id)
+        else:
+            await self._deleted(principal, file_id)
+        await self._catalogue.trash.put(file_id, now=now)
+
+    async def restore(self, principal: Principal, file_id: str) -> SavedFile:
+        """Take a file out of the trash: its links work again."""
+        await self._deleted(principal, file_id)
+        await self._catalogue.trash.restore(file_id)
+        return await self.get(principal, file_id)
+
+    async def trash(
+        self, principal: Principal, user_id: int | None = None, limit: int = 50, cursor: str = ""
+    ) -> FilePage:
+        """At most `limit` files in the trash after `cursor`. Raises `InvalidInput` for a bad cursor."""
+        return await self._catalogue.trash.page(principal.visible_user(user_id), limit, cursor)
+
+    async def empty_trash(self, principal: Principal, user_id: int | None = None) -> int:
+        """Have the copies of all files in the trash removed, which cannot be undone; returns how many."""
+        return await self._catalogue.trash.empty(principal.visible_user(user_id))
+
+    async def _deleted(self, principal: Principal, file_id: str) -> SavedFile:
+        """The file with this id in the trash."""
+        file = await self._catalogue.trash.get(file_id)
+        if file is None or not principal.may_access(file.user_id):
+            raise NotFound("there is no file {file} in the trash", file=file_id)
+        return file
 
     async def stats(
         self, principal: Principal, user_id: int | None = None

@@ -8,6 +8,7 @@ more work raise `PauseRequested`; `release`, `finish` and `checkpoint` succeed.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, 
 from saveany.store import codec, keys
 from saveany.store.db import Arg, Db
 from saveany.store.records import Unreadable, decoder, text
-from saveany.store.results import ClaimResult
+from saveany.store.results import ClaimResult, RecordResult
 from saveany.store.tasks import delivery_args, read_items
 from saveany.texts import Text, gettext_noop
 
@@ -31,6 +32,8 @@ PREEMPT_AFTER_MS = 5_000
 #: Milliseconds that a task may run before a user without running tasks gets its slot. Each time the task is
 #: stopped doubles this, up to 32 times the value.
 SLICE_MS = 60_000
+#: Seconds between two checks whether a worker has removed a copy.
+_REMOVAL_SECONDS = 0.2
 #: Milliseconds after which a reserved name is free again in any case.
 _RESERVED_MS = 7 * 24 * 3600 * 1000
 
@@ -78,9 +81,15 @@ class Claim:
     async def item(
         self, *items: Item, deliveries: Sequence[Delivery] = (), even_canceled: bool = False
     ) -> None:
-        """Record items and webhooks in one step; with `even_canceled` also after a cancel or a pause."""
+        """Record items and webhooks in one step; with `even_canceled` also after a cancel or a pause.
+
+        While a worker removes a deleted copy at a path at which an item makes its file visible, it waits.
+        """
         args = (*codec.item_args(list(items)), *delivery_args(list(deliveries)))
-        await self._write("item", "1" if even_canceled else "0", *args)
+        while True:
+            if await self._write("item", "1" if even_canceled else "0", *args) != RecordResult.REMOVING:
+                return
+            await asyncio.sleep(_REMOVAL_SECONDS)
 
     async def record_checkpoints(self, checkpoints: Mapping[int, Checkpoint]) -> None:
         """Record which bytes of items are durable, by index, so that the next claim continues from them."""
@@ -143,10 +152,10 @@ class Claim:
         lane = self.task.spec.slot_lane if needs_slot else ""
         await self._write("release", delay_ms, str(reason), storage, codec.text_arg(reason), lane)
 
-    async def _write(self, script: str, *args: Arg) -> None:
+    async def _write(self, script: str, *args: Arg) -> str:
         # After a broken connection a write may run twice; the scripts permit that.
         reply = await wait_out_outages(lambda: self._db.script(script, self.task.id, self.task.epoch, *args))
-        match ClaimResult(text(reply)):
+        match result := text(reply):
             case ClaimResult.FENCED:
                 raise Fenced("Another worker owns task {task} now.", task=self.task.id)
             case ClaimResult.CANCEL:
@@ -155,6 +164,7 @@ class Claim:
                 raise PauseRequested(
                     "Task {task} was paused, or must make room for another.", task=self.task.id
                 )
+        return result
 
 
 @dataclass(frozen=True, slots=True)

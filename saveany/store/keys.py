@@ -76,6 +76,12 @@ ROOM = _key("room:<user>", "string", "for some seconds after a task was told to 
 CLEANUP = _key("cleanup:<storage>", "set", "<id>:<epoch> of canceled tasks with leftovers on the storage")
 SUFFIX = _key("suffix:<storage>:<path>", "string", "counter for file_1, file_2 …")
 NAME = _key("name:<storage>:<path>", "string", "<task>-<item> that reserved the path")
+PUBLISHING = _key("publishing:<storage>", "hash", "path -> <task>:<item> that makes its file visible there")
+REMOVALS = _key(
+    "removals:<storage>", "hash", "path of a deleted copy -> its size, and `ready` if no other file needs it"
+)
+REMOVING = _key("removing:<storage>:<path>", "string", "a worker removes this copy now; expires")
+REMOVED = _key("removed", "set", "storage and path of copies that were removed, as JSON, until recorded")
 STORAGES = _key(
     "storages", "hash", "storage -> id that its disk must show; ? and an id until a disk shows it"
 )

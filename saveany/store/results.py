@@ -71,3 +71,13 @@ class ClaimResult(StrEnum):
     FENCED = "fenced"  # another claim owns the task now, or the task has ended
     CANCEL = "cancel"  # the user canceled the task
     PAUSE = "pause"  # the task is paused, or must make room for a task of another user
+
+
+class RecordResult(StrEnum):
+    """What `item.lua` did: as `ClaimResult`, or nothing because a copy is being removed."""
+
+    OK = "ok"
+    FENCED = "fenced"
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    REMOVING = "removing"  # a worker removes a copy at a path at which an item makes its file visible

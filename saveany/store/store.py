@@ -19,6 +19,7 @@ from saveany.store.progress_messages import ProgressMessages
 from saveany.store.queries import StorageQueries
 from saveany.store.recording import Recording
 from saveany.store.records import text
+from saveany.store.removals import Removals
 from saveany.store.settings import RuntimeSettings
 from saveany.store.tasks import Tasks
 from saveany.store.telegram import TelegramStore
@@ -40,6 +41,7 @@ class Store:
         self.tasks = Tasks(db)
         self.claims = Claims(db)
         self.recording = Recording(db)
+        self.removals = Removals(db)
         self.events = Events(db)
         self.outbox = Outbox(db)
         self.workers = Workers(db)

@@ -38,8 +38,9 @@ OF_ONE = {
         storages.telegram.storage.TelegramStorage._send storages.telegram.upload.TelegramUpload._send
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
+        saveany.store.claims.Claim.item
         saveany.store.events.Events.follow saveany.store.repair.scan saveany.loops.wait_out_outages
-        saveany.catalogue.folders.Folders.paths saveany.catalogue.folders.subtree
+        saveany.catalogue.folders._paths saveany.catalogue.folders.subtree
         saveany.catalogue.links.Links.files_in
         saveany.loops.wait_for_store saveany.store.snapshot._announced
         saveany.backup.redis_snapshot._batches saveany.backup.make._paused_recorder

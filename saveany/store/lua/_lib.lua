@@ -275,6 +275,42 @@ local function put_items(id, at)
   return at + 2 * count + 1
 end
 
+-- Storage and path of the copy that an item is about to make visible, or to share with another file; nil if there is none.
+local function published(id, json)
+  if not json or not (string.find(json, '"final":"', 1, true) or string.find(json, '"duplicate":{', 1, true)) then return nil end
+  local readable, item = pcall(cjson.decode, json)
+  if not readable or type(item) ~= 'table' or (item.status ~= 'running' and item.status ~= 'finishing') then return nil end
+  if type(item.duplicate) == 'table' then return item.duplicate.storage, item.duplicate.path end
+  return item.storage or field(id, 'storage'), item.final
+end
+
+-- Keeps track of the paths at which these items make files visible, and calls off removals of the copies there. To be
+-- called before `put_items`, with the same arguments.
+local function track_publishing(id, at)
+  for i = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
+    local item = id .. ':' .. ARGV[i]
+    local storage, path = published(id, ARGV[i + 1])
+    local old_storage, old_path = published(id, redis.call('HGET', P .. 'items:' .. id, ARGV[i]))
+    if old_path and not (old_storage == storage and old_path == path) then
+      local key = P .. 'publishing:' .. old_storage
+      if redis.call('HGET', key, old_path) == item then redis.call('HDEL', key, old_path) end
+    end
+    if path then
+      redis.call('HSET', P .. 'publishing:' .. storage, path, item)
+      redis.call('HDEL', P .. 'removals:' .. storage, path)
+    end
+  end
+end
+
+-- Whether a worker removes a copy now at a path at which one of these items makes a file visible.
+local function is_removing(id, at)
+  for i = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
+    local storage, path = published(id, ARGV[i + 1])
+    if path and redis.call('EXISTS', P .. 'removing:' .. storage .. ':' .. path) == 1 then return true end
+  end
+  return false
+end
+
 -- Adds to a counter; a damaged one restarts.
 local function count(name, amount)
   local done = redis.pcall('HINCRBYFLOAT', P .. 'counters', name, amount)

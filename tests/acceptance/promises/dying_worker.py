@@ -15,6 +15,7 @@ from saveany.cli import main
 from saveany.models import ItemStatus
 from saveany.store import Claim
 from saveany.store.claims import Claims
+from saveany.store.removals import Removals
 from storages.local.upload import LocalUpload
 from workers.item_records import ItemRecords
 
@@ -112,6 +113,19 @@ SMALL_TASKS: dict[str, Callable[[], None]] = {
     **{f"after-finish-{n}": partial(_after, Claim, "finish", _from_call(n)) for n in (1, 5)},
 }
 
+#: Steps of the removal of a deleted copy, in a worker or (`API_REMOVALS`) in the API.
+REMOVALS: dict[str, Callable[[], None]] = {
+    "after-removal-taken": lambda: _after(Removals, "take"),
+    "after-copy-removed": lambda: _before(Removals, "end"),
+    "after-removal-ended": lambda: _after(Removals, "end"),
+}
+API_REMOVALS: dict[str, Callable[[], None]] = {
+    "before-removal-proposed": lambda: _before(Removals, "propose"),
+    "after-removal-proposed": lambda: _after(Removals, "propose"),
+    "after-removal-decided": lambda: _after(Removals, "decide"),
+    "before-removal-forgotten": lambda: _before(Removals, "forget"),
+}
+
 if __name__ == "__main__":
-    (BOUNDARIES | RECORDINGS | SMALL_TASKS)[sys.argv.pop(1)]()
+    (BOUNDARIES | RECORDINGS | SMALL_TASKS | REMOVALS | API_REMOVALS)[sys.argv.pop(1)]()
     main()

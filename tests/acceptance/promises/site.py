@@ -99,6 +99,11 @@ class Site(Stack):
 
     # Processes.
 
+    @property
+    def roles(self) -> Sequence[Role]:
+        """All processes that were started, also those that have ended."""
+        return self._spawned
+
     async def spawn(self, command: str, *options: str, via: Sequence[str] = ("-m", "saveany")) -> Role:
         """Start a command of SaveAny. `via` replaces `-m saveany` in the command line."""
         name = f"{command}-{len(self._spawned)}"

@@ -133,6 +133,81 @@ async def test_a_copy_that_is_gone_or_changed_is_not_delivered(
     assert seen["downloads"] == 0
 
 
+async def test_a_copy_that_was_deleted_from_outside_is_reported(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str, tmp_path: Path
+) -> None:
+    made = await link(live, file_id)
+    copy, address = tmp_path / "files" / PATH, f"/api/v1/files/{file_id}"
+    assert "missing_since" not in (await live.get(address)).json()
+    for content in (None, b"other content"):
+        copy.unlink()
+        if content:
+            copy.write_bytes(content)
+        check_error(await public.get(made["url"]), 404)
+        assert "missing_since" in (await live.get(address)).json()
+        copy.write_bytes(DATA)
+        await until(partial(_is_back, live, public, made["url"], address))
+
+
+async def _is_back(live: httpx.AsyncClient, public: httpx.AsyncClient, url: str, address: str) -> bool:
+    assert (await public.get(url)).status_code == 200
+    return "missing_since" not in (await live.get(address)).json()
+
+
+async def test_a_storage_that_is_away_has_lost_no_copy(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str, tmp_path: Path
+) -> None:
+    made = await link(live, file_id)
+    assert (await public.get(made["url"])).status_code == 200
+    (tmp_path / "files").rename(tmp_path / "away")
+    (tmp_path / "files").mkdir()
+    check_error(await public.get(made["url"]), 503)
+    assert "missing_since" not in (await live.get(f"/api/v1/files/{file_id}")).json()
+
+
+async def test_links_stop_working_in_the_call_that_deletes_their_file(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = await link(live, file_id)
+    address = f"/api/v1/files/{file_id}"
+    for _ in range(2):
+        assert (await public.get(made["url"])).status_code == 200
+        assert (await live.delete(address)).json() == {"message": "file moved to the trash"}
+        for url in (made["url"], made["stream_url"], f"{live.base_url}/s/{made['token']}"):
+            assert "was deleted" in check_error(await public.get(url), 410)["message"]
+        check_error(await live.get(address), 404)
+        check_error(await live.delete(address), 404)
+        assert (await live.get("/api/v1/files")).json()["files"] == []
+        assert (await live.get("/api/v1/stats")).json()["files"] == 0
+        (deleted,) = (await live.get("/api/v1/trash")).json()["files"]
+        assert (deleted["file_id"], bool(deleted["deleted_at"])) == (file_id, True)
+        restored = await live.post(f"{address}/restore")
+        assert restored.json()["file_id"] == file_id
+        check_error(await live.post(f"{address}/restore"), 404)
+    assert (await public.get(made["url"])).content == DATA
+    check_error(await live.delete(address, params={"now": "maybe"}), 400)
+    assert (await live.delete(address)).status_code == 200
+    assert (await live.delete("/api/v1/trash")).json() == {"message": "1 files deleted", "removed": 1}
+    check_error(await live.post(f"{address}/restore"), 404)
+    assert (await live.get("/api/v1/trash")).json()["files"] == []
+
+
+async def test_a_folder_is_deleted_with_its_files(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    made = await link(live, file_id)
+    assert (await public.get(made["url"])).status_code == 200
+    (folder,) = (await live.get("/api/v1/folders")).json()["folders"]
+    address = f"/api/v1/folders/{folder['folder_id']}"
+    check_error(await live.delete(address), 409)
+    assert (await live.delete(address, params={"recursive": True})).status_code == 200
+    check_error(await public.get(made["url"]), 410)
+    (deleted,) = (await live.get("/api/v1/trash")).json()["files"]
+    assert deleted["folder"] == "/downloads"
+    restored = await live.post(f"/api/v1/files/{file_id}/restore")
+    assert restored.json()["folder"] == "/downloads"
+
+
 @pytest.mark.parametrize("token", ["x", "a" * 22, "%00", "é" * 22, "x" * 5000])
 async def test_unknown_links(live: httpx.AsyncClient, public: httpx.AsyncClient, token: str) -> None:
     for kind in ("dl", "stream"):

@@ -23,7 +23,7 @@ ENUMS: dict[str, type[StrEnum]] = {
     "renew": results.ClaimResult,
     "plan": results.ClaimResult,
     "progress": results.ClaimResult,
-    "item": results.ClaimResult,
+    "item": results.RecordResult,
 }
 
 
