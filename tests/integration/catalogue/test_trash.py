@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -384,13 +385,11 @@ async def test_a_kill_at_any_step_is_made_up_for(
             await real(*args, **more)
         raise Died
 
+    sweep, work = any_catalogue.trash.sweep, partial(remove_copies, store.removals, storage)
+    actions: list[Callable[[], Awaitable[object]]] = [sweep, work, sweep]
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, dying)
-        for action in (
-            any_catalogue.trash.sweep,
-            lambda: remove_copies(store.removals, storage),
-            any_catalogue.trash.sweep,
-        ):
+        for action in actions:
             try:
                 await action()
             except Died:
