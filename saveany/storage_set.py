@@ -98,6 +98,17 @@ class StorageHandle:
             self.is_present, self._seen_at = True, time.monotonic()
         return self.is_present
 
+    async def is_here(self) -> bool:
+        """Whether the disk of the storage is in this machine. Writes nothing, not even to a new disk; False
+        for a storage that all machines reach."""
+        if not self.storage.capabilities.this_machine_only:
+            return False
+        try:
+            found = await self.storage.identity()
+        except StorageError:
+            return False
+        return found is not None and found == await self._store.workers.storage_identity(self.storage.name)
+
     async def probe(self) -> bool:
         """Whether a test file can be saved now. Calls that overlap share one test file."""
         if self._probing is None or self._probing.done():

@@ -111,7 +111,7 @@ async def _deliver(request: Request, token: str, *, inline: bool) -> Response:
     link = await delivery.link(token, address)
     await delivery.passwords.check(link, request.cookies)
     if request.method == "HEAD":
-        return _Delivered(ContentResponse(await delivery.look(link), inline=inline))
+        return ContentReply(ContentResponse(await delivery.look(link), inline=inline))
     _trust(request)
     with ExitStack() as stack:
         stack.enter_context(delivery.limits.connection(token, address))
@@ -124,7 +124,7 @@ async def _deliver(request: Request, token: str, *, inline: bool) -> Response:
             report=lambda size: delivery.sent(token, address, size, content.size),
             stop=lambda: delivery.until_stopped(token, address),
         )
-        return _Delivered(response, stack.pop_all())
+        return ContentReply(response, stack.pop_all())
     raise AssertionError("unreachable")
 
 
@@ -136,7 +136,7 @@ def _trust(request: Request) -> None:
             state[name]()
 
 
-class _Delivered(Response):
+class ContentReply(Response):
     """The response as the framework expects one."""
 
     def __init__(self, content: ContentResponse, stack: ExitStack | None = None) -> None:

@@ -60,6 +60,12 @@ class ApiConfig(Table):
         "the address of the request; the bot then shows that of this machine.",
         examples=["https://files.example.com"],
     )
+    internal_url: Annotated[str, AfterValidator(values.http_url)] = Field(
+        default="",
+        description="URL at which API processes on other machines reach this one. Set it on machines that "
+        "have a disk or a Telegram login of their own, so that the others can deliver files from there.",
+        examples=["http://10.0.0.2:8080"],
+    )
     trusted_proxies: tuple[Annotated[str, AfterValidator(values.network)], ...] = Field(
         default=(),
         description="Addresses or networks of reverse proxies in front of the API. Only their "

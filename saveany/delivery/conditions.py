@@ -28,11 +28,11 @@ def evaluate(headers: Mapping[str, str], etag: str, modified: int) -> Verdict:
     if (match := headers.get("if-match")) is not None:
         if not _lists(match, etag, weak=False):
             return Verdict.FAILED
-    elif (since := _seconds(headers.get("if-unmodified-since"))) is not None and modified > since:
+    elif (since := seconds_of(headers.get("if-unmodified-since"))) is not None and modified > since:
         return Verdict.FAILED
     if (none := headers.get("if-none-match")) is not None:
         return Verdict.NOT_MODIFIED if _lists(none, etag, weak=True) else Verdict.SEND
-    since = _seconds(headers.get("if-modified-since"))
+    since = seconds_of(headers.get("if-modified-since"))
     if since is not None and modified and modified <= since:
         return Verdict.NOT_MODIFIED
     return Verdict.SEND
@@ -45,7 +45,7 @@ def range_applies(headers: Mapping[str, str], etag: str, modified: int) -> bool:
     named = named.strip()
     if named.endswith('"'):
         return named == etag
-    return bool(modified) and _seconds(named) == modified
+    return bool(modified) and seconds_of(named) == modified
 
 
 def _lists(header: str, etag: str, *, weak: bool) -> bool:
@@ -56,7 +56,7 @@ def _lists(header: str, etag: str, *, weak: bool) -> bool:
     return any((tag.removeprefix("W/") if weak else tag) == etag for tag in tags)
 
 
-def _seconds(date: str | None) -> int | None:
+def seconds_of(date: str | None) -> int | None:
     """The time of an HTTP date in seconds since the epoch; None if it is invalid, and then ignored."""
     if not date:
         return None

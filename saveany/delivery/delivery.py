@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final, Never
+from typing import Any, Final, Never
 
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.links import Link, LinkedFile, State, TelegramMedia
 from saveany.config import Config
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content
+from saveany.delivery.errors import FileNotFound
 from saveany.delivery.limits import DeliveryLimits
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.passwords import Passwords
+from saveany.delivery.peers import ANNOUNCE_SECONDS, Peers
 from saveany.delivery.telegram import TelegramFiles
 from saveany.delivery.usage import Usage
 from saveany.errors import Gone, Unavailable
@@ -52,6 +54,7 @@ class LinkDelivery:
         self._opener = opener
         self._files = catalogue.files
         opener.on_copy = self._note_copy
+        self.peers = opener.peers
         self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
         self.passwords = Passwords(store)
 
@@ -59,18 +62,24 @@ class LinkDelivery:
     def of(cls, config: Config, store: Store, catalogue: Catalogue) -> LinkDelivery:
         """With the storages and accounts that are configured. Nothing is connected yet."""
         storages = StorageSet.open(config, config.services, store)
-        opener = ContentOpener(storages, TelegramFiles(config, store))
+        peers = Peers(store, storages, config.api.internal_url)
+        opener = ContentOpener(storages, TelegramFiles(config, store), peers)
         return cls(catalogue, store, opener, DeliveryLimits(store, config.links))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write the numbers of bytes sent, until the block ends; then close all files."""
-        counting = asyncio.create_task(repeat("bytes_sent", self._usage.write, _COUNT_SECONDS))
+        """Write the numbers of bytes sent, and let other processes know of this one, until the block ends;
+        then close all files."""
+        loops = [repeat("bytes_sent", self._usage.write, _COUNT_SECONDS)]
+        if self.peers.is_announced:
+            loops.append(repeat("announce", self.peers.announce, ANNOUNCE_SECONDS))
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield
         finally:
-            counting.cancel()
-            await asyncio.wait([counting])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             with suppress(Unavailable):
                 await self._usage.write()
             await self._opener.close()
@@ -118,6 +127,17 @@ class LinkDelivery:
         """The file of a message in Telegram that was not saved. `only` are the accounts that may read it; if
         empty, all. Raises `InvalidInput`, `NotFound` and `Unavailable`, each with the reason."""
         return await self._opener.message(url, only)
+
+    async def file_here(self, file_id: str) -> Content:
+        """A saved file, for an API process on another machine. Raises as `ContentOpener.open_file`."""
+        file = await self._links.file_of(file_id)
+        if file is None:
+            raise FileNotFound
+        return await self._opener.open_file(file, here=True)
+
+    async def media_here(self, source: Mapping[str, Any]) -> Content:
+        """The same for a file in a Telegram message."""
+        return await self._opener.open_media(TelegramMedia(dict(source), 0, "", ""), "file", here=True)
 
     async def members(self, link: Link) -> list[tuple[str, LinkedFile]]:
         """The files in the folder of a link, with their paths; none for other links."""

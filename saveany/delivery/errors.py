@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from saveany.errors import NotFound, StorageError, TaskError, TooMany, Unavailable
+from saveany.errors import NotFound, StorageError, StorageUnavailable, TaskError, TooMany, Unavailable
 
 #: Seconds after which a client should ask again if nobody knows how long an outage lasts.
 _RETRY_SECONDS: Final = 10.0
@@ -14,6 +14,10 @@ class FileNotFound(NotFound):
     """The requested file could not be found"""
 
     error = "File not found"
+
+
+class StorageElsewhere(StorageUnavailable):
+    """The disk of the storage is not in this machine."""
 
 
 class RateLimited(TooMany):

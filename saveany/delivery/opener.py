@@ -8,7 +8,8 @@ from typing import Any
 
 from saveany.catalogue.links import LinkedFile, TelegramMedia
 from saveany.delivery.content import Content, StoredContent, TelegramContent
-from saveany.delivery.errors import FileNotFound
+from saveany.delivery.errors import FileNotFound, StorageElsewhere
+from saveany.delivery.peers import Peers
 from saveany.delivery.telegram import TelegramFiles
 from saveany.errors import (
     NeedsLogin,
@@ -30,40 +31,47 @@ log = get_logger("saveany.delivery")
 class ContentOpener:
     """Opens files with the storages and the Telegram accounts of this process."""
 
-    def __init__(self, storages: StorageSet, telegram: TelegramFiles) -> None:
+    def __init__(self, storages: StorageSet, telegram: TelegramFiles, peers: Peers) -> None:
         self._storages = storages
         self._telegram = telegram
         #: Called with the id of a file whose copy turns out to be missing (true), or to be there again.
         self.on_copy: Callable[[str, bool], Awaitable[None]] | None = None
+        self.peers = peers
 
     async def close(self) -> None:
         """Close all connections."""
+        await self.peers.close()
         await self._storages.close()
         await self._telegram.close()
 
-    async def open_file(self, file: LinkedFile) -> Content:
-        """A saved file. A copy that is gone or has changed is not served: then it is read from Telegram, if
-        it came from there.
+    async def open_file(self, file: LinkedFile, *, here: bool = False) -> Content:
+        """A saved file. A copy on a disk of another machine is read through an API process there, unless
+        `here` is set. One that is gone or has changed is not served: then it is read from Telegram, if it
+        came from there.
 
         Raises `NotFound` if there is neither, `Unavailable` if it cannot be read at the moment.
         """
         try:
             reader = await self._open_copy(file)
+        except StorageElsewhere as failure:
+            if not here and (content := await self.peers.file(file)):
+                return content
+            return await self._instead(file, failure if here else await self.peers.whereabouts(file.storage))
         except StorageError as error:
             await self._note_missing(file)
-            if file.origin is None:
-                raise _unreadable(file, error) from error
-            log.info("copy_unreadable", file=file.id, reason=error.message)
-            return await self._open_origin(file, file.origin, error)
+            return await self._instead(file, error)
         if file.missing_at is not None:
             await self._note(file, missing=False)
         return StoredContent(reader, file.name, file.mime, file.sha256)
 
-    async def open_media(self, media: TelegramMedia, name: str) -> Content:
-        """A file in a Telegram message. Raises as `open_file`."""
+    async def open_media(self, media: TelegramMedia, name: str, *, here: bool = False) -> Content:
+        """A file in a Telegram message. If no login of this machine can read it, it is read through an API
+        process of another machine, unless `here` is set. Raises as `open_file`."""
         try:
             found = await self._telegram.find(media.source)
         except TaskError as error:
+            if not here and (content := await self.peers.media(media, name)):
+                return content
             raise _unreachable(error) from error
         return TelegramContent(self._telegram.read, found, name)
 
@@ -95,14 +103,21 @@ class ContentOpener:
             with suppress(Unavailable):  # the next reader finds out
                 await self.on_copy(file.id, missing)
 
+    async def _instead(self, file: LinkedFile, error: StorageError) -> Content:
+        """A file whose copy cannot be read, from Telegram. Raises an error about the copy."""
+        if file.origin is None:
+            raise _unreadable(file, error) from error
+        log.info("copy_unreadable", file=file.id, reason=error.message)
+        return await self._open_origin(file, file.origin, error)
+
     async def _open_copy(self, file: LinkedFile) -> Reader:
         handle = self._storages.get(file.storage)
         if handle is None:
-            raise StorageUnavailable("there is no storage {storage!r} here", storage=file.storage)
+            raise StorageElsewhere("there is no storage {storage!r} here", storage=file.storage)
         if not handle.storage.capabilities.reads:
             raise StorageError("storage {storage!r} cannot be read", storage=file.storage)
         if handle.storage.capabilities.this_machine_only and not await handle.was_just_present():
-            raise StorageUnavailable(handle.problem or "the storage cannot be reached")
+            raise StorageElsewhere(handle.problem or "the storage cannot be reached")
         reader = await handle.storage.open(file.path)
         if reader.size != file.size:
             await reader.close()
@@ -123,6 +138,10 @@ class ContentOpener:
 
 def _unreadable(file: LinkedFile, copy: StorageError, origin: TaskError | None = None) -> SaveAnyError:
     """The error for a file of which neither the copy nor the origin can be read."""
+    if isinstance(copy, StorageUnavailable) and copy.message and origin is None:
+        return Unavailable(
+            "{name!r} cannot be read at the moment: {reason}", name=file.name, reason=copy.text
+        )
     if isinstance(copy, StorageUnavailable) or (origin is not None and origin.retryable):
         return Unavailable("{name!r} cannot be read at the moment; try again later", name=file.name)
     return FileNotFound("{name!r} does not exist any more", name=file.name)

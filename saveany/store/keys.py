@@ -102,6 +102,8 @@ DELIVERIES = _key("deliveries:<task>", "set", "ids of the webhook deliveries of 
 # Workers and settings.
 WORKERS = _key("workers", "set", "ids of workers that may be alive")
 WORKER = _key("worker:<id>", "string", "last heartbeat of a worker as JSON")
+API_PROCESSES = _key("apis", "set", "ids of API processes that others may reach")
+API_PROCESS = _key("api:<id>", "string", "last heartbeat of such an API process as JSON")
 QUERIES = _key("asks:<storage>", "list", "storage queries that no worker has taken yet, as JSON")
 QUERY_RESULT = _key("answer:<id>", "list", "the result of a storage query as JSON")
 SETTINGS = _key("settings", "hash", "`paused` is 1 while the queue is paused; limits that were changed")

