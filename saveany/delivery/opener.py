@@ -138,11 +138,11 @@ class ContentOpener:
 
 def _unreadable(file: LinkedFile, copy: StorageError, origin: TaskError | None = None) -> SaveAnyError:
     """The error for a file of which neither the copy nor the origin can be read."""
-    if isinstance(copy, StorageUnavailable) and copy.message and origin is None:
+    if isinstance(copy, StorageUnavailable):
         return Unavailable(
             "{name!r} cannot be read at the moment: {reason}", name=file.name, reason=copy.text
         )
-    if isinstance(copy, StorageUnavailable) or (origin is not None and origin.retryable):
+    if origin is not None and origin.retryable:
         return Unavailable("{name!r} cannot be read at the moment; try again later", name=file.name)
     return FileNotFound("{name!r} does not exist any more", name=file.name)
 

@@ -59,5 +59,10 @@ class Openings:
         return int(count)
 
     async def close(self, token: str, address: str) -> None:
-        """End the use of a link at an address."""
-        await self._db.do("DEL", keys.LINK_OPENED(token, address))
+        """Take an opening back: nothing could be read."""
+        await self._db.many(
+            [
+                ("DEL", keys.LINK_OPENED(token, address)),
+                ("ZREM", keys.LINK_OPENINGS(address), token),
+            ]
+        )

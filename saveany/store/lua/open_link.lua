@@ -12,7 +12,7 @@ local reset = oldest[2] and num(oldest[2]) + window - at or 0
 local left = math.max(0, max - used)
 if redis.call('PEXPIRE', opened, ARGV[3]) == 1 then return {'open', left, reset} end
 if max > 0 and used >= max then return {'wait', 0, reset} end
-redis.call('ZADD', list, at, ARGV[1] .. ':' .. at)
+redis.call('ZADD', list, at, ARGV[1])
 redis.call('PEXPIRE', list, window)
 redis.call('SET', opened, 1, 'PX', ARGV[3])
 return {'new', math.max(0, left - 1), reset > 0 and reset or window}

@@ -4,6 +4,7 @@ one machine only."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -19,8 +20,10 @@ from saveany.storage_set import check_identity
 from saveany.store import Store
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
-from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256
+from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, quiet_port, sha256
 from tests.chaos.launch import SHORT_LEASE, SHORT_TIMEOUTS
+from tests.fixtures.catalogue import Postgres
+from tests.fixtures.stack import USER_ID
 from tests.fixtures.waiting import until
 
 MARK = ".saveany-storage"
@@ -69,6 +72,11 @@ class TwoMachines(Site):
         """Start a worker on a machine."""
         with self._at(machine):
             return await self.spawn("worker", via=("-m", "tests.chaos.launch", ",".join(patches) or "-"))
+
+    async def role(self, machine: Machine, name: str) -> Role:
+        """Start another role on a machine."""
+        with self._at(machine):
+            return await self.spawn(name)
 
     async def mark(self) -> Store:
         """Write the markers of both disks, as if the storages had been used before."""
@@ -170,6 +178,42 @@ async def test_each_file_is_saved_on_the_machine_of_its_storage(machines: TwoMac
     assert not (machines.folder / "nas").exists()
     assert not (machines.folder / "disk").exists()
     assert not (machines.data_dir / "sessions").exists()
+
+
+async def test_a_link_delivers_a_file_on_the_disk_of_another_machine(
+    machines: TwoMachines, postgres_server: Postgres
+) -> None:
+    """Each machine has its own data_dir; they share Redis and the database. The API that is asked has neither
+    the disk nor a login."""
+    catalogue = {"url": postgres_server.url("postgres")}
+    other = quiet_port()
+    address = {"port": other, "internal_url": f"http://127.0.0.1:{other}"}
+    machines.set_up(Machine(machines.folder), "disk", telegram=NO_TELEGRAM, catalogue=catalogue)
+    machines.set_up(machines.b, "disk", catalogue=catalogue, api=address)
+    await machines.mark()
+    await machines.spawn("api")
+    await machines.work(machines.b)
+    await machines.wait_until_ready(1)
+    task_id = await machines.post(PDF, storage_name="disk")
+    assert (await machines.ended(task_id))["status"] == "completed"
+    [file] = (await machines.client.get("/api/v1/files")).json()["files"]
+    body = {"file_id": file["file_id"], "user_id": USER_ID}
+    made = (await machines.client.post("/api/v1/links", json=body)).json()
+
+    refused = await machines.client.get(made["url"])
+    assert refused.status_code == 503
+    assert "storage 'disk' is on the machine" in refused.json()["message"]
+
+    await machines.role(machines.b, "api")
+
+    async def delivered() -> bool:
+        return (await machines.client.get(made["url"])).status_code == 200
+
+    await until(delivered, within=30, what="delivery from the other machine")
+    content = (await machines.client.get(made["url"])).content
+    assert hashlib.sha256(content).hexdigest() == machines.sample(PDF).files[0].sha256
+    part = await machines.client.get(made["url"], headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, content[10:20])
 
 
 async def test_of_machines_that_start_simultaneously_one_gets_the_storage(machines: TwoMachines) -> None:
