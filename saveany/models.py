@@ -90,6 +90,25 @@ class OnConflict(StrEnum):
     SKIP = "skip"
 
 
+class OnDuplicate(StrEnum):
+    """What to do with a file whose content the user has saved before."""
+
+    SAVE = "save"
+    SKIP = "skip"
+    LINK = "link"  # list it as a file of its own that has the same copy
+
+
+class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
+    """A saved file with the same content, whose copy is there."""
+
+    file_id: str
+    name: str
+    storage: str  # of the copy
+    path: str
+    size: int
+    sha256: str = ""
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A destination for files that match all given conditions."""
 
@@ -116,6 +135,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str = ""  # folder inside the storage, without leading or trailing slash; "" is its root
     filename: str = ""
     on_conflict: OnConflict = OnConflict.RENAME
+    on_duplicate: OnDuplicate = OnDuplicate.SAVE
     priority: int = 0  # -100 … 100, higher first
     webhook_url: str = ""  # from the request; the operator's URL is in the configuration
     params: dict[str, Any] = msgspec.field(default_factory=dict)  # parameters of the source; may hold secrets
@@ -160,7 +180,19 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     album: str = ""  # common id of the files of an album; "": not part of an album
     caption: str = ""  # for a file of an album: the text of its own message
     text: str = ""  # the text of its message, or of its album
+    duplicate: Duplicate | None = None  # the saved file whose copy it has, or because of which it was skipped
     undone: int = 0  # number of times it was saved and then removed, because the task was canceled or failed
+
+    @property
+    def copy_path(self) -> str:
+        """The path of its copy, also of one that belongs to another file, or the planned path."""
+        return self.duplicate.path if self.duplicate else self.final or self.path
+
+    @property
+    def copy_storage(self) -> str:
+        """The storage of its copy; "" for that of the task."""
+        return self.duplicate.storage if self.duplicate else self.storage
+
     #: token of the link to the saved file that a `file_uploaded` webhook has named; "" if none has
     link: str = ""
 

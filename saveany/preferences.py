@@ -24,6 +24,7 @@ class Preferences(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     storage: str = ""  # default storage; "": the first that the user may use
     folder: str = ""  # in that storage
     on_conflict: Literal["", "rename", "overwrite", "skip", "ask"] = ""
+    on_duplicate: Literal["", "save", "skip", "link"] = ""
     template: str = ""  # of file names, see `planning.templates`; "" keeps the original names
     rules_on: bool = True
     rules: tuple[Rule, ...] = ()  # see `planning.rules`

@@ -55,7 +55,7 @@ async def roll_back(context: TransferContext, item: Item, *, keep: bool = False)
         await context.records.confirm(item)
         await storage.delete(item.final)
         item = replace(item, undone=item.undone + 1)
-    item = replace(item, final="", sha256="")
+    item = replace(item, final="", sha256="", duplicate=None)
     if context.records.may_have_parts(item.index):
         # Before the parts are removed: afterwards another task may publish its file under the recorded name.
         # It stays recorded as begun until they are gone, so that a later clean-up looks for them.

@@ -73,6 +73,10 @@ async def _stat(storage: Storage, path: str) -> bool:
     return await storage.stat(path) is not None
 
 
+async def _size(storage: Storage, path: str) -> int | None:
+    return await storage.size(path)
+
+
 async def _usage(storage: Storage) -> dict[str, int | None]:
     return asdict(await storage.usage() if storage.capabilities.usage else Usage())
 
@@ -80,6 +84,7 @@ async def _usage(storage: Storage) -> dict[str, int | None]:
 _KINDS: Mapping[str, Callable[..., Awaitable[Any]]] = {
     "list": _list,
     "probe": _probe,
+    "size": _size,
     "stat": _stat,
     "usage": _usage,
 }

@@ -21,7 +21,7 @@ import msgspec
 
 from saveany.errors import Fenced, NameTaken, NoSpace, Permanent, Retryable, StorageError, StorageUnavailable
 from saveany.logs import get_logger
-from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, Stage
+from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, OnDuplicate, Stage
 from saveany.planning.plan import source_name, with_final_path
 from storages.base import Range, Upload
 from workers.albums import is_album_file
@@ -45,6 +45,9 @@ async def save(context: TransferContext, item: Item) -> Item:
     if receipt := await saved_before(context, item):
         return completed(item, receipt)
     file = FileTransfer(context, await _prepared(context, item))
+    if same := await file.use_duplicate(file.item):
+        await file.discard()
+        return same
     while not await file.conflicts.skips(file.item):
         file.item = await file.conflicts.reserve(file.item)
         if file.item != context.records.items[item.index]:  # a small file is recorded as begun with the plan
@@ -68,7 +71,9 @@ async def _prepared(context: TransferContext, item: Item) -> Item:
     """The item as its source describes it now. A new name or size may lead to another path or storage."""
     progress = context.meter.start(item.index)
     ready = await context.source.prepare(replace(item, name=source_name(item)), context.spec, progress.report)
-    ready = replace(ready, status=ItemStatus.RUNNING, final="", sha256="", error="", error_text=None)
+    ready = replace(
+        ready, status=ItemStatus.RUNNING, final="", sha256="", duplicate=None, error="", error_text=None
+    )
     ready = with_final_path(context.spec, item, ready)
     if (ready.storage, ready.path) == (item.storage, item.path):
         return ready
@@ -121,6 +126,22 @@ class FileTransfer:
         if item.status is ItemStatus.SKIPPED:
             await upload.abort()
         return item
+
+    async def use_duplicate(self, item: Item) -> Item | None:
+        """The item without a copy of its own, if the user has saved the same file before and the task asks
+        for that: skipped, or completed with the copy of that file."""
+        policy, find = self.context.spec.on_duplicate, self.context.claim.find_duplicate
+        if policy is OnDuplicate.SAVE or (found := await find(item)) is None:
+            return None
+        if policy is OnDuplicate.SKIP:
+            return replace(item, status=ItemStatus.SKIPPED, sha256="", duplicate=found)
+        # From now on the copy is not removed; before, it may have been.
+        await self.context.records.put(replace(item, duplicate=found))
+        if await find(item) != found:
+            await self.context.records.put(item)
+            return None
+        sha256 = item.sha256 or found.sha256
+        return replace(item, status=ItemStatus.COMPLETED, size=found.size, sha256=sha256, duplicate=found)
 
     async def durable_ranges(self, item: Item) -> Sequence[Range]:
         """The bytes that an earlier attempt has stored of exactly this version of the file."""
@@ -223,7 +244,11 @@ async def stream(file: FileTransfer) -> Item:
                     size=item.size,
                 )
             progress.set_stage(Stage.VERIFYING)
-            return await file.publish(replace(item, size=writer.size, sha256=digest), upload)
+            item = replace(item, size=writer.size, sha256=digest)
+            if digest and (same := await file.use_duplicate(item)):
+                await upload.abort()
+                return same
+            return await file.publish(item, upload)
 
 
 Strategy = Callable[[FileTransfer], Awaitable[Item | None]]

@@ -28,6 +28,11 @@ class TaskOptions(Strict):
         default="rename",
         description="What to do if a file with this name exists. Default: the user's setting in the bot.",
     )
+    on_duplicate: Literal["save", "skip", "link"] = Field(
+        default="save",
+        description="What to do with a file that the user has saved before: save it again, skip it, or list "
+        "it as a second file that has the same copy. Default: the user's setting in the bot.",
+    )
     priority: int = Field(
         default=0, ge=-100, le=100, description="Tasks of one user with a higher priority start first."
     )

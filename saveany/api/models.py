@@ -121,6 +121,15 @@ class TaskSummary(Reply):
     finished_at: Time | None
 
 
+class DuplicateView(Reply):
+    """A saved file with the same content."""
+
+    file_id: str = Field(examples=[EXAMPLE_ID])
+    name: str = Field(examples=["file.pdf"])
+    storage: str = Field(description="Storage of the copy.", examples=["local1"])
+    path: str = Field(description="Path of the copy in the storage.", examples=["downloads/file.pdf"])
+
+
 class ItemView(Reply):
     """A file of a task."""
 
@@ -138,6 +147,11 @@ class ItemView(Reply):
     )
     sha256: str = Field(default="", exclude_if=_empty, description="SHA-256 of the content, in hexadecimal.")
     url: str = Field(default="", exclude_if=_empty, description="Page of the file on the storage's web site.")
+    duplicate: DuplicateView | None = Field(
+        default=None,
+        exclude_if=_empty,
+        description="The saved file because of which it was skipped, or whose copy it has (`on_duplicate`).",
+    )
     error: str = Field(default="", exclude_if=_empty)
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from saveany.api.bodies import NewTask, TypedTask
 from saveany.config import Config
 from saveany.errors import InvalidInput
-from saveany.models import OnConflict
+from saveany.models import OnConflict, OnDuplicate
 from saveany.planning.source_choice import source_of
 from saveany.service import TaskRequest
 from saveany.sources import Params, ParamsModel, SourceSpec
@@ -57,6 +57,7 @@ def _of_plain(config: Config, body: NewTask) -> AdaptedRequest:
         folder=body.dir_path if "dir_path" in body.model_fields_set else "",
         filename=body.filename,
         on_conflict=_conflict_policy(body),
+        on_duplicate=_duplicate_policy(body),
         priority=body.priority,
         webhook_url=body.webhook_url,
     )
@@ -78,6 +79,7 @@ def _of_typed(config: Config, body: TypedTask) -> AdaptedRequest:
         folder=extras.pop("target_path", "") or body.path,
         filename=body.filename,
         on_conflict=_conflict_policy(body),
+        on_duplicate=_duplicate_policy(body),
         priority=body.priority,
         webhook_url=body.webhook,
         params=extras,
@@ -100,6 +102,10 @@ def _check_link_is_enough(source: SourceSpec) -> None:
 
 def _conflict_policy(body: NewTask | TypedTask) -> OnConflict | None:
     return OnConflict(body.on_conflict) if "on_conflict" in body.model_fields_set else None
+
+
+def _duplicate_policy(body: NewTask | TypedTask) -> OnDuplicate | None:
+    return OnDuplicate(body.on_duplicate) if "on_duplicate" in body.model_fields_set else None
 
 
 def _params(model: ParamsModel, body: TypedTask) -> Params:

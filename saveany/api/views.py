@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saveany.api.models import (
+    DuplicateView,
     EventView,
     ItemView,
     ProgressView,
@@ -12,7 +13,7 @@ from saveany.api.models import (
     TaskView,
     WebhookView,
 )
-from saveany.models import Item, Progress, Task
+from saveany.models import Duplicate, Item, Progress, Task
 from saveany.store import Event
 from saveany.timefmt import rfc3339
 
@@ -88,14 +89,20 @@ def _summary(task: Task) -> dict[str, Any]:
     }
 
 
+def duplicate_view(found: Duplicate) -> DuplicateView:
+    """The view of a file that was saved before."""
+    return DuplicateView(file_id=found.file_id, name=found.name, storage=found.storage, path=found.path)
+
+
 def _item_view(item: Item) -> ItemView:
     return ItemView(
         name=item.name,
         size=item.size,
         status=item.status.value,
-        path=item.final or item.path,
-        storage=item.storage,
+        path=item.copy_path,
+        storage=item.copy_storage,
         sha256=item.sha256,
         url=item.url,
+        duplicate=duplicate_view(item.duplicate) if item.duplicate else None,
         error=item.error,
     )

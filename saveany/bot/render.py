@@ -216,7 +216,7 @@ def _destination(t: Translator, task: Task, items: Sequence[Item]) -> str:
         return "💬 " + t("this chat")
     storage, path = task.spec.storage, task.spec.path
     if len(items) == 1:
-        storage, path = items[0].storage or storage, items[0].final or items[0].path
+        storage, path = items[0].copy_storage or storage, items[0].copy_path
     return f"📁 <code>{escape(clip(location(storage, path), _MAX_PATH))}</code>"
 
 

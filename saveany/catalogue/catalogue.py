@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from saveany.catalogue.database import Database
+from saveany.catalogue.duplicates import Duplicates
 from saveany.catalogue.files import Files
 from saveany.catalogue.folders import Folders
 from saveany.catalogue.history import History
@@ -56,6 +57,7 @@ class Catalogue:
         self.files = Files(self._database, self.recorder)
         self.folders = Folders(self._database, self.recorder)
         self.links = Links(self._database, store, self.recorder)
+        self.duplicates = Duplicates(self._database, store, self.recorder, self.files)
         self.trash = Trash(self._database, store, self.recorder, trash_days)
 
     @classmethod
@@ -85,6 +87,7 @@ class Catalogue:
         """Record what happens, and forget old tasks, until the block ends."""
         loops = [
             self.recorder.run(),
+            repeat("duplicates", self.duplicates.reply_forever),
             repeat("trash", self.trash.step, retry=_TRASH_RETRY_SECONDS),
             repeat("deleted_files", self.trash.forget, _FORGET_SECONDS),
         ]

@@ -69,7 +69,7 @@ def is_saved(item: Item) -> bool:
 
 def file_row(task: Task, item: Item, folder_id: int) -> Row:
     """The row of a saved file. A row that exists keeps its id, name, folder and time."""
-    path = item.final or item.path
+    path = item.path if item.duplicate else item.final or item.path
     name, source = clean(posixpath.basename(path) or item.name), item.source
     mime = source.get("mime") or guess_mime(name)
     return {
@@ -83,8 +83,8 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "kind": kind_of(str(mime)),
         "sha256": clean(item.sha256),
         "sha1": "",
-        "storage": clean(item.storage or task.spec.storage),
-        "path": clean(path),
+        "storage": clean(item.copy_storage or task.spec.storage),
+        "path": clean(item.copy_path),
         "chat": _number_in(source, "chat"),
         "message": _number_in(source, "message"),
         "document": _number_in(source, "document"),

@@ -18,7 +18,7 @@ from saveany.cli.client import ApiClient, Json, JsonOption, RequestRefused, Toke
 from saveany.cli.follow import follow_tasks
 from saveany.cli.waiting import first_tasks, with_reasons
 from saveany.errors import ConfigError
-from saveany.models import OnConflict
+from saveany.models import OnConflict, OnDuplicate
 
 LinksArgument = Annotated[
     list[str],
@@ -43,6 +43,10 @@ OnConflictOption = Annotated[
     OnConflict | None,
     typer.Option("--on-conflict", help="What to do if the name is taken. Default: the user's setting."),
 ]
+OnDuplicateOption = Annotated[
+    OnDuplicate | None,
+    typer.Option("--on-duplicate", help="What to do if it was saved before. Default: the user's setting."),
+]
 PriorityOption = Annotated[
     int,
     typer.Option(
@@ -66,6 +70,7 @@ def add(
     name: NameOption = "",
     type_: TypeOption = "",
     on_conflict: OnConflictOption = None,
+    on_duplicate: OnDuplicateOption = None,
     priority: PriorityOption = 0,
     webhook_url: WebhookOption = "",
     follow: FollowOption = False,
@@ -101,6 +106,7 @@ def add(
         "filename": name,
         "type": type_,
         "on_conflict": on_conflict and on_conflict.value,
+        "on_duplicate": on_duplicate and on_duplicate.value,
         "priority": priority,
         "webhook_url": webhook_url,
     }

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from saveany.config import Config, User
 from saveany.config.schema import PRIVATE_CHATS
 from saveany.errors import Forbidden, InvalidInput, NotFound
-from saveany.models import OnConflict, Rule, TaskSpec
+from saveany.models import OnConflict, OnDuplicate, Rule, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
@@ -38,6 +38,7 @@ class TaskRequest:
     folder: str = ""  # inside the storage; "/" is its root
     filename: str = ""
     on_conflict: OnConflict | None = None
+    on_duplicate: OnDuplicate | None = None
     priority: int = 0
     webhook_url: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)  # `Params.extras` of the source
@@ -79,6 +80,7 @@ def plan_request(
         template="" if request.filename else preferences.template,
         rules=_rules(config.allowed_storages(user), request, preferences),
         on_conflict=request.on_conflict or _conflict_policy(preferences),
+        on_duplicate=_duplicate_policy(request, preferences, source_storage),
         priority=request.priority,
         webhook_url=_webhook(config, request.webhook_url),
     )
@@ -100,6 +102,14 @@ def _conflict_policy(preferences: Preferences) -> OnConflict:
     """The user's policy. "ask" keeps both files: the bot has asked already where it can."""
     chosen = preferences.on_conflict
     return OnConflict.RENAME if chosen in ("", "ask") else OnConflict(chosen)
+
+
+def _duplicate_policy(request: TaskRequest, preferences: Preferences, source_storage: str) -> OnDuplicate:
+    """The requested policy, else that of the user. A file that is to be in another place as well is always
+    saved."""
+    if request.to_private_chat or source_storage:
+        return OnDuplicate.SAVE
+    return request.on_duplicate or OnDuplicate(preferences.on_duplicate or OnDuplicate.SAVE)
 
 
 def _rules(allowed: Sequence[str], request: TaskRequest, preferences: Preferences) -> tuple[Rule, ...]:

@@ -16,9 +16,10 @@ import msgspec
 
 from saveany.errors import CancelRequested, Fenced, PauseRequested, StoreDamaged
 from saveany.loops import wait_out_outages
-from saveany.models import Checkpoint, Delivery, Item, Progress, Stage, Status, Task
+from saveany.models import Checkpoint, Delivery, Duplicate, Item, Progress, Stage, Status, Task
 from saveany.store import codec, keys
 from saveany.store.db import Arg, Db
+from saveany.store.duplicates import DuplicateQueries
 from saveany.store.records import Unreadable, decoder, text
 from saveany.store.results import ClaimResult, RecordResult
 from saveany.store.tasks import delivery_args, read_items
@@ -45,6 +46,7 @@ class Claim:
 
     def __init__(self, db: Db, task: Task, items: list[Item], *, has_slot: bool = True) -> None:
         self._db = db
+        self._duplicates = DuplicateQueries(db)
         self.task = task
         #: The items at the time of the claim; empty if the task has no plan yet.
         self.items = items
@@ -90,6 +92,19 @@ class Claim:
             if await self._write("item", "1" if even_canceled else "0", *args) != RecordResult.REMOVING:
                 return
             await asyncio.sleep(_REMOVAL_SECONDS)
+
+    async def find_duplicate(self, item: Item) -> Duplicate | None:
+        """A file that the user of the task saved before, with the content of this item: by its SHA-256, or
+        while that is unknown by Telegram's id of it. None also if that cannot be found out now."""
+        document = item.source.get("document") if not item.sha256 else None
+        if not item.sha256 and not isinstance(document, int):
+            return None
+        task = self.task
+        return await wait_out_outages(
+            lambda: self._duplicates.find(
+                task.spec.user_id, task.id, item.index, item.size, document, item.sha256
+            )
+        )
 
     async def record_checkpoints(self, checkpoints: Mapping[int, Checkpoint]) -> None:
         """Record which bytes of items are durable, by index, so that the next claim continues from them."""

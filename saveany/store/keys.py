@@ -106,6 +106,9 @@ API_PROCESSES = _key("apis", "set", "ids of API processes that others may reach"
 API_PROCESS = _key("api:<id>", "string", "last heartbeat of such an API process as JSON")
 QUERIES = _key("asks:<storage>", "list", "storage queries that no worker has taken yet, as JSON")
 QUERY_RESULT = _key("answer:<id>", "list", "the result of a storage query as JSON")
+DUPLICATE_QUERIES = _key(
+    "duplicates", "list", "questions of workers whether a file was saved before, as JSON"
+)
 SETTINGS = _key("settings", "hash", "`paused` is 1 while the queue is paused; limits that were changed")
 COUNTERS = _key("counters", "hash", "sums for /metrics by name")
 LOCK = _key("lock:<name>", "string", "a lock that expires by itself")

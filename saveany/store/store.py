@@ -12,6 +12,7 @@ from saveany.store.bot import BotMemory
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
 from saveany.store.db import Db, connect
+from saveany.store.duplicates import DuplicateQueries
 from saveany.store.events import Events
 from saveany.store.openings import Openings
 from saveany.store.outbox import Outbox
@@ -48,6 +49,7 @@ class Store:
         self.workers = Workers(db)
         self.api_processes = ApiProcesses(db)
         self.queries = StorageQueries(db)
+        self.duplicates = DuplicateQueries(db)
         self.counters = Counters(db)
         self.settings = RuntimeSettings(db)
         self.preferences = PreferencesStore(db)

@@ -49,12 +49,14 @@ def _uploaded(task: Task, item: Item) -> dict[str, Any]:
 
 
 def _item(item: Item) -> dict[str, Any]:
-    described = {
+    described: dict[str, Any] = {
         "name": item.name,
         "size": item.size,
         "status": item.status,
-        "path": item.final or item.path,
+        "path": item.copy_path,
     }
-    return described | {
-        key: value for key in ("storage", "sha256", "url", "error") if (value := getattr(item, key))
-    }
+    more = {"storage": item.copy_storage, "sha256": item.sha256, "url": item.url, "error": item.error}
+    if same := item.duplicate:
+        found = {"file_id": same.file_id, "name": same.name, "storage": same.storage, "path": same.path}
+        described["duplicate"] = found
+    return described | {key: value for key, value in more.items() if value}

@@ -14,6 +14,7 @@ from saveany.telegram.update_types import Button, Keyboard
 from saveany.texts import gettext_noop
 
 _POLICIES = ("rename", "ask", "overwrite", "skip")
+_DUPLICATES = ("save", "skip", "link")
 #: Maximum number of folder buttons below a message.
 _MAX_FOLDERS = 30
 
@@ -30,6 +31,13 @@ async def set_policy(ctx: Context, args: str) -> None:
     """Choose what happens when a name is taken."""
     if args in _POLICIES:
         await ctx.change_preferences(lambda preferences: replace(preferences, on_conflict=args))
+    await ctx.edit(*_preferences(ctx))
+
+
+async def set_duplicates(ctx: Context, args: str) -> None:
+    """Choose what happens to files that were saved before."""
+    if args in _DUPLICATES:
+        await ctx.change_preferences(lambda preferences: replace(preferences, on_duplicate=args))
     await ctx.edit(*_preferences(ctx))
 
 
@@ -55,10 +63,17 @@ def _preferences(ctx: Context) -> tuple[str, Keyboard]:
         "skip": t("do not save"),
     }
     policy = preferences.on_conflict or "rename"
+    duplicates = {
+        "save": t("save it again"),
+        "skip": t("do not save"),
+        "link": t("list it without another copy"),
+    }
+    duplicate = preferences.on_duplicate or "save"
     lines = [
         t("Default storage: {path}", path=_default_path(ctx)),
         t("Silent mode: {state}", state=t("on") if preferences.silent else t("off")),
         t("If a name is taken: {policy}", policy=policies[policy]),
+        t("If I have saved a file before: {policy}", policy=duplicates[duplicate]),
         t("File names: {template}", template=preferences.template or t("unchanged")),
         t("Rules: {n}", n=len(preferences.rules)),
         t("Language: {language}", language=LANGUAGES[t.language]),
@@ -73,12 +88,17 @@ def _preferences(ctx: Context) -> tuple[str, Keyboard]:
         for key, label in policies.items()
         if key != policy
     ]
+    again = [
+        Button(t("Saved before: {policy}", policy=label), f"duplicate:{key}")
+        for key, label in duplicates.items()
+        if key != duplicate
+    ]
     languages = [
         Button(t("Language: {language}", language=name), f"lang:{tag}")
         for tag, name in LANGUAGES.items()
         if tag != t.language
     ]
-    return "\n".join(lines), ((silent,), *rows(names, 1), *rows(languages))
+    return "\n".join(lines), ((silent,), *rows(names, 1), *rows(again, 1), *rows(languages))
 
 
 def _default_path(ctx: Context) -> str:
@@ -195,4 +215,10 @@ COMMANDS = (
     Command("silent", silent, gettext_noop("Save without asking"), usage=("", "on", "off")),
     Command("config", config, gettext_noop("Settings")),
 )
-BUTTONS = {"policy": set_policy, "lang": set_language, "silent": set_silent, "store": choose_default}
+BUTTONS = {
+    "policy": set_policy,
+    "duplicate": set_duplicates,
+    "lang": set_language,
+    "silent": set_silent,
+    "store": choose_default,
+}
