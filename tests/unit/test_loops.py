@@ -55,6 +55,7 @@ OF_ONE = {
 #: Loops that are run again by the named caller.
 WITHIN = {
     "the supervisor, which starts the API again": "saveany.api.server.ApiServer.main_loop",
+    "repeat, in saveany.catalogue.catalogue": "saveany.catalogue.duplicates.Duplicates.reply_forever",
     "repeat, in workers.main": """
         workers.storage_queries.reply_forever workers.main.Worker._wait_for_tasks""",
     "until_done, in saveany.bot.app._serve: the bot starts again": """
