@@ -11,7 +11,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import api, footprint, history, memory, ranges, recovery, results, small, stores, tasks, transfer
+from bench import (
+    api,
+    footprint,
+    history,
+    memory,
+    ranges,
+    recording,
+    recovery,
+    results,
+    saved_files,
+    small,
+    stores,
+    tasks,
+    transfer,
+)
 from bench.results import Measurement
 
 Run = Callable[[], Awaitable[list[Measurement]]]
@@ -38,7 +52,10 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     ("end_lag_ms",): recovery.end_lag,
     ("range_first_byte_rtt",): ranges.first_byte,
     ("api_post",): api.api_post,
-    ("history_1m",): history.history_1m,
+    tuple(name for name in results.TARGETS if name.startswith("history_1m")): history.history_1m,
+    tuple(name for name in results.TARGETS if name.startswith("files_1m")): saved_files.files_1m,
+    ("record_lag_p95_ms",): recording.record_lag,
+    ("redis_per_ended_task",): recording.redis_per_ended_task,
     **stores.runs(),
 }
 

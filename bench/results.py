@@ -83,7 +83,16 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "end_lag_ms": (_value("<=", 100),),
     "range_first_byte_rtt": (_value("<=", 4),),
     "api_post": (_ratio(">=", 0.5),),
-    "history_1m": (_ratio("<=", 2),),
+    **{
+        f"{what}_1m{engine}{row}": (target,)
+        for what in ("history", "files")
+        for engine in ("", "_pg")
+        for row, target in {"": _ratio("<=", 2), "_search_p95": _value("<=", 100)}.items()
+    },
+    "files_1m_change_p95": (_value("<=", 20),),
+    "files_1m_pg_change_p95": (_value("<=", 20),),
+    "redis_per_ended_task": (_value("<=", 100),),
+    "record_lag_p95_ms": (_value("<=", 200),),
     **{
         f"store_{type_}_{what}": (target,)
         for type_ in STORES
