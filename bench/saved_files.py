@@ -13,6 +13,7 @@ from bench.filled import (
     ENGINES,
     FEW,
     MANY,
+    Case,
     Filled,
     Row,
     compare,

@@ -255,7 +255,11 @@ class FilePageView(Reply):
     """Saved files."""
 
     files: list[SavedFileView]
-    next_cursor: str | None = Field(description="Null on the last page.", examples=[None])
+    next_cursor: str | None = Field(
+        description="Null on the last page. A page of a search may be short, even empty, and still have a "
+        "cursor.",
+        examples=[None],
+    )
 
 
 class FolderView(Reply):

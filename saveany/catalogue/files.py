@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date, timedelta
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
-from saveany.catalogue.cursors import Key, make_cursor, parse_cursor
+from saveany.catalogue.cursors import make_cursor, parse_cursor
 from saveany.catalogue.database import Database
 from saveany.catalogue.folders import check_folder, check_free, checked_name
-from saveany.catalogue.listing import Listing
+from saveany.catalogue.listing import Listing, Rows
 from saveany.catalogue.models import FileFilter, FileOrder, FilePage, FileStats, SavedFile
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.rows import clean
@@ -41,7 +40,8 @@ class Files:
         self._recorder = recorder
 
     async def page(self, wanted: FileFilter, limit: int = 50, cursor: str = "") -> FilePage:
-        """At most `limit` files after `cursor`.
+        """At most `limit` files after `cursor`. A page of a search may have fewer, even none, and still a
+        cursor.
 
         They include all files that were saved before this call. Raises `InvalidInput` for an invalid cursor.
         """
@@ -50,8 +50,8 @@ class Files:
         await self._recorder.catch_up()
         listing = Listing(files, column, descending=descending)
         async with self._database.read() as connection:
-            keys = await listing.page(connection, _conditions(wanted), wanted.q, start, limit + 1)
-            return await read_page(connection, keys, limit)
+            page = await listing.page(connection, _conditions(wanted), wanted.q, start, limit)
+            return await read_page(connection, page)
 
     async def note_copy(self, file_id: str, *, missing: bool) -> None:
         """Record that the copy of a file was deleted or changed from outside, or that it is there again."""
@@ -110,13 +110,12 @@ class Files:
         return found
 
 
-async def read_page(connection: AsyncConnection, keys: Sequence[Key], limit: int) -> FilePage:
-    """The files with these keys, of which there is one more than `limit` if there is another page."""
-    page = keys[:limit]
-    query = select(*COLUMNS).where(files.c.id.in_([file_id for _, file_id in page]))
+async def read_page(connection: AsyncConnection, page: Rows) -> FilePage:
+    """The files of a page."""
+    query = select(*COLUMNS).where(files.c.id.in_([file_id for _, file_id in page.keys]))
     found = {row.id: SavedFile(**row._mapping) for row in await connection.execute(query)}
-    more = make_cursor(page[-1]) if len(keys) > limit else ""
-    return FilePage([found[file_id] for _, file_id in page], more)
+    cursor = make_cursor(page.last) if page.last else ""
+    return FilePage([found[file_id] for _, file_id in page.keys], cursor)
 
 
 async def _found(connection: AsyncConnection, file_id: str) -> SavedFile | None:

@@ -38,18 +38,18 @@ class History:
         self._recorder = recorder
 
     async def page(self, wanted: HistoryFilter, limit: int = 50, cursor: str = "") -> HistoryPage:
-        """At most `limit` tasks after `cursor`, newest first.
+        """At most `limit` tasks after `cursor`, newest first. A page of a search may have
+        fewer, even none, and still a cursor.
 
         They include all tasks that ended before this call. Raises `InvalidInput` for an invalid cursor.
         """
         start = parse_cursor(cursor)
         await self._recorder.catch_up()
         async with self._database.read() as connection:
-            keys = await _newest_first.page(connection, _conditions(wanted), wanted.q, start, limit + 1)
-            page = keys[:limit]
-            found = await self._read(connection, [task_id for _, task_id in page])
-        more = page[-1] if len(keys) > limit else None
-        return HistoryPage(found, make_cursor((int(more[0]), more[1])) if more else "")
+            page = await _newest_first.page(connection, _conditions(wanted), wanted.q, start, limit)
+            found = await self._read(connection, [task_id for _, task_id in page.keys])
+        last = page.last
+        return HistoryPage(found, make_cursor((int(last[0]), last[1])) if last else "")
 
     async def get_many(self, task_ids: Sequence[str]) -> list[Task]:
         """The tasks with these ids that are in the history and can be read, in the order of `task_ids`."""
@@ -98,7 +98,8 @@ class History:
 
     async def _oldest(self, before_ms: int, start: Key | None) -> list[Key]:
         async with self._database.read() as connection:
-            return await _oldest_first.page(connection, [tasks.c.ended_at < before_ms], "", start, _BATCH)
+            found = await _oldest_first.page(connection, [tasks.c.ended_at < before_ms], "", start, _BATCH)
+            return found.keys
 
     async def _erase(self, task_ids: Sequence[str]) -> dict[str, EraseResult]:
         """Remove tasks from Redis, then from here. A recorder that has read one of them drops it."""

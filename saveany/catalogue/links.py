@@ -161,9 +161,9 @@ class Links:
         start = parse_cursor(cursor, int)
         where: list[ColumnElement[bool]] = [] if user_id is None else [links.c.user_id == user_id]
         async with self._database.read() as connection:
-            keys = await _newest_first.page(connection, where, "", start, limit + 1)
-        found = await self.get_many([token for _, token in keys[:limit]])
-        return LinkPage(found, make_cursor(keys[limit - 1]) if len(keys) > limit else "")
+            page = await _newest_first.page(connection, where, "", start, limit)
+        found = await self.get_many([token for _, token in page.keys])
+        return LinkPage(found, make_cursor(page.last) if page.last else "")
 
     async def change(self, token: str, changes: Mapping[str, Any]) -> Link | None:
         """Change columns of a link; returns the link, None if there is none."""

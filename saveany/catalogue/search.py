@@ -1,7 +1,7 @@
 """Search by substring, ignoring case.
 
 Both engines find substrings of at least three characters with an index of trigrams. A Chinese, Japanese or
-Korean character is written twice in the searched text, so the index finds two of them, too.
+Korean character is written three times in the searched text, so the index finds even one of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INDEXED = 3
 def fold(*texts: str) -> str:
     """The searched form of some texts."""
     plain = unicodedata.normalize("NFC", _SURROGATES.sub("\ufffd", "\n".join(texts))).casefold()
-    return _WIDE.sub(r"\1\1", _CONTROL.sub(" ", plain))
+    return _WIDE.sub(r"\1\1\1", _CONTROL.sub(" ", plain))
 
 
 def contains(searched: Table, query: str) -> ColumnElement[bool]:
@@ -42,16 +42,15 @@ def is_indexed(query: str) -> bool:
     return len(fold(query)) >= _INDEXED
 
 
-def found_by_index(searched: Table, query: str) -> ColumnElement[bool]:
-    """The same as `contains`, for SQLite's index."""
+def rows_by_index(searched: Table, query: str) -> Select[Any]:
+    """The numbers of the rows that contain the query, by SQLite's index."""
     phrase = '"{}"'.format(fold(query).replace('"', '""'))
     index = table(f"{searched.name}_search")
-    found: Select[Any] = (
+    return (
         select(literal_column("rowid"))
         .select_from(index)
         .where(literal_column(f"{searched.name}_search").op("MATCH")(phrase))
     )
-    return searched.c.number.in_(found)
 
 
 def index_statements(name: str, *, is_sqlite: bool) -> list[str]:

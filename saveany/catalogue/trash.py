@@ -56,8 +56,8 @@ class Trash:
         start = parse_cursor(cursor, int)
         await self._recorder.catch_up()
         async with self._database.read() as connection:
-            keys = await _newest_first.page(connection, _of(user_id), "", start, limit + 1)
-            return await read_page(connection, keys, limit)
+            page = await _newest_first.page(connection, _of(user_id), "", start, limit)
+            return await read_page(connection, page)
 
     async def get(self, file_id: str) -> SavedFile | None:
         """The file with this id in the trash, None if there is none."""

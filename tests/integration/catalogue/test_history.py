@@ -74,12 +74,27 @@ async def test_a_time_window_is_half_open(store: Store, any_catalogue: Catalogue
 async def test_a_search_finds_rare_tasks_by_the_index_and_common_ones_without_it(
     store: Store, any_catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saveany.catalogue.listing._SCANNED", 4)
+    monkeypatch.setattr("saveany.catalogue.listing._FIRST", 4)
     ids = await end_tasks(store, 12)
     assert await pages(any_catalogue, HistoryFilter(q="no 0"), 5) == [ids[-1]]
     assert await pages(any_catalogue, HistoryFilter(q="0"), 5) == [ids[-1]]  # too short for the index
     failed = [i for n, i in enumerate(ids[::-1]) if n % 3 == 0][::-1]
     assert await pages(any_catalogue, HistoryFilter(q="NO "), 1) == failed
+
+
+@pytest.mark.parametrize("query", ["0", "no 0", "no 3"])
+async def test_a_search_that_would_take_long_has_short_pages(
+    store: Store, any_catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr("saveany.catalogue.listing._FIRST", 2)
+    monkeypatch.setattr("saveany.catalogue.listing._MOST", 5)
+    monkeypatch.setattr("saveany.catalogue.listing._MAX_FOUND", 0)
+    ids = (await end_tasks(store, 12))[::-1]
+    wanted = HistoryFilter(q=query)
+    first = await any_catalogue.history.page(wanted, 5)
+    assert first.tasks == []
+    assert first.cursor
+    assert await pages(any_catalogue, wanted, 5) == [ids[int(query[-1])]]
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "-", "1-", "1-../x", "9" * 30 + "-a"])

@@ -43,11 +43,11 @@ QUERIES = [
 ]
 
 
-@pytest.mark.parametrize("scanned", [0, 1000], ids=["by index", "by scan"])
+@pytest.mark.parametrize("scanned", [1, 1000], ids=["by index", "by scan"])
 async def test_substrings_are_found(
     store: Store, any_catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, scanned: int
 ) -> None:
-    monkeypatch.setattr("saveany.catalogue.listing._SCANNED", scanned)
+    monkeypatch.setattr("saveany.catalogue.listing._FIRST", scanned)
     names = {}
     for name in TITLES:
         task_id = await accept(store)
