@@ -153,7 +153,6 @@ async def compare(name: str, few: Filled, many: Filled, cases: Mapping[str, Case
             for each, times in zip((few, many), spent, strict=True):
                 times += await milliseconds(partial(call, each), 1)
         pair = median(spent[0]), median(spent[1]), case
-        print(pair, flush=True)
         worst = max(worst, pair, key=lambda pair: pair[1] / (pair[0] or 1))
     reference, value, case = worst
     note = f"the worst of {len(cases)} kinds of pages ({case}); ratio = at {many.count:,} / at {few.count:,}"
@@ -166,7 +165,6 @@ async def searched(name: str, many: Filled, search: Callable[[str], Awaitable[ob
         case: p95(await milliseconds(partial(search, text), _SEARCHES))
         for case, text in queries(many.count).items()
     }
-    print(costs, flush=True)
     worst = max(costs, key=lambda case: costs[case])
     note = f"the first page of the slowest of {len(costs)} queries: {worst}"
     return Measurement(name, costs[worst], "ms", note=note)

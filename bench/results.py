@@ -91,8 +91,8 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     },
     "files_1m_change_p95": (_value("<=", 20),),
     "files_1m_pg_change_p95": (_value("<=", 20),),
-    "redis_per_ended_task": (_value("<=", 100),),
     "record_lag_p95_ms": (_value("<=", 200),),
+    "redis_per_ended_task": (_value("<=", 100),),
     **{
         f"store_{type_}_{what}": (target,)
         for type_ in STORES

@@ -35,6 +35,7 @@ from saveany.telegram.client import Client
 from saveany.telegram.errors import translated
 from saveany.telegram.settings import read
 from saveany.telegram.uploads import Uploader
+from saveany.timefmt import rfc3339
 from storages import registry
 from storages.base import Services, StorageOptions
 
@@ -45,6 +46,8 @@ _NO_SPACE, _LITTLE_SPACE = 100_000_000, 1_000_000_000
 #: Seconds by which a clock may be wrong: Telegram refuses messages from 30 s in its future, and receivers of
 #: webhooks refuse signatures that are older than 5 minutes.
 _CLOCK_WARNING, _CLOCK_WRONG = 30.0, 300.0
+#: Seconds that changes wait for the recorder until this is worth a warning.
+_WAITING = 60.0
 _SHORT_TOKEN = 16
 _PUBLIC_TOKEN = "your-secret-token-here"  # noqa: S105  the documentation contains it
 #: Number of different bytes that a random secret of 24 bytes almost always has.
@@ -61,6 +64,7 @@ class Area(IntEnum):
     STORAGE = 4
     TELEGRAM = 5
     MACHINE = 6
+    CATALOGUE = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +115,39 @@ async def services(config: Config, db: Db) -> AsyncIterator[Check]:
     if store:
         async for check in _all_of(Area.MACHINE, "clock of redis", _clock_of_redis(db)):
             yield check
+        async for check in _all_of(Area.CATALOGUE, "catalogue", catalogue(config, store)):
+            yield check
     async for check in _all_of(Area.STORAGE, "storages", storages(config, store)):
         yield check
     telegram = _telegram(config, db) if store else _telegram_unknown()
     async for check in _all_of(Area.TELEGRAM, "telegram", telegram):
         yield check
+
+
+async def catalogue(config: Config, store: Store) -> AsyncIterator[Check]:
+    """Whether the catalogue can be used, its schema and size, and how many changes are not recorded yet."""
+    from saveany.catalogue import schema  # imports the database library
+    from saveany.catalogue.database import Database
+
+    waiting = await store.recording.waiting()
+    kind = "PostgreSQL" if config.catalogue.url else "SQLite"
+    database = Database(config.catalogue.url, config.data_dir)
+    if database.file and not database.file.exists():
+        yield Check(Area.CATALOGUE, "catalogue", "ok", "SQLite; it is created by the first start")
+        return
+    try:
+        version, size = await schema.describe(database)
+    finally:
+        await database.close()
+    detail = f"{kind}, schema {version or 'none yet'}, {size / 1e6:.1f} MB, {waiting.count} changes wait"
+    if version > schema.newest():
+        detail += f"; a newer SaveAny has written it, this one knows schema {schema.newest()}"
+        yield Check(Area.CATALOGUE, "catalogue", "failed", detail)
+    elif waiting.since is not None and time.time() - waiting.since / 1000 > _WAITING:
+        detail += f" since {rfc3339(waiting.since)}; is an API or a bot running?"
+        yield Check(Area.CATALOGUE, "catalogue", "warning", detail)
+    else:
+        yield Check(Area.CATALOGUE, "catalogue", "ok", detail)
 
 
 async def storages(config: Config, store: Store | None = None) -> AsyncIterator[Check]:

@@ -20,6 +20,8 @@ from saveany.store.db import SCHEMA
 from saveany.telegram.session import SessionFolder
 from saveany.timefmt import rfc3339
 
+#: In the place of a login that is not in the backup; it must not be empty.
+_NO_LOGIN = "not-in-this-backup"
 #: Seconds between two attempts to hold the lock of the recorder, which lasts for a few seconds.
 _LOCK_SECONDS = 0.5
 
@@ -106,7 +108,7 @@ def _configuration(config: Config, folder: Path, *, logins: bool) -> dict[str, P
     text = config.file.read_text("utf-8-sig")
     for account in () if logins else config.telegram.user_accounts:
         if secret := account.session.get_secret_value():
-            text = text.replace(secret, "")
+            text = text.replace(secret, _NO_LOGIN)
     copy = folder / archive.CONFIG
     copy.write_text(text, "utf-8")
     return {archive.CONFIG: copy}

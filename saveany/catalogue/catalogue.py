@@ -13,6 +13,7 @@ from saveany.catalogue.duplicates import Duplicates
 from saveany.catalogue.files import Files
 from saveany.catalogue.folders import Folders
 from saveany.catalogue.history import History
+from saveany.catalogue.inventory import Inventory
 from saveany.catalogue.links import Links
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.schema import identity, migrate
@@ -56,6 +57,7 @@ class Catalogue:
         self.history = History(self._database, store, self.recorder)
         self.files = Files(self._database, self.recorder)
         self.folders = Folders(self._database, self.recorder)
+        self.inventory = Inventory(self._database, self.recorder)
         self.links = Links(self._database, store, self.recorder)
         self.duplicates = Duplicates(self._database, store, self.recorder, self.files)
         self.trash = Trash(self._database, store, self.recorder, trash_days)

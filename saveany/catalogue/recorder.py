@@ -302,9 +302,18 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
         if item.link and (task.id, item.index) not in recorded:
             made.append(rows.link_row(item.link, saved[-1], link_ms))
     if saved:
+        await _forget_scanned(connection, saved)
         await connection.execute(database.upsert(files, ["task_id", "item"], only=rows.COPY_COLUMNS), saved)
     if made:
         await connection.execute(insert(links), made)
+
+
+async def _forget_scanned(connection: AsyncConnection, saved: Sequence[rows.Row]) -> None:
+    """Delete what a scan of the storage has added for these copies before they were recorded."""
+    places = [{"of_storage": row["storage"], "of_path": row["path"]} for row in saved]
+    same = (files.c.storage == bindparam("of_storage"), files.c.path == bindparam("of_path"))
+    scanned = (files.c.task_id.is_(None), files.c.deleted_at.is_(None))
+    await connection.execute(delete(files).where(*same, *scanned), places)
 
 
 async def _recorded(connection: AsyncConnection, saved: Sequence[tuple[Task, Item]]) -> set[tuple[str, int]]:

@@ -84,6 +84,16 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
+async def describe(database: Database) -> tuple[str, int]:
+    """The number of the newest migration, "" for a new database, and the size in bytes. Changes nothing."""
+    async with database.connection() as connection:
+        version = await _version(connection)
+        size = "pg_database_size(current_database())"
+        if database.is_sqlite:
+            size = "page_count * page_size FROM pragma_page_count, pragma_page_size"
+        return version, int(await connection.scalar(sql(f"SELECT {size}")) or 0)
+
+
 async def identity(database: Database) -> str:
     """The random id of this database."""
     async with database.connection() as connection:

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("saveany.cli.check:check", "Check the configuration and everything it names."),
     "backup": ("saveany.cli.backup:backup", "Back up the catalogue, Redis and the configuration."),
     "restore": ("saveany.cli.backup:restore", "Restore a backup."),
+    "catalogue": ("saveany.cli.catalogue:app", "Compare the catalogue with the storages."),
     "login": ("saveany.cli.login:login", "Log in to a Telegram account."),
     "add": ("saveany.cli.add:add", "Save links."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),

@@ -26,7 +26,7 @@ def check(
     """Check the configuration and everything it names, by using it.
 
     Checks the configuration and the port, the programs that task types need, free
-    disk space, Redis (starting the embedded server), each storage (by writing,
+    disk space, Redis (starting the embedded server), the catalogue, each storage (by writing,
     reading and deleting a small file), each Telegram account, and the clock.
     Prints a line per check: ok, warning or failed, its name, and what to do.
 
@@ -34,7 +34,8 @@ def check(
     "ok", "detail": "…"}]}; `ok` is false if a check failed.
 
     Exit codes: 0 no check failed; else the lowest code of the failed checks:
-    2 configuration; 3 Redis; 4 storage; 5 Telegram; 6 disk or clock.
+    2 configuration; 3 Redis; 4 storage; 5 Telegram; 6 disk or clock;
+    7 catalogue.
     """
     try:
         config = load_config(ctx, warn=False)

@@ -51,7 +51,7 @@ async def test_a_correct_installation_passes(stack: Stack) -> None:
     assert {name: status for name, (status, _) in found.items()} == dict.fromkeys(
         [
             *("config", "api.token", "webhook", "api.port", "disk of data_dir", "disk of storage local1"),
-            *("redis", "clock of redis", "storage local1", "telegram bot", "telegram user"),
+            *("redis", "clock of redis", "catalogue", "storage local1", "telegram bot", "telegram user"),
             "clock of telegram",
         ],
         "ok",

@@ -235,6 +235,8 @@ async def test_logins_are_in_a_backup_only_on_request(tmp_path: Path) -> None:
     await here.back_up(full, logins=True)
     assert (b"kkk" in without.read_bytes(), session.encode() in without.read_bytes()) == (False, False)
     assert session in (configuration(full) or "")
+    (tmp_path / "without.toml").write_text(configuration(without) or "")
+    assert load(tmp_path / "without.toml", {}).telegram.user_accounts
 
     there = place(tmp_path / "there")
     await restore_backup(there.config, without)
