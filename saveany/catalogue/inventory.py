@@ -49,7 +49,8 @@ class Inventory:
 
         If one is that of a running task, the recorder replaces it by the record of the task."""
         await self._recorder.catch_up()
-        same = files.c.storage == storage, files.c.path.in_([rows.clean(each.path) for each in found])
+        paths = files.c.path.in_([rows.clean(each.path) for each in found])
+        same = files.c.storage == storage, paths, files.c.removed_at.is_(None)
         async with self._database.write() as connection:
             # The recorder changes this row in each of its transactions, so it waits, or we do.
             await connection.execute(select(catalogue.c.id).with_for_update())

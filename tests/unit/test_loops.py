@@ -45,6 +45,7 @@ OF_ONE = {
         saveany.loops.wait_for_store saveany.store.snapshot._announced
         saveany.backup.redis_snapshot._batches saveany.backup.make._paused_recorder
         saveany.backup.make._hold saveany.store.snapshot.download
+        saveany.catalogue.inventory.Inventory.copies
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
         saveany.store.tasks.Tasks._live_after
         saveany.service.tasks.TaskService._wait_until_stopped saveany.storage_set._mark_first_disk""",
