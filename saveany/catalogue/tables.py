@@ -128,6 +128,7 @@ files = Table(
     *(Index(f"files_{name}", name, "added_at", "id") for name in ("user_id", "folder_id", "storage", "kind")),
     Index("files_name", "name", "id"),
     Index("files_size", "size", "id"),
+    Index("files_folder_name", "folder_id", "name"),
     Index("files_path", "storage", "path"),
     Index("files_content", "sha256", "size"),
     Index("files_document", "document"),

@@ -6,9 +6,12 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+from tests.fixtures.servers import answers
 from tests.fixtures.stack import Stack
+from tests.fixtures.waiting import until
 
 
 async def done(stack: Stack, *words: str, code: int = 0) -> str:
@@ -43,6 +46,7 @@ async def test_a_lost_installation_comes_back(tmp_path: Path) -> None:
         )
         stack.redis_url = stack.redis.start()
         await stack.start_api()
+        await until(partial(answers, stack.port))
         files = (await stack.client.get("/api/v1/files")).json()["files"]
         assert [file["task_id"] for file in files] == [task["task_id"]]
 
