@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
-from urllib.parse import parse_qs, quote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -13,8 +13,12 @@ from starlette.types import Receive, Scope, Send
 from saveany.api.auth import public
 from saveany.api.errors import rate_limit
 from saveany.api.services import ApiServices
-from saveany.delivery.headers import PREFLIGHT
+from saveany.delivery.headers import PICTURE, PREFLIGHT
 from saveany.delivery.response import ContentResponse
+
+if TYPE_CHECKING:
+    from saveany.catalogue.links import Link
+    from saveany.delivery.delivery import LinkDelivery
 
 router = APIRouter(tags=["links"], dependencies=[Depends(public)])
 
@@ -22,58 +26,79 @@ _METHODS = ["GET", "HEAD"]
 
 
 @router.api_route("/dl/{token}", methods=_METHODS, include_in_schema=False)
-@router.api_route("/dl/{token}/{name}", methods=_METHODS, include_in_schema=False)
-async def download(request: Request, token: str) -> Response:
-    """The file of a link, to be saved."""
-    return await _deliver(request, token, inline=False)
+@router.api_route("/dl/{token}/{rest:path}", methods=_METHODS, include_in_schema=False)
+async def download(request: Request, token: str, rest: str = "") -> Response:
+    """The file of a link, to be saved. `rest` is its name, which may be any; for a file of a folder, its id
+    and its name."""
+    return await _deliver(request, token, rest, inline=False)
 
 
 @router.api_route("/stream/{token}", methods=_METHODS, include_in_schema=False)
-@router.api_route("/stream/{token}/{name}", methods=_METHODS, include_in_schema=False)
-async def stream(request: Request, token: str) -> Response:
+@router.api_route("/stream/{token}/{rest:path}", methods=_METHODS, include_in_schema=False)
+async def stream(request: Request, token: str, rest: str = "") -> Response:
     """The file of a link, to be shown or played in place."""
-    return await _deliver(request, token, inline=True)
+    return await _deliver(request, token, rest, inline=True)
 
 
 @router.options("/dl/{token}", include_in_schema=False)
-@router.options("/dl/{token}/{name}", include_in_schema=False)
+@router.options("/dl/{token}/{rest:path}", include_in_schema=False)
 @router.options("/stream/{token}", include_in_schema=False)
-@router.options("/stream/{token}/{name}", include_in_schema=False)
+@router.options("/stream/{token}/{rest:path}", include_in_schema=False)
 async def preflight() -> Response:
     """Pages of other sites may read files, so that players on them work."""
     return Response(status_code=204, headers=PREFLIGHT)
 
 
+@router.api_route("/thumb/{token}", methods=_METHODS, include_in_schema=False)
+@router.api_route("/thumb/{token}/{file_id}", methods=_METHODS, include_in_schema=False)
+async def thumbnail(request: Request, token: str, file_id: str = "") -> Response:
+    """A small picture of the file of a link, or of a file in its folder."""
+    link = await _opened(request, token, file_id)
+    data = await _delivery(request).thumbnails.get(link)
+    return Response(data, media_type="image/jpeg", headers=PICTURE)
+
+
 @router.api_route("/s/{token}", methods=_METHODS, include_in_schema=False)
-async def show(request: Request, token: str) -> Response:
-    """The page of a link."""
+@router.api_route("/s/{token}/{file_id}", methods=_METHODS, include_in_schema=False)
+async def show(request: Request, token: str, file_id: str = "") -> Response:
+    """The page of a link, or of a file in its folder."""
     from saveany.delivery import page
     from saveany.delivery.passwords import PasswordNeeded
 
-    delivery = request.app.state.services.delivery
+    if file_id == "playlist.m3u8":
+        return await play(request, token)
+    delivery = _delivery(request)
     link = await delivery.link(token, _address(request))
     try:
         await delivery.passwords.check(link, request.cookies)
     except PasswordNeeded:
-        return HTMLResponse(page.page(link, locked=True), 401, page.HEADERS)
-    return HTMLResponse(page.page(link), headers=page.HEADERS)
+        return HTMLResponse(page.locked_page(link), 401, page.headers())
+    shown = await delivery.member(link, file_id) if file_id else link
+    base = "../.." if file_id else ".."
+    if entry := page.entry_of(shown, base, file_id):
+        outside = page.entry_of(shown, _base(request), file_id)
+        text = page.file_page(shown, entry, outside or entry)
+    else:
+        text = page.folder_page(link, base, page.entries_of(link, base, await delivery.members(link)))
+    return HTMLResponse(text, headers=page.headers())
 
 
 @router.post("/s/{token}", include_in_schema=False)
+@router.post("/s/{token}/{file_id}", include_in_schema=False)
 async def unlock(request: Request, token: str) -> Response:
     """Open a link with its password."""
     from saveany.delivery import page
     from saveany.delivery.passwords import COOKIE_SECONDS, PasswordNeeded, cookie_name
 
-    delivery = request.app.state.services.delivery
+    delivery = _delivery(request)
     link = await delivery.link(token, _address(request))
     password = parse_qs((await request.body()).decode("utf-8", "replace")).get("password", [""])[0]
     try:
         value = await delivery.passwords.cookie(link, password, _address(request))
     except PasswordNeeded as error:
-        return HTMLResponse(page.page(link, problem=error.message, locked=True), 401, page.HEADERS)
+        return HTMLResponse(page.locked_page(link, error.message), 401, page.headers())
     response = RedirectResponse(request.url.path, 303)
-    for kind in ("dl", "stream", "s"):
+    for kind in ("dl", "stream", "s", "thumb"):
         response.set_cookie(
             cookie_name(token),
             value,
@@ -86,30 +111,47 @@ async def unlock(request: Request, token: str) -> Response:
     return response
 
 
-@router.api_route("/s/{token}/playlist.m3u8", methods=_METHODS, include_in_schema=False)
-async def play(request: Request, token: str) -> Response:
+@router.api_route("/s/{token}/{file_id}/playlist.m3u8", methods=_METHODS, include_in_schema=False)
+async def play(request: Request, token: str, file_id: str = "") -> Response:
     """A playlist, which players open."""
     from saveany.delivery import page
 
-    delivery = request.app.state.services.delivery
+    link, base = await _opened(request, token, file_id), _base(request)
+    entry = page.entry_of(link, base, file_id)
+    entries = [entry] if entry else page.entries_of(link, base, await _delivery(request).members(link))
+    return Response(page.playlist(entries), media_type="audio/x-mpegurl", headers=page.headers())
+
+
+async def _opened(request: Request, token: str, file_id: str) -> Link:
+    """A link that the client may use, or, with the id of a file in its folder, that file."""
+    delivery = _delivery(request)
     link = await delivery.link(token, _address(request))
     await delivery.passwords.check(link, request.cookies)
+    return await delivery.member(link, file_id) if file_id else link
+
+
+def _delivery(request: Request) -> LinkDelivery:
     services: ApiServices = request.app.state.services
-    base = (services.config.api.public_url or str(request.base_url)).rstrip("/")
-    url = f"{base}/stream/{token}/{quote(link.name, safe='')}"
-    return Response(page.playlist(link, url), media_type="audio/x-mpegurl", headers=page.HEADERS)
+    return services.delivery
+
+
+def _base(request: Request) -> str:
+    """The address of this SaveAny, for other programs."""
+    services: ApiServices = request.app.state.services
+    return (services.config.api.public_url or str(request.base_url)).rstrip("/")
 
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _deliver(request: Request, token: str, *, inline: bool) -> Response:
+async def _deliver(request: Request, token: str, rest: str, *, inline: bool) -> Response:
     services: ApiServices = request.app.state.services
     delivery = services.delivery
     address = _address(request)
-    link = await delivery.link(token, address)
-    await delivery.passwords.check(link, request.cookies)
+    link = await _opened(request, token, "")
+    if link.folder_id is not None and "/" in rest:
+        link = await delivery.member(link, rest.partition("/")[0])
     if request.method == "HEAD":
         return ContentReply(ContentResponse(await delivery.look(link), inline=inline))
     _trust(request)

@@ -11,7 +11,7 @@ from saveany.config.values import is_loopback
 from saveany.errors import Forbidden
 
 #: Addresses of links, which everybody may use who has them, also pages of other sites.
-_LINKS = ("/dl/", "/stream/", "/s/")
+_LINKS = ("/dl/", "/stream/", "/s/", "/thumb/")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _FOREIGN = (

@@ -15,6 +15,7 @@ from saveany.catalogue.listing import Listing
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.tables import files, folders, links
 from saveany.ids import is_token, new_token
+from saveany.planning.names import safe_name
 from saveany.store import Store
 
 #: Maximum number of files that a link to a folder shows.
@@ -215,16 +216,30 @@ class Links:
             row = found.one_or_none()
         return _file(row) if row else None
 
+    async def file_in(self, folder_id: int, file_id: str) -> LinkedFile | None:
+        """A file in a folder or in a folder below it; None if it is not there, or in the trash."""
+        query = select(files.c.folder_id.label("in_folder"), *_FILE_COLUMNS)
+        async with self._database.read() as connection:
+            found = await connection.execute(query.where(files.c.id == file_id, files.c.deleted_at.is_(None)))
+            if (row := found.one_or_none()) is None:
+                return None
+            above, seen = row.in_folder, set[int]()
+            while above and above != folder_id and above not in seen:
+                seen.add(above)
+                parent = select(folders.c.parent_id).where(folders.c.id == above)
+                above = await connection.scalar(parent)
+        return _file(row) if above == folder_id else None
+
     async def files_in(self, folder_id: int) -> list[tuple[str, LinkedFile]]:
         """The files in a folder and in all folders below it, with their paths from there, sorted. Files of
-        the same name get different paths. At most `MAX_FILES`."""
+        the same name get different paths, and every part of a path is a safe name. At most `MAX_FILES`."""
         paths = {folder_id: ""}
         level = [folder_id]
         async with self._database.read() as connection:
             while level:
                 query = select(folders.c.id, folders.c.parent_id, folders.c.name)
                 below = await connection.execute(query.where(folders.c.parent_id.in_(level)))
-                found = {row.id: f"{paths[row.parent_id]}{row.name}/" for row in below}
+                found = {row.id: f"{paths[row.parent_id]}{safe_name(row.name)}/" for row in below}
                 level = [each for each in found if each not in paths]
                 paths |= found
             query = select(files.c.folder_id.label("in_folder"), *_FILE_COLUMNS)
@@ -232,7 +247,9 @@ class Links:
             rows = await connection.execute(query.where(*where).order_by(files.c.id).limit(MAX_FILES))
             found_files = [(paths[row.in_folder], _file(row)) for row in rows]
         taken: set[str] = set()
-        return sorted((_free_path(f"{folder}{file.name}", taken), file) for folder, file in found_files)
+        return sorted(
+            (_free_path(f"{folder}{safe_name(file.name)}", taken), file) for folder, file in found_files
+        )
 
     async def folder_name(self, folder_id: int, user_id: int | None) -> str | None:
         """The name of a folder of a user (None: of any); None if there is no such folder."""

@@ -299,6 +299,11 @@ class LinksConfig(Table):
         description="Number of links that a user may make in 24 hours; 0: any number. It does not apply to "
         "the operator.",
     )
+    ffmpeg: str = Field(
+        default="ffmpeg",
+        description="Name or path of ffmpeg, which takes a frame of a video for its thumbnail, if it is "
+        "installed. Empty: only the thumbnails of Telegram are shown.",
+    )
     openings: int = Field(
         default=15,
         ge=0,

@@ -9,17 +9,21 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Never
 
+from msgspec.structs import replace
+
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.links import Link, LinkedFile, State, TelegramMedia
 from saveany.config import Config
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content
 from saveany.delivery.errors import FileNotFound
+from saveany.delivery.frames import FrameMaker
 from saveany.delivery.limits import DeliveryLimits
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.passwords import Passwords
 from saveany.delivery.peers import ANNOUNCE_SECONDS, Peers
 from saveany.delivery.telegram import TelegramFiles
+from saveany.delivery.thumbnails import Thumbnails
 from saveany.delivery.usage import Usage
 from saveany.errors import Gone, Unavailable
 from saveany.loops import repeat
@@ -45,11 +49,17 @@ class LinkDelivery:
     """The files behind links, for the API process."""
 
     def __init__(
-        self, catalogue: Catalogue, store: Store, opener: ContentOpener, limits: DeliveryLimits
+        self,
+        catalogue: Catalogue,
+        store: Store,
+        opener: ContentOpener,
+        limits: DeliveryLimits,
+        thumbnails: Thumbnails,
     ) -> None:
         self._links = catalogue.links
         self._usage = Usage(catalogue.links, store)
         self.limits = limits
+        self.thumbnails = thumbnails
         self._openings = store.openings
         self._opener = opener
         self._files = catalogue.files
@@ -63,8 +73,11 @@ class LinkDelivery:
         """With the storages and accounts that are configured. Nothing is connected yet."""
         storages = StorageSet.open(config, config.services, store)
         peers = Peers(store, storages, config.api.internal_url)
-        opener = ContentOpener(storages, TelegramFiles(config, store), peers)
-        return cls(catalogue, store, opener, DeliveryLimits(store, config.links))
+        telegram = TelegramFiles(config, store)
+        opener = ContentOpener(storages, telegram, peers)
+        folder = config.data_dir / "thumbnails"
+        thumbnails = Thumbnails(folder, telegram, opener, FrameMaker(config.links.ffmpeg))
+        return cls(catalogue, store, opener, DeliveryLimits(store, config.links), thumbnails)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -82,6 +95,7 @@ class LinkDelivery:
             await asyncio.wait(tasks)
             with suppress(Unavailable):
                 await self._usage.write()
+            await self.thumbnails.close()
             await self._opener.close()
 
     async def link(self, token: str, address: str) -> Link:
@@ -117,11 +131,9 @@ class LinkDelivery:
 
     async def look(self, link: Link) -> Content:
         """The file of a link, without counting anything. Raises as `ContentOpener`."""
-        if link.file is not None:
-            return await self._opener.open_file(link.file)
-        if link.media is not None:
-            return await self._opener.open_media(link.media, link.name)
-        return await self._folder(link, link.folder_id or 0)
+        if link.folder_id is not None:
+            return await self._folder(link, link.folder_id)
+        return await self._opener.open(link)
 
     async def message(self, url: str, only: Sequence[str] = ()) -> TelegramMedia:
         """The file of a message in Telegram that was not saved. `only` are the accounts that may read it; if
@@ -138,6 +150,13 @@ class LinkDelivery:
     async def media_here(self, source: Mapping[str, Any]) -> Content:
         """The same for a file in a Telegram message."""
         return await self._opener.open_media(TelegramMedia(dict(source), 0, "", ""), "file", here=True)
+
+    async def member(self, link: Link, file_id: str) -> Link:
+        """The link as one to a file in its folder. Raises `FileNotFound`."""
+        file = await self._links.file_in(link.folder_id, file_id) if link.folder_id else None
+        if file is None:
+            raise FileNotFound
+        return replace(link, file=file, folder_id=None, name=file.name)
 
     async def members(self, link: Link) -> list[tuple[str, LinkedFile]]:
         """The files in the folder of a link, with their paths; none for other links."""

@@ -33,6 +33,12 @@ _COMMON = {
     "x-accel-buffering": "no",  # nginx would buffer up to 1 GB
     **_CORS,
 }
+#: The headers of a thumbnail.
+PICTURE = {
+    **_COMMON,
+    "cache-control": "private, max-age=3600",
+    "content-security-policy": "default-src 'none'",
+}
 #: The reply to a browser that asks whether a page of another site may read a file.
 PREFLIGHT = {
     **_CORS,
@@ -64,12 +70,16 @@ def disposition(name: str, *, inline: bool) -> str:
     """The Content-Disposition of a file name (RFC 6266): a plain form for old clients, and all characters in
     that of RFC 8187."""
     kind = "inline" if inline else "attachment"
-    name = _FORBIDDEN.sub("_", name).strip(" .") or "file"
-    name = _shortened(name.encode("utf-8", "replace").decode())
+    name = _shortened(shown_name(name))
     plain = _NOT_PLAIN.sub("_", name)
     if plain == name:
         return f'{kind}; filename="{plain}"'
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def shown_name(name: str) -> str:
+    """A name without what cannot be part of one, or makes it look like another one."""
+    return _FORBIDDEN.sub("_", name.encode("utf-8", "replace").decode()).strip(" .") or "file"
 
 
 def _shortened(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from saveany.catalogue.links import LinkedFile, TelegramMedia
+from saveany.catalogue.links import Link, LinkedFile, TelegramMedia
 from saveany.delivery.content import Content, StoredContent, TelegramContent
 from saveany.delivery.errors import FileNotFound, StorageElsewhere
 from saveany.delivery.peers import Peers
@@ -43,6 +43,14 @@ class ContentOpener:
         await self.peers.close()
         await self._storages.close()
         await self._telegram.close()
+
+    async def open(self, link: Link) -> Content:
+        """The file of a link that leads to one. Raises as `open_file`."""
+        if link.file is not None:
+            return await self.open_file(link.file)
+        if link.media is not None:
+            return await self.open_media(link.media, link.name)
+        raise FileNotFound
 
     async def open_file(self, file: LinkedFile, *, here: bool = False) -> Content:
         """A saved file. A copy on a disk of another machine is read through an API process there, unless

@@ -77,6 +77,12 @@ class TelegramFiles:
             async for piece in pieces:
                 yield piece
 
+    async def thumbnail(self, source: Mapping[str, Any]) -> bytes | None:
+        """Telegram's own JPEG picture of the file of `Media.source`; None if there is none. Raises as `find`
+        and `read` do."""
+        media = await self.find(source)
+        return await (await self._accounts()).thumbnail(media)
+
     async def close(self) -> None:
         """Close all connections."""
         if self._started is not None:

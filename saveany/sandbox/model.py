@@ -63,13 +63,14 @@ class StoredFile:
     mime: str = "application/octet-stream"
     attributes: tuple[Any, ...] = ()  # TL document attributes besides the file name
     pictures: tuple[Picture, ...] = ()
+    thumbs: tuple[Picture, ...] = ()  # small pictures of a document
     dc: int = 2
     date: datetime = EPOCH
     generation: int = 1  # file references of earlier generations have expired
 
     def part(self, kind: str) -> FileContent:
         """The content for a `thumb_size`; "" stands for the file itself."""
-        for picture in self.pictures:
+        for picture in (*self.pictures, *self.thumbs):
             if picture.type == kind:
                 return picture.content
         if kind or self.pictures:

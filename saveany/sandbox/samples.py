@@ -196,7 +196,16 @@ def _files(home: int, second: int) -> list[StoredFile]:
 
 
 def _nameless(id_: int, size: int, mime: str, attribute: Any, dc: int) -> StoredFile:
-    return StoredFile(id=id_, content=ContentStream(id_, size), mime=mime, attributes=(attribute,), dc=dc)
+    """A file without a name; videos have a thumbnail."""
+    thumb = Picture("m", 320, 176, LiteralContent(jpeg(320, 176, 40)))
+    return StoredFile(
+        id=id_,
+        content=ContentStream(id_, size),
+        mime=mime,
+        attributes=(attribute,),
+        thumbs=(thumb,) if mime.startswith("video/") else (),
+        dc=dc,
+    )
 
 
 def _photo(id_: int, dc: int) -> StoredFile:

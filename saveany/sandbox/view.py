@@ -110,8 +110,13 @@ class AccountView:
         if file.pictures:
             return tl.Photo(sizes=_sizes(file.pictures), **fields)
         named = [tl.DocumentAttributeFilename(file.name)] if file.name is not None else []
+        thumbs = [tl.PhotoSize(each.type, each.width, each.height, each.content.size) for each in file.thumbs]
         return tl.Document(
-            mime_type=file.mime, size=file.content.size, attributes=[*file.attributes, *named], **fields
+            mime_type=file.mime,
+            size=file.content.size,
+            attributes=[*file.attributes, *named],
+            thumbs=thumbs or None,
+            **fields,
         )
 
     def peers_of(self, chat: Chat, messages: Iterable[StoredMessage]) -> dict[str, list[Any]]:

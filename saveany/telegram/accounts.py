@@ -22,10 +22,10 @@ from saveany.telegram.chats import ChatFinder
 from saveany.telegram.client import Client
 from saveany.telegram.downloader import Downloader, Range, Write
 from saveany.telegram.errors import translated
-from saveany.telegram.file import OnWait
+from saveany.telegram.file import OnWait, PhotoSizeMismatch
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink
-from saveany.telegram.media import Media
+from saveany.telegram.media import Media, thumbnail_of
 from saveany.telegram.messages import FilesWithheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.refusals import LOGIN, combined_error, no_account
@@ -135,14 +135,28 @@ class Accounts:
         """Limit the bytes in flight of all downloads together from now on; 0 removes the limit."""
         self._downloader.memory = maximum or sys.maxsize
 
+    async def thumbnail(self, media: Media) -> bytes | None:
+        """Telegram's own small JPEG picture of a file; None if there is none. Raises as `download` does."""
+        picture = thumbnail_of(media)
+        if picture is None:
+            return None
+        try:
+            return await self._read_all(picture)
+        except PhotoSizeMismatch as error:
+            return await self._read_all(replace(picture, size=error.size))
+
+    async def _read_all(self, media: Media) -> bytes:
+        async with aclosing(self.read(media, 0, media.size)) as pieces:
+            return b"".join([piece async for piece in pieces])
+
     async def _read_again(self, media: Media) -> Media:
-        return await self._find(media.source(), prefer=media.account)
+        return _same_part(media, await self._find(media.source(), prefer=media.account))
 
     async def _find_elsewhere(self, media: Media, without: Collection[str]) -> Media | None:
         """The same file as another account sees it. File references and access hashes are valid for one
         account only, so the other account reads the message again."""
         try:
-            return await self._find(media.source(), without=without)
+            return _same_part(media, await self._find(media.source(), without=without))
         except TaskError:
             return None
 
@@ -213,3 +227,12 @@ class Accounts:
 
     async def _close_connections(self, name: str) -> None:
         await self._downloader.forget(name)
+
+
+def _same_part(before: Media, found: Media) -> Media:
+    """The file that was found again, or its thumbnail if it was that which was read."""
+    if not before.is_thumbnail:
+        return found
+    if (picture := thumbnail_of(found)) is None:
+        raise Permanent("The message was edited and has another file now. Send the link again.")
+    return replace(picture, size=before.size)

@@ -89,9 +89,8 @@ class Downloader:
         with ExitStack() as leases:
             width = width_for(end - start)
             file = self._file(media, width, None, leases, urgent=True)  # a consumer is waiting
-            pieces = read_range(
-                file, media.document_id, media.size, start, end, self._buffers, self._shared_parts
-            )
+            key = (media.document_id, media.location.thumb)
+            pieces = read_range(file, key, media.size, start, end, self._buffers, self._shared_parts)
             async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece

@@ -13,6 +13,9 @@ from telethon.tl import types
 
 _NO_NAMES: Mapping[int, str] = {}
 
+#: Pixels of the largest picture that is used as a thumbnail: Telegram makes one of up to 320 x 320.
+_THUMBNAIL = 320 * 320
+
 Kind = Literal["document", "photo", "video", "voice", "audio", "sticker", "animation", "video_note"]
 
 
@@ -47,6 +50,8 @@ class Media:
     origin_id: int = 0  # marked id of the chat a forwarded message comes from; 0 if unknown
     origin_username: str = ""
     only: tuple[str, ...] = ()  # the accounts that may read it for this user; empty: all accounts
+    thumbnail: tuple[str, int] | None = None  # type letter and bytes of the picture that `thumbnail_of` is
+    is_thumbnail: bool = False  # it is itself that picture of the file
 
     def source(self) -> dict[str, Any]:
         """Plain data with which any account can find this file again; see `Accounts.find`."""
@@ -74,6 +79,15 @@ class Media:
         cls = types.InputPhotoFileLocation if self.kind == "photo" else types.InputDocumentFileLocation
         location = self.location
         return cls(self.document_id, location.access_hash, location.file_reference, location.thumb)
+
+
+def thumbnail_of(media: Media) -> Media | None:
+    """Telegram's own small JPEG picture of a file; None if there is none."""
+    if media.thumbnail is None:
+        return None
+    letter, size = media.thumbnail
+    location = replace(media.location, thumb=letter)
+    return replace(media, size=size, mime_type="image/jpeg", location=location, is_thumbnail=True)
 
 
 def files_in(
@@ -203,6 +217,7 @@ def _document(document: types.Document) -> dict[str, Any]:
         "mime_type": document.mime_type or "application/octet-stream",
         "dc_id": document.dc_id,
         "location": Location(document.access_hash, document.file_reference),
+        "thumbnail": _thumbnail(document.thumbs or ()),
     }
 
 
@@ -216,6 +231,7 @@ def _photo(photo: types.Photo) -> dict[str, Any]:
         "mime_type": "image/jpeg",
         "dc_id": photo.dc_id,
         "location": Location(photo.access_hash, photo.file_reference, thumb),
+        "thumbnail": _thumbnail(photo.sizes),
     }
 
 
@@ -251,6 +267,15 @@ def _photo_size(size: Any) -> tuple[int, int, str]:
     if isinstance(size, types.PhotoCachedSize):
         return size.w * size.h, len(size.bytes), size.type
     return 0, 0, ""
+
+
+def _thumbnail(sizes: Iterable[Any]) -> tuple[str, int] | None:
+    """The largest size of at most `_THUMBNAIL` pixels, else the smallest one."""
+    known = sorted(each for each in map(_photo_size, sizes) if each[0])
+    if not known:
+        return None
+    _, size, letter = max((each for each in known if each[0] <= _THUMBNAIL), default=known[0])
+    return letter, size
 
 
 def _kind(attributes: Iterable[Any]) -> Kind:

@@ -32,21 +32,23 @@ _SMALL_PART = PART // 2
 _HEAD, _TAIL = 256 << 10, 1 << 20
 _KEPT_SECONDS, _MAX_KEPT = 60.0, 16 << 20
 
+#: Identifies a file: the id of the document, and the letter of the picture if it is one.
+FileKey = tuple[int, str]
 #: Identifies a part: the file, its offset and its size.
-PartKey = tuple[int, int, int]
+PartKey = tuple[FileKey, int, int]
 
 
 async def read_range(
     file: RemoteFile,
-    document: int,
+    key: FileKey,
     size: int,
     start: int,
     end: int,
     buffers: FairSemaphore,
     shared: SharedParts,
 ) -> AsyncGenerator[bytes | memoryview, None]:
-    """The bytes from `start` to `end` of a file of `size` bytes, in pieces. Readers of the same `document`
-    with the same `shared` share requests."""
+    """The bytes from `start` to `end` of a file of `size` bytes, in pieces. Readers of the file with
+    the same `key` and `shared` share requests."""
 
     async def fetch(offset: int, limit: int) -> bytes:
         async with buffers.slot(file.length(offset, limit), urgent=True):
@@ -54,7 +56,7 @@ async def read_range(
 
     async def part(offset: int, limit: int) -> bytes | memoryview:
         keep = offset < _HEAD or offset + limit > size - _TAIL
-        data = await shared.get((document, offset, limit), lambda: fetch(offset, limit), keep=keep)
+        data = await shared.get((key, offset, limit), lambda: fetch(offset, limit), keep=keep)
         first, last = max(0, start - offset), end - offset
         return data if not first and last >= len(data) else memoryview(data)[first:last]
 

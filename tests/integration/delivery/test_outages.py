@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.sandbox import Sandbox
 from saveany.sandbox.content import ContentStream
 from saveany.sandbox.samples import USER
@@ -22,8 +20,8 @@ from saveany.store import Db, Store
 from saveany.telegram.file import PART
 from tests.fixtures.catalogue import Postgres
 from tests.fixtures.waiting import until
-from tests.integration.api.conftest import check_error, claim, create
-from tests.integration.delivery.conftest import link
+from tests.integration.api.conftest import check_error
+from tests.integration.delivery.conftest import link, link_to, save
 
 FILE, SIZE = 2002, 24 * PART
 CONTENT = ContentStream(FILE, SIZE)
@@ -48,26 +46,9 @@ def message(sandbox: Sandbox) -> str:
 @pytest.fixture
 async def saved(store: Store, live: httpx.AsyncClient, tmp_path: Path) -> dict[str, Any]:
     """A link to a file that was saved, and did not come from Telegram."""
-    return await save(store, live, tmp_path, CONTENT.read(0, SIZE), {})
-
-
-async def save(
-    store: Store, live: httpx.AsyncClient, folder: Path, data: bytes, source: dict[str, Any]
-) -> dict[str, Any]:
-    """A link to a file that was saved; `source` is where it came from."""
-    (folder / "files/downloads").mkdir(parents=True)
-    (folder / "files" / SAVED).write_bytes(data)
-    await create(live)
-    claimed = await claim(store)
-    item = Item(
-        index=0, name="film.mkv", path=SAVED, final=SAVED, size=len(data), storage="local1", source=source
-    )
-    await claimed.plan("title", [item], Progress(), [])
-    await claimed.finish(Status.COMPLETED, items=[msgspec.structs.replace(item, status=ItemStatus.COMPLETED)])
-    [file] = (await live.get("/api/v1/files")).json()["files"]
-    body = {"file_id": file["file_id"], "user_id": USER.id}
-    made: dict[str, Any] = (await live.post("/api/v1/links", json=body)).json()
-    return made
+    files = {SAVED: CONTENT.read(0, SIZE)}
+    ids = await save(live, store, tmp_path / "files", files)
+    return await link_to(live, file_id=ids["film.mkv"])
 
 
 @asynccontextmanager
@@ -192,7 +173,8 @@ async def test_a_copy_that_is_gone_is_served_from_telegram(
         "mime": "application/octet-stream",
         "dc": 2,
     }
-    made = await save(store, live, tmp_path, data, source)
+    ids = await save(live, store, tmp_path / "files", {SAVED: data}, source)
+    made = await link_to(live, file_id=ids["film.mkv"])
     whole = await public.get(made["url"])
     assert whole.content == data
     damage(tmp_path / "files" / SAVED)
