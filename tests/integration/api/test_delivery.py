@@ -245,7 +245,7 @@ async def test_a_link_with_a_password_is_opened_by_a_cookie(
     opened = await public.post(page, data={"password": "correct horse"})
     assert opened.status_code == 303
     cookies = opened.headers.get_list("set-cookie")
-    assert len(cookies) == 3
+    assert len(cookies) == 4
     assert all("HttpOnly" in each and "SameSite=lax" in each for each in cookies)
     assert "Download" in (await public.get(page)).text
     assert (await public.get(made["url"])).content == DATA
