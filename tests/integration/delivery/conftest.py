@@ -67,7 +67,7 @@ async def save(
 ) -> dict[str, str]:
     """Save files, by path, in one task, in a storage that is at `folder`; `source` is where they come from.
     Returns their ids by name."""
-    items = []
+    items: list[Item] = []
     for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
