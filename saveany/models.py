@@ -150,6 +150,11 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{source}/{self.storage}"
 
     @property
+    def reader(self) -> str:
+        """The first part of the lane: what a worker needs to find out which files the task has."""
+        return self.lane.removesuffix(f"/{self.storage}")
+
+    @property
     def slot_lane(self) -> str:
         """The lane of this task once it is known that it needs a slot of the worker."""
         return slot_lane(self.lane)

@@ -37,6 +37,7 @@ from workers.heartbeat import Heartbeat
 from workers.janitor import Janitor
 from workers.life_locks import LifeLock
 from workers.limits import Throttle
+from workers.link_queries import reply_to_link_queries
 from workers.reconcile import Reconciler
 from workers.runner import WITHOUT_SLOT, TaskRunner
 from workers.sources import open_sources
@@ -122,7 +123,7 @@ class Worker:
         self._changed, leftovers = accounts.changed, Signal()
         self._storages_changed = Signal(self._changed, leftovers)
         self._storages = self._open_storages()
-        sources = self._open_sources()
+        sources = self._sources = self._open_sources()
         self._runner = TaskRunner(
             store,
             self._id,
@@ -219,6 +220,7 @@ class Worker:
             "room": repeat("room", self._make_room, _ROOM_SECONDS),
             "stop_requests": repeat("stop_requests", self._runner.watch_stop_requests),
             "storages": self._storages.monitor(),
+            "link_queries": repeat("link_queries", self._reply_to_link_queries),
             "storage_queries": repeat("storage_queries", self._reply_to_queries),
             "accounts": self._start_accounts(),
             "reconcile": self._reconciler.run(),
@@ -242,6 +244,9 @@ class Worker:
 
     async def _reply_to_queries(self) -> None:
         await reply_forever(self._store.queries, self._storages)
+
+    async def _reply_to_link_queries(self) -> None:
+        await reply_to_link_queries(self._store.link_queries, self._sources, self._storages)
 
     async def _start_accounts(self) -> None:
         await until_done("accounts", self._accounts.start, _ACCOUNTS_SECONDS)

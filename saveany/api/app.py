@@ -27,6 +27,7 @@ from saveany.api import (
     links,
     metrics,
     queue,
+    resolve,
     storages,
     task_types,
     tasks,
@@ -51,6 +52,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     module.router
     for module in (
         tasks,
+        resolve,
         events,
         history,
         files,

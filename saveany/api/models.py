@@ -448,6 +448,34 @@ class DeliveryPageView(Reply):
     next_cursor: str | None = Field(description="Null on the last page.", examples=[EXAMPLE_DELIVERY])
 
 
+class ResolvedFileView(Reply):
+    """A file that a task would save."""
+
+    name: str = Field(examples=["file.pdf"])
+    storage: str = Field(examples=["local1"])
+    path: str = Field(description="Path inside the storage.", examples=["downloads/file.pdf"])
+    size: int | None = Field(description="Bytes; null if it is not known before the download.")
+    mime_type: str = Field(examples=["application/pdf"])
+    type: Literal["video", "audio", "image", "text", "other"]
+    duplicate: DuplicateView | None = Field(
+        description="The file with the same content that the user has saved before, as far as Telegram's "
+        "id tells."
+    )
+    error: str = Field(default="", exclude_if=_empty, description="Why this file could not be saved.")
+
+
+class ResolvedView(Reply):
+    """What a task would save."""
+
+    type: str = Field(description="Type of the task.", examples=["tgfiles"])
+    user_id: int = Field(examples=[123456789])
+    storage: str = Field(examples=["local1"])
+    path: str = Field(description="Folder inside the storage; `/` is its root.", examples=["/downloads"])
+    files: list[ResolvedFileView] = Field(description="At most 1,000.")
+    total_files: int = Field(description="Number of all files.")
+    total_bytes: int = Field(description="Sum of the sizes in this reply that are known.")
+
+
 class TaskType(Reply):
     """A type of task."""
 

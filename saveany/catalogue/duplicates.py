@@ -46,6 +46,7 @@ class Duplicates:
         values of `documents` are sizes, as far as they are known."""
         if not documents:
             return _NONE
+        await self._recorder.catch_up()
         found: dict[int, Duplicate] = {}
         async with self._database.read() as connection:
             query = select(files.c.document, *_COLUMNS).where(*_of(user_id), files.c.document.in_(documents))

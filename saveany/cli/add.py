@@ -100,7 +100,7 @@ def add(
     if name and len(links) > 1:
         raise ConfigError("--name can only be used with a single link")
     request = {
-        "user_id": user or _first_user(ctx),
+        "user_id": user or first_user(ctx),
         "storage_name": storage,
         "dir_path": folder,
         "filename": name,
@@ -114,7 +114,8 @@ def add(
     _run(connect(ctx, url, token), links, given, follow=follow, as_json=as_json)
 
 
-def _first_user(ctx: typer.Context) -> int:
+def first_user(ctx: typer.Context) -> int:
+    """The id of the first configured user. Raises `ConfigError` if there is none."""
     users = load_config(ctx, warn=False).users
     if not users:
         raise ConfigError("the configuration has no [[users]]; add one, or name a user with --user ID")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from saveany.config import Config, User
-from saveany.errors import Forbidden, KeyReused, NotFound, WrongState
+from saveany.errors import Forbidden, KeyReused, NeedsLogin, NotFound, StorageError, Unavailable, WrongState
 from saveany.ids import new_id
-from saveany.models import Item, Status, Task, title
+from saveany.models import Duplicate, Item, Status, Task, TaskSpec, title
+from saveany.planning.available import source_problem
 from saveany.planning.requests import TaskRequest, plan_request
+from saveany.planning.source_choice import source_of
 from saveany.planning.waiting import WaitingReasons
 from saveany.service.principal import Principal
 from saveany.service.reading import TaskReader
@@ -37,6 +39,16 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 3.0
 #: Seconds between checks whether the worker has stopped.
 _CHECK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRequest:
+    """What a request would save."""
+
+    spec: TaskSpec
+    items: list[Item]  # the first of them, if there are very many
+    total: int
+    duplicates: Mapping[int, Duplicate]  # files that the user has saved before, by Telegram's id
 
 
 class TaskService:
@@ -79,14 +91,7 @@ class TaskService:
     async def _submit(
         self, principal: Principal, keyed: Sequence[tuple[TaskRequest, str]], body_hash: str
     ) -> list[Accepted]:
-        specs = []
-        for request, key in keyed:
-            user = self._user(principal, request)
-            preferences = await self._store.preferences.recent(user.id)
-            spec = plan_request(
-                self._config, user, request, preferences, task_id=new_id(), group=principal.chat
-            )
-            specs.append((spec, key))
+        specs = [(await self._specified(principal, request), key) for request, key in keyed]
         accepted = []
         for spec, key in specs:
             first_title = title(spec.type, spec.links[0], spec.storage, spec.path)
@@ -103,6 +108,31 @@ class TaskService:
                 )
             accepted.append(kept)
         return accepted
+
+    async def _specified(self, principal: Principal, request: TaskRequest) -> TaskSpec:
+        """The specification of a new task."""
+        user = self._user(principal, request)
+        preferences = await self._store.preferences.recent(user.id)
+        return plan_request(self._config, user, request, preferences, task_id=new_id(), group=principal.chat)
+
+    async def resolve(self, principal: Principal, request: TaskRequest) -> ResolvedRequest:
+        """What the request would save, without creating a task. Raises as `submit`, `NotFound` if there is
+        nothing to save, and `Unavailable` if that cannot be found out now."""
+        spec = await self._specified(principal, request)
+        source = source_of(self._config, spec.type)
+        if problem := source_problem(self._config, source, await self._store.workers.living()):
+            raise Unavailable("{type}: {problem}", type=spec.type, problem=problem)
+        reply = await self._store.link_queries.send(spec)
+        if reply.error:
+            later = reply.retryable and reply.error != StorageError.__name__  # that of a missing file
+            raise (Unavailable if later or reply.error == NeedsLogin.__name__ else NotFound)(reply.text)
+        documents = {
+            item.source["document"]: item.size
+            for item in reply.items
+            if isinstance(item.source.get("document"), int)
+        }
+        found = await self._catalogue.duplicates.by_document(spec.user_id, documents)
+        return ResolvedRequest(spec, reply.items, reply.total, found)
 
     def _user(self, principal: Principal, request: TaskRequest) -> User:
         """The user to whom the task will belong."""

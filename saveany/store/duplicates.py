@@ -15,7 +15,7 @@ from saveany.store.records import decoder
 #: Seconds that a worker waits for a reply, and for which it does not ask again after there was none.
 REPLY_SECONDS, _SILENT_SECONDS = 15, 60.0
 #: Seconds that a process with the catalogue waits for a question.
-_WAIT_SECONDS = 5
+_WAIT_SECONDS = 30
 
 
 class DuplicateQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

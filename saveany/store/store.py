@@ -14,6 +14,7 @@ from saveany.store.counters import Counters
 from saveany.store.db import Db, connect
 from saveany.store.duplicates import DuplicateQueries
 from saveany.store.events import Events
+from saveany.store.link_queries import LinkQueries
 from saveany.store.openings import Openings
 from saveany.store.outbox import Outbox
 from saveany.store.preferences import PreferencesStore
@@ -50,6 +51,7 @@ class Store:
         self.api_processes = ApiProcesses(db)
         self.queries = StorageQueries(db)
         self.duplicates = DuplicateQueries(db)
+        self.link_queries = LinkQueries(db)
         self.counters = Counters(db)
         self.settings = RuntimeSettings(db)
         self.preferences = PreferencesStore(db)

@@ -58,7 +58,8 @@ WITHIN = {
     "the supervisor, which starts the API again": "saveany.api.server.ApiServer.main_loop",
     "repeat, in saveany.catalogue.catalogue": "saveany.catalogue.duplicates.Duplicates.reply_forever",
     "repeat, in workers.main": """
-        workers.storage_queries.reply_forever workers.main.Worker._wait_for_tasks""",
+        workers.storage_queries.reply_forever workers.link_queries.reply_to_link_queries
+        workers.main.Worker._wait_for_tasks""",
     "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
     "the response, which it ends": "saveany.delivery.delivery.LinkDelivery.until_stopped",

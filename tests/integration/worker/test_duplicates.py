@@ -146,6 +146,18 @@ async def test_the_first_file_is_named(world: World) -> None:
     assert item.duplicate.file_id == first.id
 
 
+async def test_several_are_found_by_their_ids(world: World) -> None:
+    for path in ("one", "two"):
+        await world.save("a.bin", content("a.bin"), 5, path=path)
+    size = len(content("a.bin"))
+    first, _ = await world.files()
+    found = await world.catalogue.duplicates.by_document(1, {5: size, 6: None})
+    assert {document: each.file_id for document, each in found.items()} == {5: first.id}
+    assert (await world.catalogue.duplicates.by_document(1, {5: None})).keys() == {5}
+    assert not await world.catalogue.duplicates.by_document(1, {5: size + 1})
+    assert not await world.catalogue.duplicates.by_document(2, {5: size})
+
+
 async def test_what_has_forgotten_its_task_is_still_found(world: World) -> None:
     await world.save("a.bin", content("a.bin"), path="one")
     await world.catalogue.history.clear()

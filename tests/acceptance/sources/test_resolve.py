@@ -1,0 +1,147 @@
+"""`POST /api/v1/resolve` and `on_duplicate` with a running SaveAny."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+
+from saveany.models import Rule
+from saveany.preferences import Preferences
+from saveany.store import open_store
+from tests.fixtures import site
+from tests.fixtures.site import Page, Site
+from tests.fixtures.stack import USER_ID, Stack
+from tests.fixtures.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PDF = "https://t.me/channel/123"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    storages = [
+        {"name": f"local{n}", "type": "local", "base_path": str(folder / name)}
+        for n, name in ((1, "files"), (2, "more"))
+    ]
+    async with Stack(folder, tables={"retry": 1, "storages": storages}) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def web() -> AsyncIterator[Site]:
+    async with site.serve() as web:
+        yield web
+
+
+async def resolve(stack: Stack, **body: Any) -> dict[str, Any]:
+    reply = await stack.client.post("/api/v1/resolve", json={"user_id": USER_ID, **body})
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    assert (await stack.client.get("/api/v1/tasks")).json()["total"] == 0
+    return found
+
+
+async def refused(stack: Stack, status: int, **body: Any) -> str:
+    reply = await stack.client.post("/api/v1/resolve", json={"user_id": USER_ID, **body})
+    assert reply.status_code == status, reply.text
+    return str(reply.json()["message"])
+
+
+async def saved(stack: Stack, link: str, **more: Any) -> dict[str, Any]:
+    return await stack.ended((await stack.add(link, **more))["task_id"])
+
+
+async def test_what_resolves_is_what_is_saved(stack: Stack) -> None:
+    found = await resolve(stack, telegram_url=PDF, dir_path="/papers")
+    assert (found["type"], found["storage"], found["path"]) == ("tgfiles", "local1", "/papers")
+    (file,) = found["files"]
+    assert (file["name"], file["path"], file["mime_type"]) == (
+        "file.pdf",
+        "papers/file.pdf",
+        "application/pdf",
+    )
+    assert (file["type"], file["duplicate"]) == ("other", None)
+    assert (found["total_files"], found["total_bytes"]) == (1, file["size"])
+    task = await saved(stack, PDF, dir_path="/papers")
+    (item,) = task["items"]
+    assert (item["path"], item["size"]) == (file["path"], file["size"])
+    (again,) = (await resolve(stack, telegram_url=PDF))["files"]
+    assert (again["duplicate"]["name"], again["duplicate"]["path"]) == ("file.pdf", "papers/file.pdf")
+    printed = json.loads((await stack.saveany("resolve", PDF, "--json")).out)
+    assert printed["files"] == [again]
+    shown = await stack.saveany("resolve", PDF, "--dir", "x")
+    assert "local1:/x/file.pdf" in shown.out
+    assert again["duplicate"]["file_id"] in shown.out
+
+
+async def test_templates_and_rules_apply(stack: Stack) -> None:
+    store = await open_store(stack.redis.start())
+    rule = Rule(name=r"\.pdf$", storage="local2", folder="docs")
+
+    def change(before: Preferences) -> Preferences:
+        return replace(before, template="mine_{{ name }}", rules=(rule,))
+
+    await store.preferences.change(USER_ID, change)
+
+    async def apply() -> bool:  # preferences are read once a second
+        (file,) = (await resolve(stack, telegram_url=PDF))["files"]
+        return (file["storage"], file["path"]) == ("local2", "docs/mine_file.pdf")
+
+    await until(apply)
+    await store.preferences.change(USER_ID, lambda _: Preferences())
+    await until(lambda: _is_plain(stack))
+    await store.db.close()
+
+
+async def _is_plain(stack: Stack) -> bool:
+    (file,) = (await resolve(stack, telegram_url=PDF))["files"]
+    return bool(file["storage"] == "local1")
+
+
+async def test_web_files_and_other_storages_resolve(stack: Stack, web: Site) -> None:
+    web.pages["/a.bin"] = Page(b"hello", headers={"Content-Disposition": 'attachment; filename="b.txt"'})
+    (file,) = (await resolve(stack, url=web.url("/a.bin"), dir_path="x"))["files"]
+    assert (file["path"], file["size"], file["type"]) == ("x/b.txt", 5, "text")
+    (missing,) = (await resolve(stack, url=web.url("/missing.bin")))["files"]
+    assert "404" in missing["error"]
+    (stack.folder / "more" / "in").mkdir(parents=True, exist_ok=True)
+    (stack.folder / "more" / "in" / "c.txt").write_bytes(b"text")
+    params = {"source_storage": "local2", "source_path": "in", "target_storage": "local1"}
+    body = {"type": "transfer", "params": params, "storage": "local1"}
+    (moved,) = (await resolve(stack, **body))["files"]
+    assert (moved["storage"], moved["path"], moved["size"]) == ("local1", "c.txt", 4)
+
+
+async def test_what_cannot_be_saved_is_refused(stack: Stack) -> None:
+    assert await refused(stack, 404, telegram_url="https://t.me/channel/9999")
+    assert await refused(stack, 400, url="ftp://example.com/x")
+    assert await refused(stack, 404, telegram_url=PDF, storage_name="nothing")
+    assert await refused(stack, 403, telegram_url=PDF, user_id=1)
+    params = {"source_storage": "local2", "source_path": "nothing", "target_storage": "local1"}
+    assert "nothing" in await refused(stack, 404, type="transfer", params=params, storage="local1")
+
+
+async def test_duplicates_are_skipped_or_get_the_same_copy(stack: Stack) -> None:
+    first = await saved(stack, PDF, dir_path="/first")
+    before = stack.sandbox.counters.bytes()
+    skipped = await saved(stack, PDF, dir_path="/second", on_duplicate="skip")
+    linked = await saved(stack, PDF, dir_path="/third", on_duplicate="link")
+    assert stack.sandbox.counters.bytes() == before, "nothing was downloaded"
+    (item,) = skipped["items"]
+    assert (skipped["status"], item["status"]) == ("completed", "skipped")
+    files = (await stack.client.get("/api/v1/files", params={"limit": 200, "sort": "added"})).json()["files"]
+    same = [file for file in files if file["sha256"] == first["items"][0]["sha256"]]
+    assert item["duplicate"]["file_id"] == same[0]["file_id"]
+    (copy,) = linked["items"]
+    assert (copy["status"], copy["path"]) == ("completed", same[0]["path"])
+    (last,) = [file for file in files if file["task_id"] == linked["task_id"]]
+    assert (last["folder"], last["path"], last["storage"]) == ("/third", same[0]["path"], "local1")
+    assert not (stack.storage_dir / "second").exists()
+    assert not (stack.storage_dir / "third").exists()
