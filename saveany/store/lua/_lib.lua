@@ -275,29 +275,33 @@ local function put_items(id, at)
   return at + 2 * count + 1
 end
 
--- Storage and path of the copy that an item is about to make visible, or to share with another file; nil if there is none.
+-- The storages of tasks that this script has looked up.
+local storage_of = {}
+
+-- Storage and path of the copy that an item makes visible, or shares with another file, and whether it is about to do so
+-- (else it has done so, or given up); nil if there is none.
 local function published(id, json)
   if not json or not (string.find(json, '"final":"', 1, true) or string.find(json, '"duplicate":{', 1, true)) then return nil end
   local readable, item = pcall(cjson.decode, json)
-  if not readable or type(item) ~= 'table' or (item.status ~= 'running' and item.status ~= 'finishing') then return nil end
-  if type(item.duplicate) == 'table' then return item.duplicate.storage, item.duplicate.path end
-  return item.storage or field(id, 'storage'), item.final
+  if not readable or type(item) ~= 'table' then return nil end
+  local is_next = item.status == 'running' or item.status == 'finishing'
+  if type(item.duplicate) == 'table' then return item.duplicate.storage, item.duplicate.path, is_next end
+  if item.storage then return item.storage, item.final, is_next end
+  storage_of[id] = storage_of[id] or field(id, 'storage')
+  return storage_of[id], item.final, is_next
 end
 
--- Keeps track of the paths at which these items make files visible, and calls off removals of the copies there. To be
--- called before `put_items`, with the same arguments.
+-- Keeps track of the paths at which these items make files visible, and calls off removals of the copies there. The entry
+-- of an item that takes another path remains until a removal finds that it is outdated. Same arguments as `put_items`.
 local function track_publishing(id, at)
   for i = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
     local item = id .. ':' .. ARGV[i]
-    local storage, path = published(id, ARGV[i + 1])
-    local old_storage, old_path = published(id, redis.call('HGET', P .. 'items:' .. id, ARGV[i]))
-    if old_path and not (old_storage == storage and old_path == path) then
-      local key = P .. 'publishing:' .. old_storage
-      if redis.call('HGET', key, old_path) == item then redis.call('HDEL', key, old_path) end
-    end
-    if path then
+    local storage, path, is_next = published(id, ARGV[i + 1])
+    if path and is_next then
       redis.call('HSET', P .. 'publishing:' .. storage, path, item)
       redis.call('HDEL', P .. 'removals:' .. storage, path)
+    elseif path and redis.call('HGET', P .. 'publishing:' .. storage, path) == item then
+      redis.call('HDEL', P .. 'publishing:' .. storage, path)
     end
   end
 end
@@ -305,8 +309,8 @@ end
 -- Whether a worker removes a copy now at a path at which one of these items makes a file visible.
 local function is_removing(id, at)
   for i = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
-    local storage, path = published(id, ARGV[i + 1])
-    if path and redis.call('EXISTS', P .. 'removing:' .. storage .. ':' .. path) == 1 then return true end
+    local storage, path, is_next = published(id, ARGV[i + 1])
+    if path and is_next and redis.call('EXISTS', P .. 'removing:' .. storage .. ':' .. path) == 1 then return true end
   end
   return false
 end

@@ -5,8 +5,8 @@
 local publishing, removals = P .. 'publishing:' .. ARGV[1], P .. 'removals:' .. ARGV[1]
 local task, index = string.match(redis.call('HGET', publishing, ARGV[2]) or '', '^(.*):(%d+)$')
 if task then
-  local storage, path = published(task, redis.call('HGET', P .. 'items:' .. task, index))
-  if storage == ARGV[1] and path == ARGV[2] then return 0 end
+  local storage, path, is_next = published(task, redis.call('HGET', P .. 'items:' .. task, index))
+  if is_next and storage == ARGV[1] and path == ARGV[2] then return 0 end
   redis.call('HDEL', publishing, ARGV[2]) -- that task has gone
 end
 local known = redis.call('HGET', removals, ARGV[2])
