@@ -137,7 +137,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 _description = APIRouter()
 
 
-@_description.get("/openapi.json", include_in_schema=False, dependencies=[Depends(public)])
+@_description.api_route(
+    "/openapi.json", methods=["GET", "HEAD"], include_in_schema=False, dependencies=[Depends(public)]
+)
 async def _describe(request: Request) -> Response:
     app: _App = request.app
     return Response(app.description_bytes, media_type="application/json")

@@ -50,7 +50,7 @@ async def _backup(config: Config, file: Path, *, logins: bool, overwrite: bool) 
 
 def restore(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `saveany backup` has written.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `backup` has written.")],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what this installation contains.")
     ] = False,

@@ -184,19 +184,20 @@ async def test_history_filters_by_text_status_and_time(running: Stack) -> None:
 async def test_saved_files_and_their_folders_are_listed(running: Stack) -> None:
     added = (await run(running, "add", PDF, "--dir", "reports/2024", "--name", "saved file.pdf")).strip()
     await running.ended(added)
-    assert "saved file.pdf" in await run(running, "files", "SAVED FI", "--sort", "name")
-    found = json.loads(await run(running, "files", "saved file", "--type", "other", "--json"))["files"]
+    assert "saved file.pdf" in await run(running, "files", "list", "SAVED FI", "--sort", "name")
+    listed = await run(running, "files", "list", "saved file", "--type", "other", "--json")
+    found = json.loads(listed)["files"]
     assert [(each["task_id"], each["folder"]) for each in found] == [(added, "/reports/2024")]
-    assert "saved file.pdf" in await run(running, "files", "--folder", str(found[0]["folder_id"]))
-    result = await running.saveany("files", "nothing like it")
+    assert "saved file.pdf" in await run(running, "files", "list", "--folder", str(found[0]["folder_id"]))
+    result = await running.saveany("files", "list", "nothing like it")
     assert (result.code, result.out, result.err) == (0, "", "No file matches.\n")
     (top,) = [
         each
-        for each in json.loads(await run(running, "folders", "--json"))["folders"]
+        for each in json.loads(await run(running, "folders", "list", "--json"))["folders"]
         if each["name"] == "reports"
     ]
-    assert "/reports/2024" in await run(running, "folders", str(top["folder_id"]))
-    assert "there is no folder 999999" in await fails(running, "folders", "999999")
+    assert "/reports/2024" in await run(running, "folders", "list", str(top["folder_id"]))
+    assert "there is no folder 999999" in await fails(running, "folders", "list", "999999")
 
 
 async def test_storages_are_listed_tested_and_browsed(running: Stack) -> None:

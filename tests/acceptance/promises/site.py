@@ -6,9 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
-import random
 import signal
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from saveany.sandbox.samples import Sample
 from saveany.store import Store, open_store
 from saveany.supervisor import WORKER_ID_VARIABLE
 from saveany.webhooks.deliver import LEASE_MS
+from tests.fixtures.servers import quiet_port
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
 from tests.unit.webhooks.receiver import Receiver, Request, receiving
@@ -100,7 +99,7 @@ class Site(Stack):
     # Processes.
 
     @property
-    def roles(self) -> Sequence[Role]:
+    def spawned(self) -> Sequence[Role]:
         """All processes that were started, also those that have ended."""
         return self._spawned
 
@@ -228,16 +227,6 @@ class Site(Stack):
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def quiet_port() -> int:
-    """A free port below the range of automatically assigned ones, so that no other process gets it
-    meanwhile."""
-    while True:
-        port = random.randint(20000, 32000)
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 def descendants(pid: int) -> list[int]:

@@ -20,9 +20,10 @@ from saveany.storage_set import check_identity
 from saveany.store import Store
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
-from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, quiet_port, sha256
+from tests.acceptance.promises.site import ONE_MIB, PDF, SLOW, Role, Site, sha256
 from tests.chaos.launch import SHORT_LEASE, SHORT_TIMEOUTS
 from tests.fixtures.catalogue import Postgres
+from tests.fixtures.servers import quiet_port
 from tests.fixtures.stack import USER_ID
 from tests.fixtures.waiting import until
 

@@ -68,7 +68,9 @@ async def test_a_worker_dies_while_it_removes_a_copy(site_with_worker: Standing,
 async def test_an_api_dies_while_it_has_a_copy_removed(site_with_worker: Standing, boundary: str) -> None:
     site, _ = site_with_worker
     file_id = await saved(site, boundary)
-    api = next(role for role in site.roles if role.name.startswith("api") and role.process.returncode is None)
+    api = next(
+        role for role in site.spawned if role.name.startswith("api") and role.process.returncode is None
+    )
     await api.kill()
     dying = await site.spawn("api", via=["-m", "tests.acceptance.promises.dying_worker", boundary])
     await site.wait_until_ready(1)

@@ -12,6 +12,7 @@ import pytest
 from saveany.api.server import ApiServer, bind, serve
 from saveany.config import Config
 from saveany.errors import ConfigError
+from tests.fixtures.servers import quiet_port
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import AUTH, create
 
@@ -41,13 +42,13 @@ async def test_a_signal_ends_the_server_and_its_streams(server: ApiServer, live:
 
 
 async def test_the_server_runs_until_sigterm(valkey_url: str, config: Config) -> None:
-    with bind("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
+    port = quiet_port()
     api = config.api.model_copy(update={"host": "127.0.0.1", "port": port})
     running = asyncio.create_task(serve(config.model_copy(update={"api": api}), valkey_url))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=AUTH) as client:
 
         async def answers() -> bool:
+            assert not running.done(), running
             try:
                 return (await client.get("/api/v1/tasks")).status_code == 200
             except httpx.TransportError:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
+import msgspec
 import pytest
 
 from saveany.api.app import create_app
@@ -13,12 +14,13 @@ from saveany.catalogue import HistoryFilter
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.ids import new_id
-from saveany.models import Delivery, Item, Progress, Status, TaskSpec
+from saveany.models import Delivery, Item, ItemStatus, Progress, Status, TaskSpec
 from saveany.preferences import Preferences
 from saveany.store import Store, WorkerInfo
 from saveany.store.api_processes import ApiProcess
 from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.progress_messages import ProgressMessage
+from saveany.store.removals import Removal
 from saveany.store.telegram import TelegramStore
 from saveany.store.watched_chats import WatchedChat
 from saveany.texts import Text
@@ -73,6 +75,8 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await store.workers.establish_storage("local1", "mark")
     await store.workers.lock("tidy", 60_000)
     await use_links(store)
+    await use_removals(store)
+    await running.item(msgspec.structs.replace(item, status=ItemStatus.FINISHING, final="a"))
     await store.api_processes.heartbeat(ApiProcess("a1", "h", "http://h", ("local1",)))
     await store.watched_chats.add(watch("w"))
     await store.watched_chats.add_task(named["queued"].id, "w")
@@ -131,6 +135,19 @@ async def use_links(store: Store) -> None:
     assert (await store.openings.count_made(USER))[0] >= 1
     await store.traffic.add(5)
     await store.traffic.this_month()
+
+
+async def use_removals(store: Store) -> None:
+    """Propose, take and end removals of copies."""
+    for path, is_done in (("gone", True), ("taken", False)):
+        removal = Removal("local1", path, 5)
+        await store.removals.propose(removal, "nonce")
+        await store.removals.decide(removal, "nonce", needed=False)
+        if await store.removals.take(removal) and is_done:
+            await store.removals.end(removal, done=True)
+    await store.removals.open([Removal("local1", "taken", 5)])
+    await store.removals.ready("local1")
+    await store.removals.removed()
 
 
 async def use_telegram(telegram: TelegramStore) -> None:
@@ -266,6 +283,7 @@ async def test_a_damaged_key_affects_nothing_else(
     await use_the_store(store, catalogue)
     await use_telegram(store.telegram)
     await use_links(store)
+    await use_removals(store)
     await use_the_api(client, tasks)
     await complete_a_new_task(client, store)
     await store.tasks.cancel(tasks.pop("running"), [])
