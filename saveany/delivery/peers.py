@@ -89,7 +89,7 @@ class Peers:
             if worker.storages.get(storage) == "":
                 return StorageUnavailable(
                     "storage {storage!r} is on the machine {machine}, and no API process there can be "
-                    "reached: run `saveany api` there with api.internal_url",
+                    "reached: start one there, with api.internal_url set",
                     storage=storage,
                     machine=worker.host,
                 )
