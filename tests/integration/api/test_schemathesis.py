@@ -35,7 +35,7 @@ include-path-regex = "^/api/v1/tasks/"
 checks.use_after_free.enabled = false
 
 [[operations]]
-# A link to a message needs a Telegram account, and there is none here: 503. The check above finds other errors.
+# A link to a message needs a Telegram account, and there is none here: 503. The check above finds the others.
 include-path-regex = "^/api/v1/links$"
 checks.not_a_server_error.enabled = false
 """
