@@ -11,7 +11,11 @@ listing classes. Errors of libraries are mapped to these classes once, where the
     │   ├── Forbidden      403
     │   ├── NotFound       404
     │   ├── WrongState     409
+    │   │   └── UploadBusy       another request is writing to the same upload
+    │   ├── TooLarge       413   a file is larger than it may be
+    │   ├── ChecksumMismatch 460  bytes do not have the checksum that the client stated
     │   ├── KeyReused      422   an idempotency key was sent with a different body
+    │   ├── InsufficientSpace 507  the disk has no room for an upload
     │   ├── TooMany        429   a limit on simultaneous requests or connections is reached
     │   └── Unavailable    503   a part of the service that the request needs is down
     │       ├── StoreUnavailable  the task store (Redis) is unreachable, or refuses commands
@@ -112,6 +116,33 @@ class WrongState(RequestError):
 
     status = 409
     error = "Conflict"
+
+
+class UploadBusy(WrongState):
+    """Another request is writing to this upload; try again in a moment."""
+
+    retryable = True
+
+
+class TooLarge(RequestError):
+    """The file is too large."""
+
+    status = 413
+    error = "Content too large"
+
+
+class ChecksumMismatch(RequestError):
+    """The bytes do not have the stated checksum; send them again."""
+
+    status = 460  # defined by tus
+    error = "Checksum mismatch"
+
+
+class InsufficientSpace(RequestError):
+    """There is not enough free space for this upload."""
+
+    status = 507
+    error = "Insufficient storage"
 
 
 class KeyReused(RequestError):

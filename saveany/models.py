@@ -139,7 +139,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0  # -100 … 100, higher first
     webhook_url: str = ""  # from the request; the operator's URL is in the configuration
     params: dict[str, Any] = msgspec.field(default_factory=dict)  # parameters of the source; may hold secrets
-    source_storage: str = ""  # for the source "transfer": the storage to read from
+    source_storage: str = ""  # for the sources "transfer" and "upload": the storage to read from
     template: str = ""  # template of the user for file names; "" keeps the original names
     rules: tuple[Rule, ...] = ()  # rules of the user at that time; the first matching rule applies
 

@@ -122,6 +122,13 @@ class TelegraphParams(Params):
     telegraph_url: Link = Field(description="The article.", examples=["https://telegra.ph/Title-01-31"])
 
 
+class UploadParams(Params):
+    """A file that was uploaded over the API."""
+
+    link_field = "upload"
+    upload: str = Field(description="Id of the upload.")
+
+
 class TransferParams(Params):
     """Files of another storage."""
 
@@ -221,6 +228,7 @@ class SourceSpec:
     claims: Callable[[str], bool] = _claims_nothing  # whether a URL belongs to it, even if it is invalid
     canonical: Callable[[str], str] = _web_link  # a link in canonical form; raises `InvalidInput`
     table: str = ""  # table of the configuration whose `enable` enables it; "": always enabled
+    internal: bool = False  # whether only SaveAny itself creates such tasks
 
 
 #: Hosts whose links go to yt-dlp, and below to gallery-dl, unless a type is given. Both support many more.
@@ -310,6 +318,9 @@ SOURCES: tuple[SourceSpec, ...] = (
         TransferParams,
         "workers.sources.transfer:TransferSource",
         canonical=lambda path: path.strip("/"),
+    ),
+    SourceSpec(
+        "upload", "Uploaded files", UploadParams, "workers.sources.upload:UploadSource", internal=True
     ),
 )
 

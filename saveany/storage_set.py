@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Never
 from uuid import uuid4
 
 from saveany.config import Config
+from saveany.config.schema import UPLOADS
 from saveany.errors import StorageBusy, StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import Signal, repeat
 from saveany.store import Store
 from saveany.texts import Text, gettext_noop
+from saveany.uploads.folder import machine_id, uploads_folder
 from storages import registry
-from storages.base import Services, Storage
+from storages.base import Services, Storage, StorageOptions
 
 #: Seconds between two checks of a storage.
 _CHECK_SECONDS = 2.0
@@ -199,12 +202,18 @@ class StorageSet(Mapping[str, StorageHandle]):
 
     @classmethod
     def open(
-        cls, config: Config, services: Services, store: Store, changed: Signal | None = None
+        cls,
+        config: Config,
+        services: Services,
+        store: Store,
+        changed: Signal | None = None,
+        *,
+        more: Iterable[StorageOptions] = (),
     ) -> StorageSet:
-        """Every storage of the configuration, the users' private chats with the bot among them. Nothing is
-        connected yet: `monitor` finds out which of them work. `changed` is sent when that changes."""
-        chats = config.private_chats
-        options = [*config.storages, *([chats] if chats else [])]
+        """Every storage of the configuration, the users' private chats with the bot among them, and `more`.
+        Nothing is connected yet: `monitor` finds out which of them work. `changed` is sent when that
+        changes."""
+        options = [*config.storages, *filter(None, [config.private_chats]), *more]
         return cls(StorageHandle(store, registry.open_storage(each, services), changed) for each in options)
 
     def __getitem__(self, name: str) -> StorageHandle:
@@ -250,14 +259,30 @@ class StorageSet(Mapping[str, StorageHandle]):
                 stack.push_async_callback(handle.storage.close)
 
 
+def uploads_of(data_dir: Path) -> Sequence[StorageOptions]:
+    """The storage with the files that were uploaded to this machine. Each machine has one of its own name,
+    because only its own workers can read it. Empty if `data_dir` cannot be written to."""
+    model = registry.options_model("local")
+    try:
+        name = UPLOADS + machine_id(data_dir)
+    except OSError as error:
+        log.warning("uploads_unavailable", folder=str(data_dir), reason=error.strerror)
+        return []
+    options = {"name": name, "type": "local", "base_path": uploads_folder(data_dir)}
+    return [model.model_validate(options)] if model else []
+
+
 def lanes(kinds: Iterable[str], storages: Iterable[str]) -> list[str]:
-    """Every lane (`TaskSpec.lane`) of these task types and storages. The type `transfer` has a lane for each
-    pair of storages: the one it reads and the one it writes."""
+    """Every lane (`TaskSpec.lane`) of these task types and storages. The types `transfer` and `upload` have a
+    lane for each pair of storages: the one they read and the one they write."""
     names = list(storages)
+    uploads = [name for name in names if name.startswith(UPLOADS)]
+    targets = [name for name in names if not name.startswith(UPLOADS)]
+    read = {"transfer": targets, "upload": uploads}
     sources: list[str] = []
     for kind in kinds:
-        sources += [f"{kind}@{name}" for name in names] if kind == "transfer" else [kind]
-    return [f"{source}/{name}" for source in sources for name in names]
+        sources += [f"{kind}@{name}" for name in read[kind]] if kind in read else [kind]
+    return [f"{source}/{name}" for source in sources for name in targets]
 
 
 async def check_identity(store: Store, storage: Storage) -> None:

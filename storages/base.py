@@ -427,6 +427,15 @@ class Storage(abc.ABC):
         `StorageError` if the file does not exist."""
         raise NotImplementedError(f"{type(self).__name__} cannot move")
 
+    def takes_from(self, origin: Storage) -> bool:
+        """Whether `take` may be able to move files from that storage here."""
+        return self.capabilities.moves and origin is self
+
+    async def take(self, origin: Storage, path: str, to: str, *, replace: bool = False) -> Receipt:
+        """Move the file at `path` of `origin`, from which this storage `takes_from`, to the path `to` here in
+        one step. Raises as `move`, and leaves the file where it is if it cannot be moved in one step."""
+        return await self.move(path, to, replace=replace)
+
     def copies_from(self, origin: Storage) -> bool:
         """Whether `Upload.copy` can copy files from that storage: this one, or another that it can reach."""
         return self.capabilities.copies and origin is self

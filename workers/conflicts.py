@@ -41,7 +41,7 @@ class ConflictPolicy:
 
     async def skips(self, item: Item) -> bool:
         """Whether the file need not be saved: its path is taken, or it is to be moved to where it is."""
-        if self._context.path_before_move(item, self._storage) == item.path:
+        if self._context.place_before_move(item, self._storage) == (self._storage, item.path):
             return True
         if self._context.on_conflict is not OnConflict.SKIP:
             return False

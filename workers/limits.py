@@ -158,6 +158,10 @@ class ThrottledSource(Source):
         """As the wrapped source."""
         return self.source.public_url(item)
 
+    async def sha256(self, item: Item) -> str:
+        """As the wrapped source."""
+        return await self.source.sha256(item)
+
     def moves(self, spec: TaskSpec) -> bool:
         """As the wrapped source."""
         return self.source.moves(spec)

@@ -20,7 +20,7 @@ from saveany.logs import get_logger
 from saveany.loops import Signal, repeat, until_done, wait_out_outages
 from saveany.net.guard import AddressGuard
 from saveany.programs import reuse_memory
-from saveany.storage_set import StorageSet
+from saveany.storage_set import StorageSet, uploads_of
 from saveany.store import Limits, Store, open_store
 from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.supervisor import WORKER_ID_VARIABLE, report_working
@@ -154,7 +154,8 @@ class Worker:
     def _open_storages(self) -> StorageSet:
         message_sender = Uploader(self._accounts, on_wait=self._count_wait)
         services = replace(self._config.services, message_sender=message_sender)
-        storages = StorageSet.open(self._config, services, self._store, self._storages_changed)
+        uploads = uploads_of(self._config.data_dir)
+        storages = StorageSet.open(self._config, services, self._store, self._storages_changed, more=uploads)
         self._stack.push_async_callback(storages.close)
         return storages
 

@@ -37,7 +37,7 @@ def completed(item: Item, receipt: Receipt) -> Item:
 async def roll_back(context: TransferContext, item: Item, *, keep: bool = False) -> None:
     """Remove what an unfinished item has left in its storage, and record the item as queued.
 
-    A file that an earlier attempt has moved within its storage is never deleted, because no other copy of it
+    A file that an earlier attempt has moved is never deleted, because no other copy of it
     exists; the item is recorded as completed. With `keep` that also holds for a file that turns out to be
     published. Raises `Fenced` if the claim is lost.
     """
@@ -111,9 +111,10 @@ async def _published(storage: Storage, key: UploadKey, item: Item) -> Receipt | 
 
 
 async def _was_moved(context: TransferContext, storage: Storage, item: Item) -> bool:
-    """Whether an earlier attempt moved the file to its final path, within its storage."""
+    """Whether an earlier attempt moved the file to its final path."""
     if not item.final or item.status is ItemStatus.FINISHING:
         return False
-    if not (before := context.path_before_move(item, storage)):
+    if not (before := context.place_before_move(item, storage)):
         return False
-    return await storage.stat(before) is None and await storage.size(item.final) == item.size
+    origin, path = before
+    return await origin.stat(path) is None and await storage.size(item.final) == item.size

@@ -162,19 +162,21 @@ class FileTransfer:
             await self.storage.discard(self.context.upload_key(self.item), self.item.path)
 
 
-async def move_within_storage(file: FileTransfer) -> Item | None:
-    """The item, renamed, if the task moves it within a storage that can rename."""
-    before, can = file.context.path_before_move(file.item, file.storage), file.storage.capabilities
-    if not before or not can.moves or not can.late_name:  # without `late_name` a move copies and deletes
+async def move_in_one_step(file: FileTransfer) -> Item | None:
+    """The item, renamed, if the task moves it within a storage that can rename, or between two folders of one
+    disk."""
+    before = file.context.place_before_move(file.item, file.storage)
+    if not before or not file.storage.capabilities.late_name:  # without it a move copies and deletes
         return None
+    item = replace(file.item, sha256=await file.context.source.sha256(file.item))
     try:
         # Recorded as running, not as finishing: a roll-back deletes finishing files, and this is the only
         # copy of the file.
-        return await file.conflicts.publish(file.item, ItemStatus.RUNNING, partial(file.storage.move, before))
+        return await file.conflicts.publish(item, ItemStatus.RUNNING, partial(file.storage.take, *before))
     except (NameTaken, StorageUnavailable):
         raise
     except StorageError as error:  # for example between two disks below one folder
-        log.info("move_failed", path=file.item.path, reason=error.message, next="copy")
+        log.info("move_failed", path=item.path, reason=error.message, next="copy")
         return None
 
 
@@ -217,7 +219,8 @@ async def _without_streaming(file: FileTransfer, fill: Callable[[Upload], Awaita
             log.info("server_side_copy_failed", path=file.item.path, reason=error.message, next="stream")
             await upload.abort()
             return None
-        return await file.publish(file.item, upload)
+        digest = await file.context.source.sha256(file.item)
+        return await file.publish(replace(file.item, sha256=digest), upload)
 
 
 async def stream(file: FileTransfer) -> Item:
@@ -255,4 +258,4 @@ Strategy = Callable[[FileTransfer], Awaitable[Item | None]]
 
 #: The ways to save a file, cheapest first. One that does not apply, or that the storage turns out to be
 #: unable to do, returns None, and the next one is tried.
-STRATEGIES: tuple[Strategy, ...] = (move_within_storage, copy_between_storages, fetch_by_service, stream)
+STRATEGIES: tuple[Strategy, ...] = (move_in_one_step, copy_between_storages, fetch_by_service, stream)

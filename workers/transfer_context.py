@@ -46,10 +46,8 @@ class TransferContext:
         """The key under which this claim uploads an item."""
         return UploadKey(self.claim.task.id, item.index, self.claim.task.epoch, item.undone)
 
-    def path_before_move(self, item: Item, storage: Storage) -> str:
-        """The path in `storage` that the item is to be moved away from, "" if the task does not move files
-        or the file lies in another storage."""
-        if not self.source.moves(self.spec):
-            return ""
-        origin = self.source.origin(item)
-        return origin[1] if origin and origin[0] is storage else ""
+    def place_before_move(self, item: Item, storage: Storage) -> tuple[Storage, str] | None:
+        """The storage and the path from which the item is to be moved into `storage`. None if the task does
+        not move files, or the storage cannot take them from there."""
+        origin = self.source.origin(item) if self.source.moves(self.spec) else None
+        return origin if origin and storage.takes_from(origin[0]) else None

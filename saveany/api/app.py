@@ -31,6 +31,8 @@ from saveany.api import (
     storages,
     task_types,
     tasks,
+    tus,
+    uploads,
     webhooks,
     workers,
 )
@@ -56,6 +58,8 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         events,
         history,
         files,
+        uploads,
+        tus,
         links,
         delivery,
         info,
@@ -85,19 +89,22 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     """
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
     from saveany.service.links import LinkService
+    from saveany.service.uploads import UploadService
 
+    tasks_, reader = TaskService(config, store, catalogue), TaskReader(store, catalogue)
     services = ApiServices(
         config,
         store,
         catalogue,
-        TaskService(config, store, catalogue),
-        TaskReader(store, catalogue),
+        tasks_,
+        reader,
         QueueService(config, store),
         WebhookService(store),
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
         LinkDelivery.of(config, store, catalogue),
         LinkService(catalogue, store, config.links),
+        UploadService(config, tasks_, reader),
     )
     app = _App(
         title="SaveAny",
@@ -130,7 +137,12 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: ApiServices = app.state.services
-    async with services.hub.running(), services.catalogue.running(), services.delivery.running():
+    async with (
+        services.hub.running(),
+        services.catalogue.running(),
+        services.delivery.running(),
+        services.uploads.running(),
+    ):
         yield
 
 

@@ -185,6 +185,7 @@ class HttpConnection(HttpToolsProtocol):
         self.dropped = 0
         self._read_seconds = READ_SECONDS
         self._problem: tuple[int, str] | None = None  # of a request, found while parsing it
+        self._is_upload = False  # whether the body may take as long as it makes progress
         self.deadline = time.monotonic() + HEAD_SECONDS
 
     # Life cycle.
@@ -215,6 +216,10 @@ class HttpConnection(HttpToolsProtocol):
     def allow_pauses(self) -> None:
         """Let the client pause while it reads the response."""
         self._read_seconds = PAUSE_SECONDS
+
+    def expect_upload(self) -> None:
+        """Give the client `BODY_SECONDS` for each part of the body, not for all of it."""
+        self._is_upload = True
 
     def expire(self) -> None:
         """Close the connection or extend its deadline; called when the deadline has passed."""
@@ -279,7 +284,12 @@ class HttpConnection(HttpToolsProtocol):
         """Start the time for the head; for the first request it started with the connection."""
         super().on_message_begin()
         self._read_seconds = READ_SECONDS
-        self.scope["state"] |= {"trust": self.trust, "allow_pauses": self.allow_pauses}
+        self._is_upload = False
+        self.scope["state"] |= {
+            "trust": self.trust,
+            "allow_pauses": self.allow_pauses,
+            "expect_upload": self.expect_upload,
+        }
         self._receiving = "head"
         if self._running is not None:
             self.deadline = time.monotonic() + HEAD_SECONDS
@@ -307,6 +317,8 @@ class HttpConnection(HttpToolsProtocol):
         """Do not count content of the body as overhead."""
         self._overhead = max(0, self._overhead - _PER_BODY_BYTE * len(body))
         super().on_body(body)
+        if self._is_upload:
+            self.deadline = time.monotonic() + BODY_SECONDS
         if self._is_untrusted and not _is_incomplete(self._running):
             self.server_state.drop(self, body)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,10 +12,14 @@ MAX_BODY = 2 * 1024 * 1024
 #: Maximum number of bytes that are read and discarded before the response. A client that is still sending
 #: when the connection closes would get a connection error instead of the response.
 MAX_DISCARDED = 64 * 1024 * 1024
+#: Addresses that receive files, which have a limit of their own (`uploads.max_mb`).
+_UPLOADS = "/api/v1/uploads"
+_FILES = "/api/v1/files"
 
 
 class BodyLimit:
-    """Middleware: refuses a body larger than `MAX_BODY` with 413, with and without a Content-Length."""
+    """Middleware: refuses a body larger than `MAX_BODY` with 413, with and without a Content-Length.
+    Files that are uploaded may be larger."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -23,10 +29,12 @@ class BodyLimit:
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        body = _Body(receive)
+        body = _Body(receive, math.inf if _is_upload(scope) else MAX_BODY)
+        waits = any(name == b"expect" for name, _ in scope["headers"])
 
         async def send_after_body(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # A client that waits for permission to send its body is not given it together with a refusal.
+            if message["type"] == "http.response.start" and not (waits and not body.is_begun):
                 await body.discard()
             await send(message)
 
@@ -36,15 +44,17 @@ class BodyLimit:
 class _Body:
     """A body that is being received."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limit: float) -> None:
         self._receive = receive
+        self._limit = limit
         self._size = 0
+        self.is_begun = False
         self._more = True
 
     async def receive(self) -> Message:
         """The next message for the application. Raises HTTP 413."""
         message = await self._read()
-        if self._size > MAX_BODY and message["type"] == "http.request":
+        if self._size > self._limit and message["type"] == "http.request":
             raise HTTPException(413)
         return message
 
@@ -54,10 +64,16 @@ class _Body:
             await self._read()
 
     async def _read(self) -> Message:
+        self.is_begun = True
         message = await self._receive()
         self._size += len(message.get("body", b""))
         self._more = message.get("more_body", False)
         return message
+
+
+def _is_upload(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.startswith(_UPLOADS) or (path == _FILES and scope["method"] == "POST")
 
 
 def _has_body(scope: Scope) -> bool:

@@ -32,6 +32,9 @@ class JsonRoute(APIRoute):
     """A route that refuses callers without the right to use it, unknown query parameters, and bodies that
     are not strictly JSON."""
 
+    #: Whether the body must be JSON.
+    is_json = True
+
     def get_route_handler(self) -> Handler:
         """The handler with these checks (see "Custom Request and APIRoute class" in FastAPI's docs)."""
         handle = super().get_route_handler()
@@ -45,11 +48,17 @@ class JsonRoute(APIRoute):
                 requirement.check(request.scope)  # before anything is read
             if request.scope["query_string"]:
                 _check_query(request.query_params, known)
-            if changes:
+            if changes and self.is_json:
                 _check_type(request, takes_body)
             return await handle(_JsonRequest(request.scope, request.receive))
 
         return strict
+
+
+class FileRoute(JsonRoute):
+    """A route that makes the same checks, but takes any body, which may be a file."""
+
+    is_json = False
 
 
 class _JsonRequest(Request):

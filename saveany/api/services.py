@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
     from saveany.delivery.delivery import LinkDelivery
     from saveany.service.links import LinkService
+    from saveany.service.uploads import UploadService
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ApiServices:
     hub: Hub
     delivery: LinkDelivery
     links: LinkService
+    uploads: UploadService
 
 
 async def _services(request: Request) -> ApiServices:

@@ -28,7 +28,9 @@ router = APIRouter(
 async def list_task_types(services: InjectedServices) -> TaskTypes:
     """The types of tasks, their parameters, and whether a running worker can use them."""
     workers = await services.store.workers.living()
-    details = [_view(services.config, source, workers) for source in sources().values()]
+    details = [
+        _view(services.config, source, workers) for source in sources().values() if not source.internal
+    ]
     return TaskTypes(types=[each.type for each in details if each.available], details=details)
 
 

@@ -28,6 +28,8 @@ from storages.base import Services, StorageOptions
 
 #: Name of the storage that sends files to private chats with the bot.
 PRIVATE_CHATS = "talks"
+#: Start of the name of the storage with the files that were uploaded to this machine and are not saved yet.
+UPLOADS = "uploads@"
 
 
 def _default_host(values: Mapping[str, Any]) -> str:
@@ -312,6 +314,14 @@ class LinksConfig(Table):
     )
 
 
+class UploadsConfig(Table):
+    """Files that are uploaded over the API."""
+
+    max_mb: int = Field(
+        default=0, ge=0, description="Maximum size of an uploaded file in MB (1,000,000 bytes); 0: no limit."
+    )
+
+
 class WorkerConfig(Table):
     """The worker processes, which download files."""
 
@@ -462,6 +472,7 @@ class Config(Table):
     redis: RedisConfig = Field(default_factory=RedisConfig)
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
     links: LinksConfig = Field(default_factory=LinksConfig)
+    uploads: UploadsConfig = Field(default_factory=UploadsConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     net: NetConfig = Field(default_factory=NetConfig)
@@ -535,5 +546,9 @@ class Config(Table):
                 raise error_at(
                     (index, "name"),
                     f"{PRIVATE_CHATS} is reserved for private chats with the bot; choose another name",
+                )
+            if storage.name.startswith(UPLOADS):
+                raise error_at(
+                    (index, "name"), f"{UPLOADS} is reserved for uploaded files; choose another name"
                 )
         return tuple(storage for storage in storages if storage.enable)

@@ -21,6 +21,7 @@ from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
 from saveany.planning.source_choice import canonical_links, source_for, source_of
 from saveany.preferences import Preferences
+from saveany.sources import SourceSpec, sources
 from saveany.telegram import links as telegram
 from saveany.texts import Text
 
@@ -28,10 +29,22 @@ _NO_PREFERENCES = Preferences()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedFile:
+    """A file that was uploaded to this machine."""
+
+    id: str  # of the upload, and of its task
+    storage: str  # that contains it (`saveany.storage_set.uploads_of`), under its id as the name
+    name: str
+    mime: str = ""
+    sha256: str = ""  # "": not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRequest:
     """A request for a task. An empty field is filled in from the user's preferences and rules."""
 
-    links: Sequence[str]  # at least one
+    links: Sequence[str] = ()  # at least one, unless there is an `upload`
+    upload: UploadedFile | None = None
     type: str = ""  # "": the first source that claims the first link
     user_id: int | None = None  # whose task it is; None: the caller's own
     storage: str = ""
@@ -60,12 +73,11 @@ def plan_request(
     Raises `InvalidInput` (its `field` is the name of a field of `TaskRequest`), `Forbidden` for a storage or
     a message that `user` may not use, `NotFound` for an unknown storage.
     """
-    source = source_of(config, request.type) if request.type else source_for(config, request.links[0])
-    links = canonical_links(config, source, request.links)
+    source, links = _source_and_links(config, request)
     storage = PRIVATE_CHATS if request.to_private_chat else _target(config, user, request, preferences)
     _check_private_chats(links, user, group)
-    source_storage = _source_storage(config, user, request.params)
-    if source_storage:  # files of another storage keep their names and folders
+    source_storage = _source_storage(config, user, request)
+    if source_storage and not request.upload:  # files of another storage keep their names and folders
         preferences = replace(preferences, template="", rules=())
     return TaskSpec(
         id=task_id,
@@ -73,7 +85,7 @@ def plan_request(
         links=links,
         user_id=user.id,
         storage=storage,
-        params=dict(request.params),
+        params=_upload_params(request.upload) if request.upload else dict(request.params),
         source_storage=source_storage,
         path=str(user.id) if request.to_private_chat else _path(request, preferences, storage),
         filename=_filename(request),
@@ -84,6 +96,18 @@ def plan_request(
         priority=request.priority,
         webhook_url=_webhook(config, request.webhook_url),
     )
+
+
+def _source_and_links(config: Config, request: TaskRequest) -> tuple[SourceSpec, tuple[str, ...]]:
+    if request.upload:
+        return sources()["upload"], (request.upload.id,)
+    source = source_of(config, request.type) if request.type else source_for(config, request.links[0])
+    return source, canonical_links(config, source, request.links)
+
+
+def _upload_params(upload: UploadedFile) -> dict[str, Any]:
+    found = {"name": safe_name(upload.name), "mime": upload.mime, "sha256": upload.sha256}
+    return {name: value for name, value in found.items() if value}
 
 
 def _target(config: Config, user: User, request: TaskRequest, preferences: Preferences) -> str:
@@ -138,9 +162,11 @@ def _check_private_chats(links: Sequence[str], user: User, group: int) -> None:
         )
 
 
-def _source_storage(config: Config, user: User, params: Mapping[str, Any]) -> str:
+def _source_storage(config: Config, user: User, request: TaskRequest) -> str:
     """The storage that the files are read from; "" if the source is not a storage."""
-    name = str(params.get("source_storage", ""))
+    if request.upload:
+        return request.upload.storage
+    name = str(request.params.get("source_storage", ""))
     return _storage(config, user, name) if name else ""
 
 

@@ -16,8 +16,9 @@ _SHOWN_LINK = 200
 
 
 def source_of(config: Config, type_: str) -> SourceSpec:
-    """The source named `type_`. Raises `InvalidInput` (field `type`) if it does not exist or is disabled."""
-    known = sources()
+    """The source named `type_`. Raises `InvalidInput` (field `type`) if it does not exist, is disabled, or is
+    not for requests."""
+    known = {name: spec for name, spec in sources().items() if not spec.internal}
     source = known.get(type_)
     if source is None:
         usable = [spec.type for spec in known.values() if is_enabled(config, spec)]

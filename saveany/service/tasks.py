@@ -81,6 +81,11 @@ class TaskService:
         (accepted,) = await self._submit(principal, [(request, key)], body_hash)
         return accepted
 
+    async def check(self, principal: Principal, request: TaskRequest) -> int:
+        """Raise as `submit` if the request is not acceptable, without creating a task. Returns the id of the
+        user to whom the task would belong."""
+        return (await self._specified(principal, request)).user_id
+
     async def submit_all(
         self, principal: Principal, requests: Sequence[TaskRequest], *, key: str
     ) -> list[Accepted]:
@@ -94,11 +99,11 @@ class TaskService:
         specs = [(await self._specified(principal, request), key) for request, key in keyed]
         accepted = []
         for spec, key in specs:
-            first_title = title(spec.type, spec.links[0], spec.storage, spec.path)
+            subject = spec.params.get("name", "") if spec.type == "upload" else spec.links[0]
             kept = await self._store.tasks.accept(
                 spec,
-                first_title,
-                subject=Text(spec.links[0]),
+                title(spec.type, subject, spec.storage, spec.path),
+                subject=Text(subject),
                 key=key,
                 body_hash=body_hash,
             )
@@ -113,7 +118,8 @@ class TaskService:
         """The specification of a new task."""
         user = self._user(principal, request)
         preferences = await self._store.preferences.recent(user.id)
-        return plan_request(self._config, user, request, preferences, task_id=new_id(), group=principal.chat)
+        task_id = request.upload.id if request.upload else new_id()
+        return plan_request(self._config, user, request, preferences, task_id=task_id, group=principal.chat)
 
     async def resolve(self, principal: Principal, request: TaskRequest) -> ResolvedRequest:
         """What the request would save, without creating a task. Raises as `submit`, `NotFound` if there is

@@ -13,7 +13,6 @@ Blocking calls run in threads, and every `OSError` is translated to an error of 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import os
 import re
@@ -26,6 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+from saveany.disk import libc_call
 from saveany.errors import StorageError, StorageUnavailable, UnsafePath
 from saveany.texts import Field, Text
 from storages.local.errors import LINK, MEANINGS
@@ -41,6 +41,9 @@ _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK  # opening a named pipe must not wa
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _PIECE: Final = 256 << 10  # bytes that are scanned at once: they stay in the processor's cache
 _IDENTITY: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+
+_call = libc_call
 
 
 class CannotLink(StorageError):
@@ -403,15 +406,6 @@ def has_hole(fd: int, start: int, end: int) -> bool:
         return False  # it does not record holes (some CIFS servers)
 
 
-def reserve(fd: int, size: int) -> None:
-    """Reserve space without changing the length. Only a lack of space is an error."""
-    try:
-        _call("fallocate64", fd, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-
-
 def _write_marker(base: FolderHandle, identity: str) -> None:
     """Write the marker in one step. A marker that another process has written in the meantime stays."""
     draft = f"{MARKER}-{secrets.token_hex(8)}"
@@ -429,20 +423,8 @@ def _write_marker(base: FolderHandle, identity: str) -> None:
         base.unlink([draft])
 
 
-# Two Linux calls that are missing in `os`. `os.posix_fallocate` cannot be used: if the file system cannot
-# reserve space, glibc writes to each block instead, which takes minutes for a large file on a network disk.
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_KEEP_SIZE: Final = 1  # FALLOC_FL_KEEP_SIZE of linux/falloc.h
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE of linux/fs.h
 #: Bytes copied per call; a cancellation takes effect between calls.
 _COPY: Final = 64 << 20
 #: Errors of renameat2(2) and link(2) if the file system, or a container's filter, does not support them.
 _UNSUPPORTED: Final = {errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
-
-
-def _call(function: str, *args: object) -> None:
-    call = getattr(_LIBC, function, None)
-    if call is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if call(*args) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -237,9 +237,20 @@ class LocalStorage(Storage):
 
     async def move(self, path: str, to: str, *, replace: bool = False) -> Receipt:
         """As in the contract. Makes the folder of `to`."""
+        return await self._take(self.disk, path, to, replace=replace)
 
+    def takes_from(self, origin: Storage) -> bool:
+        """Also from other folders of this machine; that succeeds if they are on the same disk."""
+        return isinstance(origin, LocalStorage)
+
+    async def take(self, origin: Storage, path: str, to: str, *, replace: bool = False) -> Receipt:
+        """As in the contract. Makes the folder of `to`."""
+        assert isinstance(origin, LocalStorage)  # noqa: S101  # `takes_from` says so
+        return await self._take(origin.disk, path, to, replace=replace)
+
+    async def _take(self, disk: Disk, path: str, to: str, *, replace: bool) -> Receipt:
         def rename() -> Receipt:
-            with self.disk.parent(path) as (folder, name):
+            with disk.parent(path) as (folder, name):
                 file = require_file(folder.stat(name))
                 with self.disk.parent(to, create=True) as (target, new):
                     self._give_name(folder, name, target, new, replace=replace)

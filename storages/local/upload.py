@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from saveany.disk import reserve
 from saveany.errors import Fenced, NoSpace, StorageError
 from saveany.ranges import RangeSet
 from storages.base import (
@@ -29,7 +30,6 @@ from storages.local.jail import (
     has_hole,
     is_file,
     read_all,
-    reserve,
     scan,
     write_all,
 )

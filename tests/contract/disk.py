@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from saveany import disk
 from storages.local import jail
 
 
@@ -32,8 +33,9 @@ def refuse(monkeypatch: pytest.MonkeyPatch, function: str, code: int) -> None:
             raise OSError(code, os.strerror(code))
         really(name, *args)
 
-    really = jail._call
+    really = disk.libc_call
     monkeypatch.setattr(jail, "_call", call)
+    monkeypatch.setattr(disk, "libc_call", call)
 
 
 @contextmanager

@@ -116,6 +116,10 @@ class Source(abc.ABC):
         whose service can download from URLs does so without `fetch`."""
         return ""
 
+    async def sha256(self, item: Item) -> str:
+        """The SHA-256 of the file, for one that is saved without `fetch`; "" if it is not known."""
+        return ""
+
     def moves(self, spec: TaskSpec) -> bool:
         """Whether the original of each saved file is to be removed."""
         return False

@@ -41,14 +41,14 @@ class TransferSource(Source):
         entry = await storage.stat(path)
         if entry is None or entry.is_dir:
             raise Permanent("{path} does not exist any more", path=f"{storage.name}:/{path}")
-        return replace(item, size=entry.size, source=_source(storage, entry))
+        return replace(item, size=entry.size, source=item.source | version_of(storage, entry))
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Read the ranges that are missing, one after the other. Raises `Retryable` if the file is not the
         one that was prepared, or does not stay the same until all is read."""
         storage, size = self._storage(item.source["storage"]), item.size or 0
         async with await _opened(storage, item.source["path"]) as reader:
-            if reader.size != size or _source(storage, reader) != item.source:
+            if reader.size != size or not _is_version(item, storage, reader):
                 raise Retryable("{name} has changed since the transfer began", name=item.name)
             for start, end in missing(have, size):
                 offset = start
@@ -69,20 +69,21 @@ class TransferSource(Source):
         """Remove the original if it is still the version that was copied, and its copy exists."""
         storage, path = self._storage(item.source["storage"]), item.source["path"]
         entry = await storage.stat(path)
-        if entry is None or (spec.storage, item.final) == (storage.name, path):
+        name = item.storage or spec.storage
+        if entry is None or (name, item.final) == (storage.name, path):
             return
         original = f"{storage.name}:/{path}"
-        if entry.is_dir or entry.size != item.size or _source(storage, entry) != item.source:
+        if entry.is_dir or entry.size != item.size or not _is_version(item, storage, entry):
             raise Permanent(
                 "{original} was not removed, because it has changed since it was copied", original=original
             )
-        target = self._storage(spec.storage)
+        target = self._storage(name)
         copy = await target.stat(item.final)
         if copy is None or copy.size != item.size:
             raise Permanent(
                 "{original} was not removed, because its copy {copy} does not exist any more",
                 original=original,
-                copy=f"{spec.storage}:/{item.final}",
+                copy=f"{name}:/{item.final}",
             )
         replaced = spec.on_conflict is OnConflict.OVERWRITE and target is not storage
         if replaced and copy.modified_at == entry.modified_at:
@@ -139,7 +140,7 @@ async def _flat(storage: Storage, root: str) -> AsyncIterator[Entry]:
 def _resolved_file(storage: Storage, root: str, entry: Entry) -> ResolvedFile:
     below = "" if entry.path == root else entry.path.removeprefix(root).strip("/")
     folders = [_safe_name(part) for part in below.split("/")[:-1]]
-    return ResolvedFile(_safe_name(entry.name), entry.size, _source(storage, entry), "/".join(folders))
+    return ResolvedFile(_safe_name(entry.name), entry.size, version_of(storage, entry), "/".join(folders))
 
 
 def _safe_name(name: str) -> str:
@@ -149,5 +150,11 @@ def _safe_name(name: str) -> str:
     return hidden if name.startswith(".") and not is_reserved(hidden) else safe
 
 
-def _source(storage: Storage, entry: Entry | Reader) -> dict[str, str | int]:
+def version_of(storage: Storage, entry: Entry | Reader) -> dict[str, str | int]:
+    """What finds this version of a file again."""
     return {"storage": storage.name, "path": entry.path, "modified_at": entry.modified_at}
+
+
+def _is_version(item: Item, storage: Storage, entry: Entry | Reader) -> bool:
+    """Whether this is the version of the file that was prepared."""
+    return version_of(storage, entry).items() <= item.source.items()

@@ -79,6 +79,8 @@ def _is_usable(ctx: Context, command: Command) -> bool:
 def _sources(ctx: Context, workers: Sequence[WorkerInfo]) -> Iterator[str]:
     """What can be saved, and why the rest cannot."""
     for source in sources().values():
+        if source.internal:
+            continue
         description = escape(ctx.t(_DESCRIPTIONS.get(source.type, source.title)))
         problem = source_problem(ctx.services.config, source, workers)
         yield f"❌ {description}: {escape(ctx.t.text(problem))}" if problem else f"✅ {description}"

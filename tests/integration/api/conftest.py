@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,12 +33,20 @@ SEED_BODY: dict[str, Any] = {
 
 
 @pytest.fixture
-def config() -> Config:
-    """Two users and three storages: the second user may use only the first of them."""
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def config(data_dir: Path) -> Config:
+    """Two users and three storages: the second user may use only the first of them. Uploaded files may have
+    1 MB."""
     local = [{"name": f"local{n}", "type": "local", "base_path": f"files/{n}"} for n in (1, 2, 3)]
     return Config.model_validate(
         {
+            "data_dir": data_dir,
             "api": {"token": TOKEN},
+            "uploads": {"max_mb": 1},
             "users": [{"id": USER}, {"id": 42, "storages": ["local1"]}],
             "storages": local,
         }

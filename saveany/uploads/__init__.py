@@ -1,0 +1,1 @@
+"""Files that are uploaded to this machine: receiving them, and resuming uploads that were interrupted."""
