@@ -71,8 +71,8 @@ async def begin(services: InjectedServices, principal: FilesPrincipal, request: 
     upload = await services.uploads.begin(
         principal, _wanted(metadata), _number(request, "upload-length"), header
     )
-    path = request.scope.get("root_path", "") + request.url.path.rstrip("/")
-    headers = {"Location": f"{path}/{upload.id}", "Upload-Expires": _expires(services, upload)}
+    # Relative to the address of the request: a proxy may have removed the start of the path.
+    headers = {"Location": f"uploads/{upload.id}", "Upload-Expires": _expires(services, upload)}
     offset = 0
     if request.headers.get("content-type") == _OFFSET_TYPE:
         offset = await _append(services, principal, request, upload.id, 0)

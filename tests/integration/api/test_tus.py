@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -43,7 +44,7 @@ class TusClient:
     async def begin(self, length: int = len(DATA), **pairs: str) -> httpx.Response:
         headers = VERSION | {"Upload-Length": str(length)} | metadata(**{"filename": "film.mkv", **pairs})
         reply = await self._client.post(URL, headers=headers)
-        self.url = reply.headers.get("location", "")
+        self.url = urljoin(URL, reply.headers.get("location", ""))
         return reply
 
     async def offset(self) -> int:

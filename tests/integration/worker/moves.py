@@ -22,6 +22,8 @@ from workers.sources.transfer import TransferSource
 class TransferHarness(worker.JobHarness):
     """Jobs that read files from storages and save them in `storage`, which is called `here`."""
 
+    source_type = TransferSource
+
     def __init__(self, store: Store, folder: Path, *storages: Storage) -> None:
         super().__init__(store, folder)
         self.storages = {storage.name: storage for storage in storages}
@@ -37,7 +39,7 @@ class TransferHarness(worker.JobHarness):
             take=cast(Any, None),
             rate=cast(Any, None),
         )
-        self.source = cast(Any, TransferSource(tools))
+        self.source = cast(Any, self.source_type(tools))
 
     async def transfer(self, path: str, **changes: Any) -> str:
         """Add a task that reads that path from `changes["source_storage"]`, or from `here`."""
