@@ -104,9 +104,15 @@ def parse_metadata(header: str) -> dict[str, str]:
         try:
             text = base64.b64decode(value.strip(), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError, ValueError):
-            raise _bad(f"the value of {key[:40]!r} is not UTF-8 in Base64") from None
+            raise InvalidInput(
+                "Upload-Metadata: the value of {key!r} is not UTF-8 in Base64",
+                "Upload-Metadata",
+                key=key[:40],
+            ) from None
         if not _KEY.fullmatch(key) or key in found:
-            raise _bad(f"{key[:40]!r} is no name, or occurs twice")
+            raise InvalidInput(
+                "Upload-Metadata: {key!r} is no name, or occurs twice", "Upload-Metadata", key=key[:40]
+            )
         found[key] = text
     return found
 
@@ -115,12 +121,9 @@ def parse_checksum(header: str) -> tuple[str, bytes]:
     """The algorithm and the digest of an Upload-Checksum header. Raises `InvalidInput`."""
     algorithm, _, value = header.partition(" ")
     if algorithm not in CHECKSUMS:
-        raise InvalidInput(f"Upload-Checksum: the algorithms are {', '.join(CHECKSUMS)}", "Upload-Checksum")
+        known = ", ".join(CHECKSUMS)
+        raise InvalidInput("Upload-Checksum: the algorithms are {known}", "Upload-Checksum", known=known)
     try:
         return algorithm, base64.b64decode(value.strip(), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidInput("Upload-Checksum: the digest is not Base64", "Upload-Checksum") from None
-
-
-def _bad(reason: str) -> InvalidInput:
-    return InvalidInput(f"Upload-Metadata: {reason}", "Upload-Metadata")

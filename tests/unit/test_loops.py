@@ -16,6 +16,8 @@ OF_ONE = {
     "answer, file or connection": """
         saveany.api.events._stream saveany.net.proxy._download
         storages.local.jail.Disk.run storages.local.commits.Commits.run
+        saveany.uploads.folder._in_thread saveany.uploads.multipart.first_file
+        saveany.service.uploads.UploadService._resume
         storages.ftp.connections.FtpConnections.close
         storages.ftp.connections.FtpConnections._free_connection
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",

@@ -119,7 +119,14 @@ async def test_every_file_that_enters_is_announced_with_a_link_that_works(tmp_pa
             assert (second.name, second.user_id) == ("notes.txt", samples.PERSON.id)
             assert await download(second.path) == b"from the bot"
 
+            files = {"file": ("mine.txt", b"uploaded")}  # by an upload
+            reply = await stack.client.post("/api/v1/files", params={"user_id": USER_ID}, files=files)
+            assert reply.status_code == httpx.codes.CREATED, reply.text
+            third = await announced(3)
+            assert (third.name, third.user_id) == ("mine.txt", USER_ID)
+            assert await download(third.path) == b"uploaded"
+
             assert (await stack.ended(task["task_id"]))["status"] == "completed"
-            [shown] = (await stack.client.get("/api/v1/links", params={"user_id": USER_ID})).json()["links"]
-            assert first.path == f"/dl/{shown['token']}"
-            assert shown["expires_at"]
+            listed = (await stack.client.get("/api/v1/links", params={"user_id": USER_ID})).json()["links"]
+            assert {f"/dl/{link['token']}" for link in listed} == {first.path, third.path}
+            assert all(link["expires_at"] for link in listed)
