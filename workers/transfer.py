@@ -169,6 +169,8 @@ async def move_in_one_step(file: FileTransfer) -> Item | None:
     if not before or not file.storage.capabilities.late_name:  # without it a move copies and deletes
         return None
     item = replace(file.item, sha256=await file.context.source.sha256(file.item))
+    if item.sha256 and (same := await file.use_duplicate(item)):
+        return same
     try:
         # Recorded as running, not as finishing: a roll-back deletes finishing files, and this is the only
         # copy of the file.
@@ -219,8 +221,11 @@ async def _without_streaming(file: FileTransfer, fill: Callable[[Upload], Awaita
             log.info("server_side_copy_failed", path=file.item.path, reason=error.message, next="stream")
             await upload.abort()
             return None
-        digest = await file.context.source.sha256(file.item)
-        return await file.publish(replace(file.item, sha256=digest), upload)
+        item = replace(file.item, sha256=await file.context.source.sha256(file.item))
+        if item.sha256 and (same := await file.use_duplicate(item)):
+            await upload.abort()
+            return same
+        return await file.publish(item, upload)
 
 
 async def stream(file: FileTransfer) -> Item:

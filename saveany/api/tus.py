@@ -14,10 +14,12 @@ from saveany.api.routes import FileRoute, Handler
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.uploads import body_of, expect_upload
 from saveany.errors import InvalidInput, NotFound, RequestError
+from saveany.models import OnConflict, OnDuplicate
 from saveany.service import Principal
 from saveany.uploads import tus
 
 _OFFSET_TYPE = "application/offset+octet-stream"
+_CHOICES = {"on_conflict": [*OnConflict], "on_duplicate": [*OnDuplicate]}
 
 
 class TusRoute(FileRoute):
@@ -155,16 +157,17 @@ def _wanted(metadata: dict[str, str]) -> tus.Wanted:
     user = metadata.get("user_id", "")
     if user and not (user.isascii() and user.isdigit() and 0 < int(user[:20]) < 2**53):
         raise InvalidInput("Upload-Metadata: user_id must be the id of a user", "user_id")
-    conflict = metadata.get("on_conflict", "")
-    if conflict not in ("", "rename", "overwrite", "skip"):
-        raise InvalidInput("Upload-Metadata: on_conflict must be rename, overwrite or skip", "on_conflict")
+    for name, choices in _CHOICES.items():
+        if metadata.get(name, "") not in ("", *choices):
+            raise InvalidInput(f"Upload-Metadata: {name} must be one of {', '.join(choices)}", name)
     return tus.Wanted(
         name=metadata.get("filename") or metadata.get("name", ""),
         mime=metadata.get("filetype") or metadata.get("type", ""),
         user_id=int(user) if user else None,
         storage=metadata.get("storage_name") or metadata.get("storage", ""),
         folder=metadata.get("folder", ""),
-        on_conflict=conflict,
+        on_conflict=metadata.get("on_conflict", ""),
+        on_duplicate=metadata.get("on_duplicate", ""),
     )
 
 

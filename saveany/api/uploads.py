@@ -81,6 +81,10 @@ async def upload(
         Literal["rename", "overwrite", "skip"] | None,
         Query(description="What to do if a file with this name exists. Default: the user's setting."),
     ] = None,
+    on_duplicate: Annotated[
+        Literal["save", "skip", "link"] | None,
+        Query(description="What to do if the user has saved the same file. Default: the user's setting."),
+    ] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Created:
     """Upload a file. A task moves it to its storage; the reply names the task.
@@ -94,6 +98,7 @@ async def upload(
         storage=storage_name,
         folder=folder,
         on_conflict=on_conflict or "",
+        on_duplicate=on_duplicate or "",
     )
     accepted = await _receive(services, principal, request, wanted, idempotency_key or "")
     return Created(

@@ -28,7 +28,7 @@ from saveany.errors import (
 from saveany.ids import new_id
 from saveany.logs import get_logger
 from saveany.loops import repeat
-from saveany.models import OnConflict, Status
+from saveany.models import OnConflict, OnDuplicate, Status
 from saveany.planning.requests import TaskRequest, UploadedFile
 from saveany.service.principal import Principal
 from saveany.service.reading import TaskReader
@@ -293,6 +293,7 @@ class UploadService:
             storage=wanted.storage,
             folder=wanted.folder,
             on_conflict=OnConflict(wanted.on_conflict) if wanted.on_conflict else None,
+            on_duplicate=OnDuplicate(wanted.on_duplicate) if wanted.on_duplicate else None,
         )
 
     async def tidy(self) -> None:

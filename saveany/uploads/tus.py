@@ -37,6 +37,7 @@ class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
     storage: str = ""
     folder: str = ""
     on_conflict: str = ""
+    on_duplicate: str = ""
 
 
 class TusUpload(msgspec.Struct, frozen=True):
