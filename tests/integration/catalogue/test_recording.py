@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,55 @@ async def test_an_outage_of_the_database_stops_no_task(
 
         await until(recorded)
         assert await history(catalogue) == [second.task.id, first.task.id]
+    await catalogue.close()
+
+
+async def test_restarts_of_the_database_lose_nothing(
+    postgres_server: Postgres, store: Store, tmp_path: Path, patient: None
+) -> None:
+    catalogue = Catalogue(postgres_server.url("postgres"), tmp_path, store)
+    await catalogue.open()
+    ended: list[str] = []
+    seen = {"reads": 0, "outages": 0}
+
+    def more(what: str, before: int) -> bool:
+        return seen[what] > before + 5
+
+    async def work() -> None:
+        claimed = await planned(store, item(0))
+        await claimed.finish(Status.COMPLETED, items=[item(0)])
+        ended.append(claimed.task.id)
+
+    async def read() -> None:
+        while True:
+            try:
+                await catalogue.history.get_many(ended)
+                seen["reads"] += 1
+            except CatalogueUnavailable:  # nothing else
+                seen["outages"] += 1
+                await asyncio.sleep(0)
+
+    async with catalogue.running():
+        readers = [asyncio.create_task(read()) for _ in range(3)]
+        for stop in (postgres_server.kill, postgres_server.stop, postgres_server.kill):
+            await work()
+            await until(partial(more, "reads", seen["reads"]))
+            await asyncio.to_thread(stop)
+            await work()
+            await until(partial(more, "outages", seen["outages"]))
+            await asyncio.to_thread(postgres_server.start)
+        await until(partial(more, "reads", seen["reads"]))
+
+        async def recorded() -> bool:
+            return not await store.recording.last_id()
+
+        await until(recorded)
+        assert not any(reader.done() for reader in readers)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers)
+    assert await history(catalogue) == ended[::-1]
+    assert len(await saved(catalogue)) == len(ended)
     await catalogue.close()
 
 

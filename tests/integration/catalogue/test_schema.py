@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
@@ -84,6 +86,44 @@ async def test_a_migration_that_is_interrupted_has_changed_nothing(
     await migrate(database)
     assert await identity(database)
     await database.close()
+
+
+@pytest.mark.parametrize("before", ["", "0001"])
+async def test_a_migration_that_is_killed_has_changed_nothing(
+    before: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(database_url, tmp_path)
+    if before:
+        await migrate_to(before, database, monkeypatch)
+    program = [
+        sys.executable,
+        "-m",
+        "tests.integration.catalogue.halting_migration",
+        database_url,
+        str(tmp_path),
+    ]
+    process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"halted\n"
+    process.kill()
+    await process.wait()
+    async with database.connection() as connection:
+        assert await schema._version(connection) == before
+    await asyncio.gather(migrate(database), migrate(database))
+    async with database.connection() as connection:
+        assert await schema._version(connection) == newest()
+        assert await connection.run_sync(_differences) == []
+    await database.close()
+
+
+async def migrate_to(version: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Create a database as an older version has left it."""
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "_create", schema._upgrade)
+        patch.setattr(schema, "newest", lambda: version)
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, version))
+        await migrate(database)
 
 
 async def test_a_newer_schema_is_refused(any_catalogue: Catalogue, store: Store) -> None:
