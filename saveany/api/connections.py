@@ -16,6 +16,7 @@ import logging
 import resource
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
@@ -81,10 +82,12 @@ def connection_limit(wanted: int) -> int:
 class Connections(ServerState):
     """All connections of a server; uvicorn passes this object to each of them."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit` is the maximum number of connections."""
+    def __init__(self, limit: int, begin: Callable[[], None]) -> None:
+        """`limit` is the maximum number of connections. `begin` is called when there is one after a time
+        without any."""
         super().__init__()
         self._limit = limit
+        self._begin = begin
         #: Address -> its untrusted connections; the first is the next to be closed.
         self._untrusted: dict[str, OrderedDict[HttpConnection, None]] = {}
         self._untrusted_count = 0
@@ -92,8 +95,15 @@ class Connections(ServerState):
         self._refused: Counter[str] = Counter()  # reasons since the last log line
         self._logged = 0.0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether `sweep` has anything to do."""
+        return bool(self.connections or self._refused)
+
     def add(self, connection: HttpConnection) -> None:
         """Add a new connection. If there are too many, close the untrusted one that has been idle longest."""
+        if len(self.connections) == 1:
+            self._begin()
         same_address = self._untrusted.setdefault(connection.address, OrderedDict())
         same_address[connection] = None
         self._untrusted_count += 1

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from types import FrameType
 
 import httpx
@@ -93,7 +94,7 @@ def other_instance_error(port: int) -> str:
 _KEEP_ALIVE_SECONDS = 9
 
 
-#: Seconds between two checks of all connections.
+#: Seconds between two checks of all connections, as long as there are any.
 _TICK_SECONDS = 1.0
 
 
@@ -118,15 +119,21 @@ class ApiServer(uvicorn.Server):
             )
         )
         self._app = app
-        self._stopping = Signal()
-        self.server_state: Connections = Connections(max_connections)
+        self._wake_up = Signal()
+        self.server_state: Connections = Connections(max_connections, self._begin)
 
     async def main_loop(self) -> None:
-        """Wait for a stop signal; uvicorn looks for one ten times a second. Once a second, renew the date in
-        responses and close connections that are too slow."""
+        """Wait for a stop signal; uvicorn looks for one ten times a second. Once a second, while there are
+        connections, renew the date in responses and close connections that are too slow."""
         while not await self.on_tick(0):
             self.server_state.sweep()
-            await self._stopping.wait(_TICK_SECONDS)
+            await self._wake_up.wait(_TICK_SECONDS if self.server_state.is_busy else None)
+
+    def _begin(self) -> None:
+        """There is a first connection. Its responses need a date, which is that of the last connection."""
+        date = formatdate(usegmt=True).encode()
+        self.server_state.default_headers = [(b"date", date), *self.config.encoded_headers]
+        self._wake_up.send()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting connections, and let running requests finish."""
@@ -137,7 +144,7 @@ class ApiServer(uvicorn.Server):
         """Stop gracefully; the second time at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
-        self._stopping.send()
+        self._wake_up.send()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -28,6 +30,16 @@ def test_the_error_about_a_used_port_names_the_option() -> None:
 def test_the_error_about_an_unusable_host_names_the_option(host: str) -> None:
     with pytest.raises(ConfigError, match=r"api\.host"):
         bind(host, 0)
+
+
+async def test_the_first_response_after_a_quiet_time_has_the_present_date(
+    server: ApiServer, live: httpx.AsyncClient
+) -> None:
+    server.server_state.default_headers = [(b"date", b"Thu, 01 Jan 1970 00:00:00 GMT")]
+    reply = await live.get("/health")
+    sent = parsedate_to_datetime(reply.headers["date"])
+    assert abs((datetime.now(UTC) - sent).total_seconds()) < 60
+    assert not reply.headers.get("server")
 
 
 async def test_a_signal_ends_the_server_and_its_streams(server: ApiServer, live: httpx.AsyncClient) -> None:
