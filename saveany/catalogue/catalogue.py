@@ -99,6 +99,7 @@ class Catalogue:
         try:
             yield
         finally:
+            await self._database.quiet()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -110,6 +111,7 @@ class Catalogue:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._database.quiet()
         await self.recorder.close()
         await self._database.close()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ FILE_NAME = "catalogue.db"
 _SETTINGS: Sequence[str] = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 #: Seconds to wait for a connection, for a server that does not reply, and for a change by another process.
 _CONNECT_SECONDS, _REPLY_SECONDS, _LOCKED_SECONDS = 5, 60, 10
+#: Seconds that the end of a process waits for a statement.
+_QUIET_SECONDS = 3
 #: Maximum number of connections of a process. Each connection to SQLite is a thread.
 _CONNECTIONS = 4
 
@@ -44,6 +46,8 @@ class Database:
         self._writing = asyncio.Lock()
         self._opening = asyncio.Lock()
         self._is_open = False
+        self._uses = 0  # of connections, at this moment
+        self._unused = asyncio.Event()
         #: Called once before the first `read` or `write`; again after it has failed.
         self.on_open: Callable[[], Awaitable[None]] | None = None
         if self.file:
@@ -80,14 +84,14 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """As `read`, while the database is being opened."""
-        with _mapped_errors():
+        with _mapped_errors(), self._use():
             async with self._engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """As `write`, while the database is being opened."""
-        with _mapped_errors():
+        with _mapped_errors(), self._use():
             async with self._writing, self._engine.connect() as connection:
                 await connection.execution_options(write=True)
                 async with connection.begin():
@@ -105,6 +109,25 @@ class Database:
         return statement.on_conflict_do_update(
             index_elements=key, set_={name: statement.excluded[name] for name in changed}
         )
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        self._uses += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._uses -= 1
+            if not self._uses:
+                self._unused.set()
+
+    async def quiet(self) -> None:
+        """Wait, for at most some seconds, until nothing uses the database. What is canceled then leaves no
+        thread of SQLite behind, which would reply to an event loop that has ended."""
+        if self._uses:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_QUIET_SECONDS):
+                    await self._unused.wait()
 
     async def close(self) -> None:
         """Close all connections."""
