@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -72,6 +73,9 @@ task_items = Table(
     Column("item", BigInteger, primary_key=True),
     Column("record", LargeBinary, nullable=False),
 )
+
+
+_DELETED = text("deleted_at IS NOT NULL")
 
 #: Tables with a column `search`.
 SEARCHED = ("tasks", "files")
@@ -132,7 +136,8 @@ files = Table(
     Index("files_path", "storage", "path"),
     Index("files_content", "sha256", "size"),
     Index("files_document", "document"),
-    Index("files_deleted", "deleted_at", "id"),
+    # Partial: SQLite would use it for the files that are not deleted, and then sort all of them.
+    Index("files_deleted", "deleted_at", "id", sqlite_where=_DELETED, postgresql_where=_DELETED),
     Index("files_purged", "removed_at", "purged_at"),
 )
 

@@ -53,6 +53,7 @@ async def test_a_signal_ends_the_server_and_its_streams(server: ApiServer, live:
         await live.get("/health")
 
 
+@pytest.mark.usefixtures("db")
 async def test_the_server_runs_until_sigterm(valkey_url: str, config: Config) -> None:
     port = quiet_port()
     api = config.api.model_copy(update={"host": "127.0.0.1", "port": port})
