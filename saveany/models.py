@@ -280,7 +280,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A webhook delivery, written in one step with the change that it reports."""
 
     id: str  # the `webhook-id` header: the same on every attempt
-    task_id: str
+    task_id: str  # "": it is about a link
     event: str  # task.completed | task.failed | task.canceled | task.running | file_uploaded
     url: str
     body: str  # JSON, fixed at the time of the event

@@ -103,7 +103,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
         LinkDelivery.of(config, store, catalogue),
-        LinkService(catalogue, store, config.links),
+        LinkService(catalogue, store, config),
         UploadService(config, tasks_, reader),
     )
     app = _App(

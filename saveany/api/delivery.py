@@ -17,7 +17,7 @@ from saveany.delivery.headers import PICTURE, PREFLIGHT
 from saveany.delivery.response import ContentResponse
 
 if TYPE_CHECKING:
-    from saveany.catalogue.links import Link
+    from saveany.catalogue.link_models import Link
     from saveany.delivery.delivery import LinkDelivery
 
 router = APIRouter(tags=["links"], dependencies=[Depends(public)])

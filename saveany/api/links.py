@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
 
@@ -15,10 +14,12 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import UserId
 from saveany.errors import Forbidden, InvalidInput
+from saveany.planning.requests import check_private_chats
+from saveany.telegram.links import parse
 from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
-    from saveany.catalogue.links import Link, TelegramMedia
+    from saveany.catalogue.link_models import Link, TelegramMedia
 
 router = APIRouter(prefix="/api/v1/links", tags=["links"], route_class=JsonRoute)
 
@@ -37,7 +38,7 @@ async def create(
 ) -> LinkView:
     """Create a link to a saved file, to a folder, or to the file of a Telegram message, which is not saved.
     Everybody who has the link may use it, without a token."""
-    from saveany.catalogue.links import LinkTarget
+    from saveany.catalogue.link_models import LinkTarget
     from saveany.service.links import LinkOptions
 
     if [body.file_id, body.folder_id, body.telegram_url].count(None) != 2:
@@ -98,20 +99,22 @@ async def _message(services: ApiServices, url: str, user_id: int) -> TelegramMed
     if user is None:
         raise Forbidden("user {user} is not configured", user=user_id)
     try:
+        check_private_chats([parse(url).url], user)
         return await services.delivery.message(url, user.accounts)
     except InvalidInput as error:
         raise InvalidInput(error.text, "telegram_url") from error
 
 
 def _view(request: Request, link: Link) -> LinkView:
+    from saveany.service.links import LinkUrls
+
     services: ApiServices = request.app.state.services
-    base = (services.config.api.public_url or str(request.base_url)).rstrip("/")
-    path = f"{link.token}/{quote(link.name, safe='')}"
+    urls = LinkUrls(services.config.api.public_url or str(request.base_url), link)
     return LinkView(
         token=link.token,
-        url=f"{base}/dl/{path}",
-        stream_url=f"{base}/stream/{path}",
-        page_url=f"{base}/s/{link.token}",
+        url=urls.download,
+        stream_url=urls.stream,
+        page_url=urls.page,
         name=link.name,
         user_id=link.user_id,
         state=link.state.value,

@@ -17,6 +17,7 @@ from saveany.bot.context import BotServices
 from saveany.bot.conversation import Conversations
 from saveany.bot.dispatch import Dispatcher
 from saveany.bot.inbox import Inbox
+from saveany.bot.membership import Membership
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.watch_notifier import WatchNotifier
 from saveany.config import Config
@@ -24,6 +25,7 @@ from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.loops import until_done, wait_for_store
 from saveany.service import TaskReader, TaskService
+from saveany.service.links import LinkService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.supervisor import report_working
@@ -131,7 +133,18 @@ def _services(
 ) -> BotServices:
     tasks = TaskService(config, store, catalogue)
     progress = ProgressUpdater(store, TaskReader(store, catalogue), client)
-    return BotServices(config, store, catalogue, tasks, accounts, client, progress, Conversations())
+    return BotServices(
+        config,
+        store,
+        catalogue,
+        tasks,
+        LinkService(catalogue, store, config),
+        Membership(config, store, client),
+        accounts,
+        client,
+        progress,
+        Conversations(),
+    )
 
 
 async def _wait_for_lock(store: Store, holder: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from saveany.bot import drafts
+from saveany.bot import drafts, sharing
 from saveany.bot.context import Context, choice_id, find_choice, folder_button, rows, storage_button
 from saveany.bot.drafts import MessageContents, TaskDraft
 from saveany.bot.render import clip, location
@@ -46,6 +46,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""  # of the file, if there is only one
     album: str = ""
     can_send: bool = False  # offers to send the files to the user
+    can_link: bool = False  # offers links to the files, which are not saved then
     storage: str = ""
     folder: str | None = None
     on_conflict: str = ""
@@ -67,7 +68,11 @@ async def handle_messages(ctx: Context, messages: Sequence[ChatMessage]) -> None
 async def show_card(ctx: Context, contents: MessageContents) -> None:
     """Show a card; in silent mode, save the contents."""
     card = _new_card(ctx, contents)
-    if not ctx.storages:
+    if not ctx.storages and card.can_link:
+        await _save(ctx, card)
+        if await sharing.may_link(ctx, f"share:{card.token}"):
+            await _link(ctx, card, ctx.reply)
+    elif not ctx.storages:
         await ctx.reply(
             ctx.t("You have no storage. Ask the operator to check [[storages]] and [[users]] in config.toml.")
         )
@@ -92,6 +97,7 @@ def _new_card(ctx: Context, contents: MessageContents) -> Card:
         name=contents.names[0] if contents.count == 1 and contents.names else "",
         album=contents.album,
         can_send=ctx.chat > 0 and not contents.has_files,
+        can_link=contents.can_link,
     )
 
 
@@ -133,6 +139,17 @@ async def choose_policy(ctx: Context, args: str) -> None:
     if (card := await _load(ctx, args)) is not None:
         policy = find_choice(_POLICIES, args.partition(":")[2])
         await _submit(ctx, replace(card, on_conflict=policy))
+
+
+async def share(ctx: Context, args: str, show: sharing.Show) -> None:
+    """Show links to the files, which are not saved."""
+    if (card := await _load(ctx, args)) is not None:
+        await _link(ctx, card, show)
+
+
+async def _link(ctx: Context, card: Card, show: sharing.Show) -> None:
+    urls = [link for draft in card.drafts for link in draft.links]
+    await sharing.link_messages(ctx, urls, card.drafts[0].filename, show)
 
 
 async def discard(ctx: Context, args: str) -> None:
@@ -242,9 +259,10 @@ def _ask_storage(ctx: Context, card: Card) -> tuple[str, Keyboard]:
     storages = [storage_button(name, f"to:{token}:{choice_id(name)}") for name in ctx.storages]
     by_rules = [Button(t("By my rules"), f"to:{token}:-")] if has_rules else []
     send = [Button(t("Send it to me"), f"to:{token}:@")] if card.can_send else []
+    link = [Button(t("Link"), f"share:{token}")] if card.can_link else []
     cancel = [Button(t("Do not save"), f"drop:{token}")]
     text = card.head + "\n\n" + t("Where should I save this?")
-    return text, (*rows(by_rules), *rows(storages), *rows(send), *rows(cancel))
+    return text, (*rows(by_rules), *rows(storages), *rows(send + link), *rows(cancel))
 
 
 def _ask_folder(ctx: Context, card: Card) -> tuple[str, Keyboard]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from saveany.bot.conversation import Conversations
+from saveany.bot.membership import Membership
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.render import clip
 from saveany.bot.texts import CommandError, Translator, translator
@@ -26,6 +27,7 @@ from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Ke
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
+    from saveany.service.links import LinkService
 
 #: Maximum number of attempts at a call to Telegram before its flood wait is reported as an error.
 _MAX_ATTEMPTS = 5
@@ -47,6 +49,8 @@ class BotServices:
     store: Store
     catalogue: Catalogue
     tasks: TaskService
+    links: LinkService
+    membership: Membership
     accounts: Accounts
     client: BotClient
     progress: ProgressUpdater

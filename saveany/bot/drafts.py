@@ -17,6 +17,8 @@ from saveany.texts import Text
 
 #: Maximum number of file names shown on a card.
 MAX_SHOWN = 5
+#: Maximum number of messages for which a card offers links.
+MAX_LINKED = 10
 _TELEGRAM = "tgfiles"
 
 
@@ -40,6 +42,13 @@ class MessageContents:
     album: str = ""  # name for a folder, if all files are one album
     has_files: bool = False  # some messages contain files, not just links
     refused: dict[str, Text] = field(default_factory=dict)  # link -> reason
+
+    @property
+    def can_link(self) -> bool:
+        """Whether the contents are a few messages, each of them named."""
+        urls = [link for draft in self.drafts for link in draft.links]
+        known = all(draft.type == _TELEGRAM and not draft.params for draft in self.drafts)
+        return known and len(urls) <= MAX_LINKED and all(links.parse(url).last is None for url in urls)
 
 
 def read_messages(config: Config, messages: Sequence[ChatMessage]) -> MessageContents:

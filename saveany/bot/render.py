@@ -234,7 +234,7 @@ def _result_lines(t: Translator, task: Task, items: Sequence[Item], name: str) -
         yield escape(reason(t, task.error_text or Text(task.error), _MAX_REASON))
     yield from _failures(t, failed)
     url = _url(task, items)
-    if url and not _is_button_url(url):
+    if url and not is_button_url(url):
         yield escape(url)
 
 
@@ -278,10 +278,14 @@ def _failures(t: Translator, failed: Sequence[Item]) -> Iterator[str]:
 def _keyboard(t: Translator, task: Task, items: Sequence[Item]) -> Keyboard:
     if not task.status.ended:
         return () if task.cancel_requested else ((Button(t("Cancel"), f"cancel:{task.id}"),),)
+    buttons = []
     if task.status in (Status.FAILED, Status.CANCELED):
-        return ((Button(t("Retry"), f"retry:{task.id}"),),)
-    url = _url(task, items)
-    return ((Button(t("Link"), url=url),),) if url and _is_button_url(url) else ()
+        buttons.append(Button(t("Retry"), f"retry:{task.id}"))
+    if task.spec.storage != PRIVATE_CHATS and any(item.status is ItemStatus.COMPLETED for item in items):
+        buttons.append(Button(t("Link"), f"link:{task.id}"))
+    if (url := _url(task, items)) and is_button_url(url):
+        buttons.append(Button(t("Open"), url=url))
+    return (tuple(buttons),) if buttons else ()
 
 
 def _url(task: Task, items: Iterable[Item]) -> str:
@@ -291,7 +295,7 @@ def _url(task: Task, items: Iterable[Item]) -> str:
     return urls[0] if shown else ""
 
 
-def _is_button_url(url: str) -> bool:
+def is_button_url(url: str) -> bool:
     """Whether Telegram accepts the URL for a button. It refuses messages with a button to a host without a
     public name."""
     try:

@@ -65,6 +65,14 @@ class Files:
         async with self._database.read() as connection:
             return await _found(connection, file_id)
 
+    async def of_task(self, task_id: str, start: int, limit: int) -> list[SavedFile]:
+        """At most `limit` files that a task has saved, by item, from item `start` on."""
+        await self._recorder.catch_up()
+        where = files.c.task_id == task_id, files.c.item >= start, files.c.deleted_at.is_(None)
+        query = select(*COLUMNS).where(*where).order_by(files.c.item).limit(limit)
+        async with self._database.read() as connection:
+            return [SavedFile(**row._mapping) for row in await connection.execute(query)]
+
     async def change(
         self,
         file_id: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +10,7 @@ from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
 
 from saveany.catalogue.cursors import make_cursor, parse_cursor
 from saveany.catalogue.database import Database
+from saveany.catalogue.link_models import Link, LinkedFile, LinkPage, LinkTarget, State, TelegramMedia
 from saveany.catalogue.listing import Listing
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.tables import files, folders, links
@@ -22,77 +22,6 @@ from saveany.store import Store
 MAX_FILES: Final = 10_000
 
 _newest_first = Listing(links, "made_at", descending=True)
-_encode_media = msgspec.msgpack.encode
-
-
-class State(StrEnum):
-    """Whether a link works, or why not."""
-
-    ACTIVE = "active"
-    EXPIRED = "expired"
-    REVOKED = "revoked"
-    USED_UP = "used_up"  # it has been downloaded as often as it may be
-    GONE = "gone"  # its file is in the trash
-
-
-class LinkedFile(msgspec.Struct, frozen=True):
-    """A file of the catalogue, as far as its delivery needs it."""
-
-    id: str
-    name: str
-    size: int  # bytes
-    mime: str
-    sha256: str  # hexadecimal; "" if it is unknown
-    storage: str
-    path: str  # of the copy in the storage
-    user_id: int
-    origin: dict[str, Any] | None = None  # as `Media.source`, if it came from Telegram
-    missing_at: int | None = None  # its copy was found deleted or changed from outside
-
-
-class TelegramMedia(msgspec.Struct, frozen=True):
-    """A file in a Telegram message that was not saved."""
-
-    source: dict[str, Any]  # as `Media.source`
-    size: int  # bytes
-    mime: str
-    name: str = ""  # safe; "" if it is unknown
-
-
-class Link(msgspec.Struct, frozen=True):
-    """A link, and the file or folder that it leads to. Times are ms since the epoch."""
-
-    token: str
-    user_id: int
-    name: str
-    made_at: int
-    state: State
-    file: LinkedFile | None = None
-    folder_id: int | None = None
-    media: TelegramMedia | None = None
-    inline: bool = False
-    expires_at: int | None = None
-    revoked_at: int | None = None
-    max_downloads: int | None = None
-    password: str = ""  # hash; "" for none
-    downloads: int = 0
-    bytes_sent: int = 0
-    used_at: int | None = None
-
-
-class LinkTarget(msgspec.Struct, frozen=True):
-    """What a new link leads to: exactly one of the three."""
-
-    file_id: str | None = None
-    folder_id: int | None = None
-    media: TelegramMedia | None = None
-
-
-class LinkPage(msgspec.Struct, frozen=True):
-    """A page of links. `cursor` leads to the next page; it is empty on the last one."""
-
-    links: list[Link]
-    cursor: str
 
 
 class Links:
@@ -121,7 +50,7 @@ class Links:
             "user_id": user_id,
             "file_id": target.file_id,
             "folder_id": target.folder_id,
-            "media": _encode_media(target.media) if target.media else None,
+            "media": _packed(target.media),
             "name": name,
             "inline": inline,
             "made_at": await self._store.db.time_ms(),
@@ -156,6 +85,20 @@ class Links:
             found = {row.id: _link(row, now) for row in rows}
         return [found[token] for token in wanted if token in found]
 
+    async def find(self, user_id: int, target: LinkTarget, until: int | None) -> Link | None:
+        """A link of a user to a target that anybody may use, as often as they like, at least until then
+        (None: for ever); the newest of them."""
+        columns = {"file_id": target.file_id, "folder_id": target.folder_id, "media": _packed(target.media)}
+        column, value = next((name, each) for name, each in columns.items() if each is not None)
+        lasting: ColumnElement[bool] = links.c.expires_at.is_(None)
+        if until is not None:
+            lasting = or_(lasting, links.c.expires_at >= until)
+        free = links.c.max_downloads.is_(None), links.c.revoked_at.is_(None), links.c.password == ""
+        query = select(links.c.id).where(links.c.user_id == user_id, links.c[column] == value, *free, lasting)
+        async with self._database.read() as connection:
+            token = await connection.scalar(query.order_by(links.c.made_at.desc()).limit(1))
+        return await self.get(token) if token else None
+
     async def page(self, user_id: int | None = None, limit: int = 50, cursor: str = "") -> LinkPage:
         """At most `limit` links after `cursor`, newest first: those of a user, or all. Raises `InvalidInput`
         for an invalid cursor."""
@@ -165,6 +108,11 @@ class Links:
             page = await _newest_first.page(connection, where, "", start, limit)
         found = await self.get_many([token for _, token in page.keys])
         return LinkPage(found, make_cursor(page.last) if page.last else "")
+
+    @staticmethod
+    def cursor_after(link: Link) -> str:
+        """The cursor of the page that begins after this link."""
+        return make_cursor((link.made_at, link.token))
 
     async def change(self, token: str, changes: Mapping[str, Any]) -> Link | None:
         """Change columns of a link; returns the link, None if there is none."""
@@ -259,6 +207,10 @@ class Links:
         async with self._database.read() as connection:
             name: str | None = await connection.scalar(query)
         return name
+
+
+def _packed(media: TelegramMedia | None) -> bytes | None:
+    return msgspec.msgpack.encode(media) if media else None
 
 
 def _free_path(path: str, taken: set[str]) -> str:

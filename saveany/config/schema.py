@@ -36,6 +36,14 @@ def _default_host(values: Mapping[str, Any]) -> str:
     return "0.0.0.0" if values["token"].get_secret_value() else "127.0.0.1"  # noqa: S104  the token protects it
 
 
+#: A channel or group; its id may be written as a number.
+_Chat = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    AfterValidator(values.telegram_chat),
+]
+
+
 class ApiConfig(Table):
     """The HTTP API. Without a token only this machine can use it."""
 
@@ -312,6 +320,24 @@ class LinksConfig(Table):
         description="Number of links that one address may open in 10 minutes; 0: any number. All connections "
         "of a download manager, and all jumps of a player, are one opening.",
     )
+    channel: _Chat = Field(
+        default="",
+        description="Channel to which the bot copies files that get a link without being saved, as @name or "
+        "-100…; the bot must be allowed to post there. The link then survives if its user deletes the "
+        "message. Empty: the file stays where it is.",
+        examples=["-1001234567890"],
+    )
+    must_join: tuple[_Chat, ...] = Field(
+        default=(),
+        description="Channels and groups that users must be members of before the bot makes links for them, "
+        "as @name or -100…; the bot must be an administrator there. It does not apply to admins.",
+        examples=[["@channel"]],
+    )
+
+    @field_validator("must_join", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str | int) and value else value or ()
 
 
 class UploadsConfig(Table):

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from saveany import proxies
+from saveany.errors import InvalidInput
+from saveany.telegram.links import chat_of
 
 #: Shortest and longest secret for webhooks that the Standard Webhooks specification allows, in bytes.
 _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
@@ -24,6 +26,14 @@ def http_url(value: str) -> str:
     if value and not (parts.scheme in ("http", "https") and parts.hostname):
         raise ValueError("must be a URL that starts with http:// or https://")
     return value
+
+
+def telegram_chat(value: str) -> str:
+    """A channel or supergroup, as @name or -100…, or an empty text."""
+    try:
+        return chat_of(value) if value else ""
+    except InvalidInput:
+        raise ValueError("must be a channel or group, as @name or -1001234567890") from None
 
 
 def network(value: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, Never
 from msgspec.structs import replace
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import Link, LinkedFile, State, TelegramMedia
+from saveany.catalogue.link_models import Link, LinkedFile, State, TelegramMedia
 from saveany.config import Config
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from saveany.catalogue.links import Link, LinkedFile, TelegramMedia
+from saveany.catalogue.link_models import Link, LinkedFile, TelegramMedia, media_of
 from saveany.delivery.content import Content, StoredContent, TelegramContent
 from saveany.delivery.errors import FileNotFound, StorageElsewhere
 from saveany.delivery.peers import Peers
@@ -21,7 +21,6 @@ from saveany.errors import (
     Unavailable,
 )
 from saveany.logs import get_logger
-from saveany.planning.names import name_of
 from saveany.storage_set import StorageSet
 from storages.base import Reader
 
@@ -91,7 +90,7 @@ class ContentOpener:
             if error.retryable or isinstance(error, NeedsLogin):
                 raise Unavailable(error.text) from error
             raise NotFound(error.text) from error
-        return TelegramMedia(found.source(), found.size, found.mime_type, name_of(found))
+        return media_of(found)
 
     async def _note_missing(self, file: LinkedFile) -> None:
         """Record that the copy was deleted or changed, if that is certain."""

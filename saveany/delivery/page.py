@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
-from saveany.catalogue.links import Link, LinkedFile
+from saveany.catalogue.link_models import Link, LinkedFile
 from saveany.delivery.content import mime_of
 from saveany.delivery.headers import shown_name
 

@@ -11,7 +11,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 
-from saveany.catalogue.links import Link
+from saveany.catalogue.link_models import Link
 from saveany.errors import TooMany, Unauthorized
 from saveany.password_hash import password_matches
 from saveany.store import Store

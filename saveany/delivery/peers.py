@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
-from saveany.catalogue.links import LinkedFile, TelegramMedia
+from saveany.catalogue.link_models import LinkedFile, TelegramMedia
 from saveany.delivery.conditions import seconds_of
 from saveany.delivery.content import Content, Piece
 from saveany.errors import StorageError, StorageUnavailable, Unauthorized

@@ -6,15 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from saveany.config import Config
 from saveany.delivery.content import Piece
-from saveany.errors import InvalidInput
 from saveany.single_flight import SingleFlight
 from saveany.store import Store
-from saveany.telegram.links import parse
 
 if TYPE_CHECKING:
     from saveany.telegram.accounts import Accounts
@@ -50,25 +47,12 @@ class TelegramFiles:
         return await self._calls.run(key, lambda: self._look_up(key, source))
 
     async def resolve(self, url: str, only: Sequence[str] = ()) -> Media:
-        """The one file of the message that a link leads to; of an album, the file of that message.
+        """The one file of the message that a link leads to; see `file_of_message`."""
+        from saveany.telegram.accounts import file_of_message
 
-        `only` are the accounts that may read it; if empty, all. Raises `InvalidInput` for a link to several
-        messages or files, and as `Accounts.resolve`.
-        """
-        link = parse(url)
-        if link.last is not None:
-            raise InvalidInput("this link leads to several messages; give the link of one", "links")
-        accounts = await self._accounts()
-        # Only the bot can read what was sent to the bot.
-        found = await accounts.resolve(replace(link, single=True), () if link.bot_chat_id else only)
-        if len(found) > 1:
-            raise InvalidInput(
-                "this message has {count} files; save it, and create a link to the folder",
-                "links",
-                count=len(found),
-            )
-        self._remember(_key(found[0].source()), found[0])
-        return found[0]
+        found = await file_of_message(await self._accounts(), url, only)
+        self._remember(_key(found.source()), found)
+        return found
 
     async def read(self, media: Media, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """The bytes of a file from `start` to `end`. Raises as `Accounts.read`."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from saveany.catalogue.links import Link
+from saveany.catalogue.link_models import Link
 from saveany.delivery.content import mime_of
 from saveany.delivery.errors import FileNotFound, NotNow
 from saveany.delivery.frames import FrameMaker

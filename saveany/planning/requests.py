@@ -75,7 +75,7 @@ def plan_request(
     """
     source, links = _source_and_links(config, request)
     storage = PRIVATE_CHATS if request.to_private_chat else _target(config, user, request, preferences)
-    _check_private_chats(links, user, group)
+    check_private_chats(links, user, group)
     source_storage = _source_storage(config, user, request)
     if source_storage and not request.upload:  # files of another storage keep their names and folders
         preferences = replace(preferences, template="", rules=())
@@ -152,8 +152,9 @@ def _rules(allowed: Sequence[str], request: TaskRequest, preferences: Preference
     )
 
 
-def _check_private_chats(links: Sequence[str], user: User, group: int) -> None:
-    """Messages to the bot belong to the user who wrote them, or to the group; no role may save others'."""
+def check_private_chats(links: Sequence[str], user: User, group: int = 0) -> None:
+    """Raise `Forbidden` for a link to a message that another user has sent to the bot, or that is in another
+    group: no role may read it."""
     chats = {telegram.parse(link).bot_chat_id for link in links if link.startswith(telegram.BOT_CHAT_PREFIX)}
     if chats - {user.id, group}:
         raise Forbidden(

@@ -213,6 +213,8 @@ class Chat:
     date: datetime = EPOCH
     members: set[int] = field(default_factory=set)
     admins: set[int] | None = None  # None: all members of a channel, no member of a group
+    restricted: set[int] = field(default_factory=set)  # members who may not write
+    invite: str = ""  # link that joins it; "" until one is made
     linked: int | None = None  # the discussion group of a channel, the channel of a discussion group
     owner: int | None = None
     group: bool = False  # whether it is a small group

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
-from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import Link, LinkPage, LinkTarget
-from saveany.config.schema import LinksConfig
+from saveany.catalogue import SavedFile
+from saveany.catalogue.link_models import Link, LinkPage, LinkTarget
+from saveany.config import Config
 from saveany.errors import InvalidInput, NotFound, TooMany
 from saveany.password_hash import hash_password
 from saveany.service.principal import Principal
 from saveany.store import Store
+from saveany.webhooks.builder import DeliveryBuilder
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
 
 _DAY_MS: Final = 24 * 3600 * 1000
 
@@ -30,11 +35,15 @@ class LinkService:
     """The operations on links. A user sees and changes only links of their own; those of others do not exist
     for them (`NotFound`)."""
 
-    def __init__(self, catalogue: Catalogue, store: Store, config: LinksConfig) -> None:
+    def __init__(self, catalogue: Catalogue, store: Store, config: Config) -> None:
         self._links = catalogue.links
+        self._files = catalogue.files
         self._recorder = catalogue.recorder
         self._store = store
-        self._config = config
+        self._config = config.links
+        self._deliveries = DeliveryBuilder(
+            config.api.webhook_url, config.api.webhook_events, store.db.time_ms
+        )
 
     async def make(
         self, principal: Principal, user_id: int, target: LinkTarget, options: LinkOptions = LinkOptions()
@@ -45,7 +54,7 @@ class LinkService:
         name = await self._name_of(principal, user_id, target)
         if not principal.is_operator:
             await self._count(user_id)
-        return await self._links.make(
+        link = await self._links.make(
             user_id,
             target,
             name,
@@ -54,6 +63,28 @@ class LinkService:
             password=await hash_password(options.password) if options.password else "",
             inline=options.inline,
         )
+        await self._announce(link)
+        return link
+
+    async def share(self, principal: Principal, user_id: int, target: LinkTarget) -> Link:
+        """A link that anybody may use: one that the user has, if it works for at least half as long as a new
+        one, else a new one. Raises as `make`."""
+        self.check(principal, user_id)
+        await self._name_of(principal, user_id, target)
+        days, until = self._config.ttl_days, None
+        if days:
+            until = await self._store.db.time_ms() + days * _DAY_MS // 2
+        if (link := await self._links.find(user_id, target, until)) is None:
+            return await self.make(principal, user_id, target)
+        if link.made_at > await self._store.db.time_ms() - _DAY_MS:
+            await self._announce(link)  # whoever made it may have died before
+        return link
+
+    async def files_of(self, principal: Principal, task_id: str, start: int, limit: int) -> list[SavedFile]:
+        """At most `limit` files that a task has saved, by item, from item `start` on; only those that the
+        principal may see."""
+        found = await self._files.of_task(task_id, start, limit)
+        return [file for file in found if principal.may_access(file.user_id)]
 
     def check(self, principal: Principal, user_id: int) -> None:
         """Raise `NotFound` for a user for whom the principal may not act."""
@@ -77,6 +108,11 @@ class LinkService:
                 return LinkPage([], "")
             user_id = principal.user_id
         return await self._links.page(user_id, limit, cursor)
+
+    async def cursor_after(self, token: str) -> str:
+        """The cursor of the page that begins after this link; "", the first page, if it was removed."""
+        link = await self._links.get(token)
+        return self._links.cursor_after(link) if link else ""
 
     async def change(self, principal: Principal, token: str, changes: LinkChanges) -> Link:
         """Change how a link may be used; a new `ttl` counts from now. Raises `NotFound`."""
@@ -114,6 +150,13 @@ class LinkService:
                 number=maximum,
             )
 
+    async def _announce(self, link: Link) -> None:
+        """Send the webhook of a file that enters the system by its link. Those of saved files come with the
+        file. A repeated call sends no second one."""
+        if link.media is not None:
+            deliveries = await self._deliveries.for_link(link.token, link.user_id, link.name)
+            await self._store.outbox.add(deliveries)
+
     async def _name_of(self, principal: Principal, user_id: int, target: LinkTarget) -> str:
         if target.file_id is not None:
             await self._recorder.catch_up()
@@ -144,6 +187,36 @@ class LinkChanges:
     password: str | None = None  # "" removes it
     inline: bool | None = None
     revoked: bool | None = None
+
+
+class LinkUrls:
+    """The addresses of a link."""
+
+    def __init__(self, base: str, link: Link) -> None:
+        """`base` is the URL of the API."""
+        self._base = base.rstrip("/")
+        self._token = link.token
+        self._path = f"{link.token}/{quote(link.name, safe='')}"
+
+    @property
+    def download(self) -> str:
+        """Where the file is downloaded."""
+        return f"{self._base}/dl/{self._path}"
+
+    @property
+    def short(self) -> str:
+        """The same, without the name of the file."""
+        return f"{self._base}/dl/{self._token}"
+
+    @property
+    def stream(self) -> str:
+        """Where the file is shown or played."""
+        return f"{self._base}/stream/{self._path}"
+
+    @property
+    def page(self) -> str:
+        """The page of the link."""
+        return f"{self._base}/s/{self._token}"
 
 
 def _unknown() -> NotFound:

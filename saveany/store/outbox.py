@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from saveany.errors import InvalidInput
@@ -27,6 +29,15 @@ class Outbox:
 
     def __init__(self, db: Db) -> None:
         self._db = db
+
+    async def add(self, deliveries: Sequence[Delivery]) -> None:
+        """Add deliveries that report no change of a task. One with an id that was added within two days is
+        not added again."""
+        if deliveries:
+            fields: list[str | bytes] = []
+            for each in deliveries:
+                fields += each.id, each.task_id, codec.encode(each)
+            await self._db.script("post", *fields)
 
     async def claim(self, limit: int, lease_ms: int) -> list[Delivery]:
         """Up to `limit` due deliveries, reserved for this caller for `lease_ms`."""

@@ -14,7 +14,7 @@ from telethon import utils
 from telethon.tl import types
 
 from saveany.advice import command
-from saveany.errors import NeedsLogin, Permanent, TaskError
+from saveany.errors import InvalidInput, NeedsLogin, Permanent, TaskError
 from saveany.loops import Signal
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.account_set import AccountSet
@@ -24,7 +24,7 @@ from saveany.telegram.downloader import Downloader, Range, Write
 from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait, PhotoSizeMismatch
 from saveany.telegram.history import ChatHistory
-from saveany.telegram.links import MessageLink
+from saveany.telegram.links import MessageLink, parse
 from saveany.telegram.media import Media, thumbnail_of
 from saveany.telegram.messages import FilesWithheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
@@ -236,3 +236,23 @@ def _same_part(before: Media, found: Media) -> Media:
     if (picture := thumbnail_of(found)) is None:
         raise Permanent("The message was edited and has another file now. Send the link again.")
     return replace(picture, size=before.size)
+
+
+async def file_of_message(accounts: Accounts, url: str, only: Sequence[str] = ()) -> Media:
+    """The one file of the message that a link leads to; of an album, the file of that message.
+
+    `only` are the accounts that may read it; if empty, all. Raises `InvalidInput` for a link to several
+    messages or files, and as `Accounts.resolve`.
+    """
+    link = parse(url)
+    if link.last is not None:
+        raise InvalidInput("this link leads to several messages; give the link of one", "links")
+    # Only the bot can read what was sent to the bot.
+    found = await accounts.resolve(replace(link, single=True), () if link.bot_chat_id else only)
+    if len(found) > 1:
+        raise InvalidInput(
+            "this message has {count} files; save it, and create a link to the folder",
+            "links",
+            count=len(found),
+        )
+    return found[0]

@@ -115,20 +115,20 @@ class BotClient:
             plain,
             no_webpage=True,
             reply_to=types.InputReplyToMessage(reply_to) if reply_to else None,
-            random_id=_random_id(key) if key else None,
+            random_id=random_id(key) if key else None,
             reply_markup=_markup(keyboard),
             entities=entities,
         )
-        with self._translating() as client:
+        with self.translating() as client:
             try:
-                return _message_id(await self._send_to(client, chat, request))
+                return message_id(await self._send_to(client, chat, request))
             except tg.RandomIdDuplicateError:
                 return 0
             except tg.BadRequestError as error:
                 if not reply_to or not _is_about_missing_message(error):
                     raise
             request.reply_to = None
-            return _message_id(await self._send_to(client, chat, request))
+            return message_id(await self._send_to(client, chat, request))
 
     async def send_picture(self, chat: int, png: bytes, caption: str, keyboard: Keyboard = ()) -> int:
         """Send a small picture (at most 512 KiB); returns its message id, or 0 if Telegram's reply was
@@ -142,10 +142,10 @@ class BotClient:
             reply_markup=_markup(keyboard),
             entities=entities,
         )
-        with self._translating() as client:
+        with self.translating() as client:
             await client.call(functions.upload.SaveFilePartRequest(file.id, 0, png))
             try:
-                return _message_id(await self._send_to(client, chat, request))
+                return message_id(await self._send_to(client, chat, request))
             except tg.RandomIdDuplicateError:
                 return 0
 
@@ -160,7 +160,7 @@ class BotClient:
             reply_markup=_markup(keyboard),
             entities=entities,
         )
-        with self._translating() as client:
+        with self.translating() as client:
             try:
                 await self._send_to(client, chat, request)
             except tg.MessageNotModifiedError:
@@ -170,11 +170,11 @@ class BotClient:
 
     async def delete(self, chat: int, messages: Sequence[int]) -> None:
         """Delete messages for everybody. Messages that do not exist are ignored."""
-        with self._translating() as client:
+        with self.translating() as client:
             await client.retry_with_new_hash(lambda: self._delete(client, chat, messages))
 
     async def _delete(self, client: Client, chat: int, messages: Sequence[int]) -> None:
-        peer = await self._peer(chat)
+        peer = await self.peer(chat)
         request: TLRequest = functions.messages.DeleteMessagesRequest(list(messages), revoke=True)
         if isinstance(peer, types.InputPeerChannel):
             channel = types.InputChannel(peer.channel_id, peer.access_hash)
@@ -186,14 +186,14 @@ class BotClient:
         request = functions.messages.SetBotCallbackAnswerRequest(
             press.query, 0, alert=alert, message=excerpt(text, _MAX_CALLBACK_TEXT) or None
         )
-        with self._translating() as client, suppress(tg.QueryIdInvalidError):
+        with self.translating() as client, suppress(tg.QueryIdInvalidError):
             await client.send_once(request, max_flood_wait=0)
 
     async def set_commands(self, commands: Mapping[str, Sequence[tuple[str, str]]]) -> None:
         """Publish the commands with their descriptions, by language code; "" stands for all other
         languages."""
         everywhere = types.BotCommandScopeDefault()
-        with self._translating() as client:
+        with self.translating() as client:
             for language, pairs in commands.items():
                 listed = [types.BotCommand(command, description) for command, description in pairs]
                 await client.call(functions.bots.SetBotCommandsRequest(everywhere, language, listed))
@@ -202,7 +202,7 @@ class BotClient:
 
     async def read(self, chat: int, ids: Sequence[int]) -> dict[int, ChatMessage]:
         """The existing messages among `ids`, by id."""
-        with self._translating() as client:
+        with self.translating() as client:
             messages, known = await MessageReader(client).read(chat, ids)
         return {
             number: incoming.message(each, known, self.me)
@@ -228,7 +228,7 @@ class BotClient:
         return self._client
 
     @contextmanager
-    def _translating(self) -> Iterator[Client]:
+    def translating(self) -> Iterator[Client]:
         """The client, with its errors translated. A dead login is renewed by `updates`; until then it is
         `Retryable`."""
         client = self._opened
@@ -243,12 +243,12 @@ class BotClient:
         """Send a request to a chat; returns the reply."""
 
         async def send() -> Any:
-            request.peer = await self._peer(chat)
+            request.peer = await self.peer(chat)
             return await client.send_once(request, max_flood_wait=0)
 
         return await client.retry_with_new_hash(send)
 
-    async def _peer(self, chat: int) -> Any:
+    async def peer(self, chat: int) -> Any:
         """The chat as Telegram's type. A bot needs no access hash for chats and users that it has met."""
         number, kind = utils.resolve_id(chat)
         if kind is types.PeerChat:
@@ -274,7 +274,8 @@ def _shorten(text: str, maximum: int) -> str:
     return text if len(text) <= maximum else text[: maximum - 1] + "…"
 
 
-def _random_id(key: str) -> int:
+def random_id(key: str) -> int:
+    """The number by which Telegram recognizes that a message was sent before."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
 
 
@@ -297,7 +298,7 @@ def _is_about_missing_message(error: tg.BadRequestError) -> bool:
     return isinstance(error, tg.MessageIdInvalidError) or error.message == "REPLY_MESSAGE_ID_INVALID"
 
 
-def _message_id(reply: Any) -> int:
+def message_id(reply: Any) -> int:
     """The id of the message that was sent. For private chats Telegram sends a short form."""
     if isinstance(reply, types.UpdateShortSentMessage):
         return int(reply.id)

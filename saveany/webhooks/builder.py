@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from saveany.models import ENDED, Delivery, Item, Task
-from saveany.webhooks.payload import task_payload
+from saveany.webhooks.payload import link_payload, task_payload
 
 #: Events that end a task.
 _ENDS = frozenset(f"task.{status}" for status in ENDED)
@@ -48,4 +48,22 @@ class DeliveryBuilder:
                 created_at=now,
             )
             for url, trusted in targets
+        ]
+
+    async def for_link(self, token: str, user_id: int, name: str) -> list[Delivery]:
+        """The delivery of `file_uploaded` for a link to a message that was not saved; its id depends only on
+        the link."""
+        if not self._url or "file_uploaded" not in self._events:
+            return []
+        now = await self._clock()
+        return [
+            Delivery(
+                id=f"msg_{token}_file_uploaded_own",
+                task_id="",
+                event="file_uploaded",
+                url=self._url,
+                body=link_payload(token, user_id, name, now),
+                trusted=True,
+                created_at=now,
+            )
         ]

@@ -42,6 +42,12 @@ def task_payload(task: Task, items: Sequence[Item], event: str, finished_at_ms: 
     ).decode()
 
 
+def link_payload(token: str, user_id: int, name: str, created_at_ms: int) -> str:
+    """The body as JSON for a link to a message that was not saved: the keys of seed 000, and the time."""
+    uploaded = {"event": "file_uploaded", "file_id": token, "user_id": user_id, "filename": name}
+    return msgspec.json.encode({**uploaded, "created_at": rfc3339(created_at_ms)}).decode()
+
+
 def _uploaded(task: Task, item: Item) -> dict[str, Any]:
     """The keys of seed 000. `file_id` is the token of a link."""
     name = posixpath.basename(item.final or item.path)

@@ -59,9 +59,53 @@ def get_full_channel(context: RequestContext, request: Any) -> Any:
         pts=chat.box.pts,
         linked_chat_id=chat.linked,
         participants_count=len(chat.members),
+        exported_invite=_invite(context, chat) if chat.invite else None,
     )
     linked = [context.world.chats[chat.linked]] if chat.linked else []
     return tl.messages.ChatFull(full, [context.view.chat(c) for c in (chat, *linked)], [])
+
+
+@handles(fn.messages.ExportChatInviteRequest)
+def export_chat_invite(context: RequestContext, request: Any) -> Any:
+    """An invite link, for administrators."""
+    chat = context.chat(request.peer)
+    _check_administers(context, chat)
+    chat.invite = f"https://t.me/+{context.world.new_id()}"
+    return _invite(context, chat)
+
+
+@handles(fn.channels.GetParticipantRequest)
+def get_participant(context: RequestContext, request: Any) -> Any:
+    """A member of a channel, for its administrators, or of a group, for its members."""
+    chat = context.chat(request.channel)
+    account = context.user(request.participant)
+    if account is None:
+        raise RpcFailure(400, "USER_ID_INVALID")
+    if account is not context.account and (chat.broadcast or context.account.id not in chat.members):
+        _check_administers(context, chat)
+    if account.id not in chat.members:
+        raise RpcFailure(400, "USER_NOT_PARTICIPANT")
+    participant: Any = tl.ChannelParticipant(account.id, chat.date)
+    if account.id in chat.restricted:
+        rights = tl.ChatBannedRights(until_date=None, send_messages=True)
+        participant = tl.ChannelParticipantBanned(
+            tl.PeerUser(account.id), context.account.id, chat.date, rights
+        )
+    return tl.channels.ChannelParticipant(
+        participant, [context.view.chat(chat)], [context.view.user(account)]
+    )
+
+
+def _check_administers(context: RequestContext, chat: Chat) -> None:
+    if not chat.is_administered_by(context.account.id):
+        raise RpcFailure(400, "CHAT_ADMIN_REQUIRED")
+
+
+def _invite(context: RequestContext, chat: Chat) -> Any:
+    """The invite link, which only administrators see."""
+    if not chat.is_administered_by(context.account.id):
+        return None
+    return tl.ChatInviteExported(chat.invite, context.account.id, chat.date, permanent=True)
 
 
 @handles(fn.messages.GetDialogsRequest, bots=False)

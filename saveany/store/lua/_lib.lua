@@ -255,14 +255,15 @@ local function wake_sender()
   redis.call('EXPIRE', key, 3600)
 end
 
--- Adds deliveries: triples of id, task and JSON from ARGV[first] on. Existing deliveries stay unchanged.
+-- Adds deliveries: triples of id, task and JSON from ARGV[first] on. Existing deliveries stay unchanged. One without a
+-- task is about a link.
 local function add_deliveries(first, at)
   for i = first, #ARGV, 3 do
     local id, task, json = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     if redis.call('SET', P .. 'delivery:' .. id, json, 'NX') then
       redis.call('ZADD', P .. 'outbox', at, id)
       redis.call('ZADD', P .. 'posted', at, id)
-      redis.call('SADD', P .. 'deliveries:' .. task, id)
+      if task ~= '' then redis.call('SADD', P .. 'deliveries:' .. task, id) end
       wake_sender()
     end
   end

@@ -42,6 +42,7 @@ def users_and_storages(folder: Path) -> dict[str, Any]:
     """Tables of the configuration that the tests of the bot add to those of every stack."""
     return {
         "users": [{"id": samples.PERSON.id}, {"id": OTHER}],
+        "links": {"openings": 0},
         "storages": [
             {"name": "local1", "type": "local", "base_path": str(folder / "files")},
             {"name": "local2", "type": "local", "base_path": str(folder / "more")},

@@ -116,8 +116,16 @@ async def test_every_file_that_enters_is_announced_with_a_link_that_works(tmp_pa
                 card = await anna.receives(lambda message: bool(message.buttons))
                 await anna.press(card, STORAGE)
                 second = await announced(2)
-            assert (second.name, second.user_id) == ("notes.txt", samples.PERSON.id)
-            assert await download(second.path) == b"from the bot"
+                assert (second.name, second.user_id) == ("notes.txt", samples.PERSON.id)
+                assert await download(second.path) == b"from the bot"
+
+                await anna.send("sandbox_bot", named(b"only a link", "more.txt"))  # not saved
+                card = await anna.receives(lambda message: "more.txt" in (message.text or ""))
+                for _ in range(2):  # the second time, nothing is new
+                    await anna.press(card, "Link")
+                third = await announced(3)
+            assert (third.name, third.user_id) == ("more.txt", samples.PERSON.id)
+            assert await download(third.path) == b"only a link"
 
             files = {"file": ("mine.txt", b"uploaded")}  # by an upload
             reply = await stack.client.post("/api/v1/files", params={"user_id": USER_ID}, files=files)

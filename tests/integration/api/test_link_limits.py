@@ -12,7 +12,7 @@ import pytest
 
 from saveany.api.app import create_app
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import LinkTarget
+from saveany.catalogue.link_models import LinkTarget
 from saveany.errors import TooMany
 from saveany.service.links import LinkService
 from saveany.service.principal import Principal
@@ -131,7 +131,7 @@ async def test_a_user_makes_a_limited_number_of_links_a_day(
 ) -> None:
     config = config_with(tmp_path, {"per_day": 2})
     file_id = await save(live, store, tmp_path / "files", DATA)
-    links = LinkService(catalogue, store, config.links)
+    links = LinkService(catalogue, store, config)
     user, target = Principal(USER), LinkTarget(file_id, None)
     for _ in range(2):
         await links.make(user, USER, target)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import Link, LinkTarget, State, TelegramMedia
+from saveany.catalogue.link_models import Link, LinkTarget, State, TelegramMedia
 from saveany.catalogue.tables import files
 from saveany.errors import InvalidInput
 from saveany.ids import TOKEN_LENGTH, new_token

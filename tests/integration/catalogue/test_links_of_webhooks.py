@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import State
+from saveany.catalogue.link_models import State
 from saveany.catalogue.tables import links
 from saveany.ids import TOKEN_LENGTH, new_token
 from saveany.models import ItemStatus, Status

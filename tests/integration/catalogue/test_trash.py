@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from saveany.catalogue import FileFilter, SavedFile
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.links import LinkTarget, State
+from saveany.catalogue.link_models import LinkTarget, State
 from saveany.catalogue.trash import Trash
 from saveany.errors import NotFound, StorageUnavailable
 from saveany.models import Item, ItemStatus, Progress, Status

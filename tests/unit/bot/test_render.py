@@ -142,13 +142,14 @@ def test_a_saved_file_is_shown_with_its_storage_and_path() -> None:
         "1.0 MB in 2:14",
         "📁 <code>nas:/films/film0_1.mkv</code>",
     ]
-    assert view.keyboard == ((Button("Link", url="https://nas.example/film0_1.mkv"),),)
+    page = Button("Open", url="https://nas.example/film0_1.mkv")
+    assert view.keyboard == ((Button("Link", f"link:{ID}"), page),)
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8080/f", "http://[bad", "ftp://nas.example/f", "nonsense"])
 def test_a_link_that_telegram_would_refuse_is_text(url: str) -> None:
     view = task_view(T, a_task(Status.COMPLETED), [an_item(0, ItemStatus.COMPLETED, url=url)])
-    assert view.keyboard == ()
+    assert view.keyboard == ((Button("Link", f"link:{ID}"),),)
     assert view.text.split("\n")[-1] == url
 
 
