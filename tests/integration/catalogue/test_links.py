@@ -130,3 +130,44 @@ async def test_a_removed_link_is_unknown(any_catalogue: Catalogue, file_id: str)
     assert not await any_catalogue.links.remove(token)
     assert await any_catalogue.links.get(token) is None
     assert not await any_catalogue.links.count_download(token)
+
+
+async def test_a_link_that_can_be_given_again_is_found(
+    store: Store, any_catalogue: Catalogue, file_id: str
+) -> None:
+    now, links = await store.db.time_ms(), any_catalogue.links
+    target, media = LinkTarget(file_id=file_id), TelegramMedia({"chat": 5, "message": 6}, 7, "video/mp4")
+    await make(any_catalogue, target, password="hash")
+    await make(any_catalogue, target, max_downloads=1)
+    await make(any_catalogue, target, user_id=2)
+    await make(any_catalogue, target, expires_at=now + 1000)
+    revoked = await make(any_catalogue, target)
+    await links.change(revoked.token, {"revoked_at": now})
+    assert await links.find(1, target, now + 2000) is None
+    assert await links.find(1, target, None) is None
+    lasting = await make(any_catalogue, target, expires_at=now + 3000)
+    assert await links.find(1, target, now + 2000) == lasting
+    assert await links.find(1, target, None) is None
+    assert await links.find(1, LinkTarget(media=media), None) is None
+    unsaved = await make(any_catalogue, LinkTarget(media=media))
+    assert await links.find(1, LinkTarget(media=media), now + 2000) == unsaved
+    assert await links.find(1, LinkTarget(folder_id=1), None) is None
+
+
+async def test_a_page_begins_after_a_link(any_catalogue: Catalogue, file_id: str) -> None:
+    made = [await make(any_catalogue, LinkTarget(file_id=file_id)) for _ in range(3)]
+    newest = [link.token for link in (await any_catalogue.links.page(1)).links]
+    assert sorted(newest) == sorted(link.token for link in made)
+    second = await any_catalogue.links.get(newest[1])
+    assert second is not None
+    page = await any_catalogue.links.page(1, 10, any_catalogue.links.cursor_after(second))
+    assert [link.token for link in page.links] == newest[2:]
+
+
+async def test_files_of_a_task_are_listed_by_item(store: Store, any_catalogue: Catalogue) -> None:
+    claimed = await planned(store, *(item(n) for n in range(4)))
+    for n in (3, 0, 2):
+        await claimed.item(item(n))
+    found = await any_catalogue.files.of_task(claimed.task.id, 1, 10)
+    assert [(file.item, file.name) for file in found] == [(2, "file2.mp4"), (3, "file3.mp4")]
+    assert [file.item for file in await any_catalogue.files.of_task(claimed.task.id, 0, 1)] == [0]

@@ -11,7 +11,7 @@ import pytest
 
 from saveany.sandbox import Sandbox
 from saveany.sandbox.content import ContentStream
-from saveany.sandbox.samples import SHA256, USER
+from saveany.sandbox.samples import PERSON, SHA256, USER
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.telegram.file import PART
 from tests.fixtures.waiting import until
@@ -112,6 +112,12 @@ async def test_links_that_cannot_be_made(live: httpx.AsyncClient, url: str, stat
     error = check_error(reply, status)
     assert reason in error["message"]
     assert [each["field"] for each in error.get("details", [])] == ["telegram_url"] * (status == 400)
+
+
+async def test_nobody_has_links_to_what_others_sent_to_the_bot(live: httpx.AsyncClient) -> None:
+    url = f"tg://openmessage?user_id={PERSON.id}&message_id=1"
+    reply = await live.post("/api/v1/links", json={"telegram_url": url, "user_id": USER.id})
+    assert "another user's private chat" in check_error(reply, 403)["message"]
 
 
 async def test_exactly_one_target_is_given(live: httpx.AsyncClient) -> None:

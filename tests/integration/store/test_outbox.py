@@ -168,3 +168,32 @@ async def test_an_idle_sender_does_not_ask_again(store: Store) -> None:
     assert calls["cmdstat_zrange"]["calls"] == 1
     assert "cmdstat_blpop" not in calls  # it counts when it ends
     sender.cancel()
+
+
+async def test_a_delivery_without_a_task_is_sent_once(store: Store) -> None:
+    about_link = Delivery(
+        id="msg_t_file_uploaded_own", task_id="", event="file_uploaded", url="http://x/", body="{}"
+    )
+    await store.outbox.add([about_link])
+    await store.outbox.add([about_link])
+    [claimed] = await due(store)
+    assert claimed.id == about_link.id
+    assert await listed(store) == [about_link.id]
+    await store.outbox.settle(claimed, "delivered", 200, "")
+    await store.outbox.add([about_link])  # by a process that repeats what another one has begun
+    assert await due(store) == []
+    assert await listed(store) == []
+    assert 0 < await store.db.do("TTL", "sa:delivery:msg_t_file_uploaded_own") <= 2 * 24 * 3600
+    assert not await store.db.do("EXISTS", "sa:deliveries:")
+
+
+async def test_one_that_was_given_up_is_listed_and_sent_again(store: Store) -> None:
+    about_link = Delivery(
+        id="msg_t_file_uploaded_own", task_id="", event="file_uploaded", url="http://x/", body="{}"
+    )
+    await store.outbox.add([about_link])
+    [claimed] = await due(store)
+    await store.outbox.settle(claimed, "gave_up", 500, "the receiver responded 500")
+    assert await listed(store) == [about_link.id]
+    assert await store.outbox.redeliver(about_link.id)
+    assert [each.id for each in await due(store)] == [about_link.id]
