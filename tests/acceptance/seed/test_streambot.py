@@ -130,11 +130,11 @@ async def test_every_file_that_enters_is_announced_with_a_link_that_works(tmp_pa
             files = {"file": ("mine.txt", b"uploaded")}  # by an upload
             reply = await stack.client.post("/api/v1/files", params={"user_id": USER_ID}, files=files)
             assert reply.status_code == httpx.codes.CREATED, reply.text
-            third = await announced(3)
-            assert (third.name, third.user_id) == ("mine.txt", USER_ID)
-            assert await download(third.path) == b"uploaded"
+            fourth = await announced(4)
+            assert (fourth.name, fourth.user_id) == ("mine.txt", USER_ID)
+            assert await download(fourth.path) == b"uploaded"
 
             assert (await stack.ended(task["task_id"]))["status"] == "completed"
             listed = (await stack.client.get("/api/v1/links", params={"user_id": USER_ID})).json()["links"]
-            assert {f"/dl/{link['token']}" for link in listed} == {first.path, third.path}
+            assert {f"/dl/{link['token']}" for link in listed} == {first.path, fourth.path}
             assert all(link["expires_at"] for link in listed)
