@@ -55,7 +55,16 @@ async def refused(stack: Stack, status: int, **body: Any) -> str:
 
 
 async def saved(stack: Stack, link: str, **more: Any) -> dict[str, Any]:
-    return await stack.ended((await stack.add(link, **more))["task_id"])
+    """A task that has ended, and is recorded: on a busy machine that may take more than a second."""
+    task = await stack.ended((await stack.add(link, **more))["task_id"])
+    store = await open_store(stack.redis.start())
+
+    async def is_recorded() -> bool:
+        return not await store.recording.last_id()
+
+    await until(is_recorded)
+    await store.db.close()
+    return task
 
 
 async def test_what_resolves_is_what_is_saved(stack: Stack) -> None:
