@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from saveany.api.server import ApiServer
+from saveany.sources import SOURCES
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store, WorkerInfo
 from saveany.store.workers import SILENCE_MS
 from storages.memory import MemoryOptions, MemoryStorage
 from tests.integration.api.conftest import TOKEN, url_of
+from tests.integration.worker.conftest import FilesSource
+from workers.link_queries import reply_to_link_queries
 from workers.storage_queries import reply_forever
 
 #: Test cases per operation; set it to some hundreds for a thorough run.
@@ -43,9 +46,18 @@ checks.not_a_server_error.enabled = false
 
 @pytest.fixture
 async def worker(store: Store) -> AsyncIterator[None]:
-    """A worker that sends heartbeats and lists its storages, but claims no task."""
+    """A worker that sends heartbeats, lists its storages and resolves links, but claims no task."""
     storages = {"local1": "", "local2": "", "local3": ""}
-    info = WorkerInfo(id="w", host="nas", pid=7, started_at=0, storages=storages, accounts={"bot": ""})
+    sources = {each.type: FilesSource({"a.bin": b"x"}) for each in SOURCES}
+    info = WorkerInfo(
+        id="w",
+        host="nas",
+        pid=7,
+        started_at=0,
+        storages=storages,
+        sources=dict.fromkeys(sources, ""),
+        accounts={"bot": ""},
+    )
 
     async def beat_for_ever() -> None:
         while True:
@@ -58,12 +70,17 @@ async def worker(store: Store) -> AsyncIterator[None]:
     )
     for handle in opened.values():
         assert await handle.probe()
-    living = asyncio.gather(beat_for_ever(), reply_forever(store.queries, opened))
+    living = asyncio.gather(
+        beat_for_ever(),
+        reply_forever(store.queries, opened),
+        reply_to_link_queries(store.link_queries, sources, opened),
+    )
     yield
     living.cancel()
     await asyncio.wait([living])
 
 
+@pytest.mark.timeout(900)  # hundreds of requests for each operation
 @pytest.mark.usefixtures("worker")
 async def test_schemathesis_finds_nothing(server: ApiServer, tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
