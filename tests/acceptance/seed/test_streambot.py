@@ -101,7 +101,7 @@ async def test_every_file_that_enters_is_announced_with_a_link_that_works(tmp_pa
                 return receiver.announced()[-1]
 
             async def download(path: str) -> bytes:
-                async with httpx.AsyncClient(base_url=stack.url, trust_env=False) as anybody:
+                async with httpx.AsyncClient(base_url=stack.url, trust_env=False, timeout=60) as anybody:
                     reply = await anybody.get(path)
                 assert reply.status_code == httpx.codes.OK, reply.text
                 return reply.content
