@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -33,16 +33,10 @@ class Status(StrEnum):
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED})
 
-
-class KeyScope(StrEnum):
-    """What a key of the API may be used for."""
-
-    TASKS = "tasks"
-    FILES = "files"
-    LINKS = "links"
-    READ = "read"  # reading tasks, files and links
-    COMPAT = "compat"  # the protocols of other hosts
-
+#: What a key of the API may be used for; `read`: reading tasks, files and links; `compat`: the protocols of
+#: other hosts.
+KeyScope = Literal["tasks", "files", "links", "read", "compat"]
+KEY_SCOPES: tuple[KeyScope, ...] = get_args(KeyScope)
 
 #: The permitted changes of status. running -> queued: the task was released, or its worker died.
 #: failed/canceled -> queued: a retry. The Lua scripts enforce the same table, which a test verifies.

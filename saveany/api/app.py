@@ -24,10 +24,12 @@ from saveany.api import (
     history,
     info,
     internal,
+    keys,
     links,
     metrics,
     queue,
     resolve,
+    session,
     storages,
     task_types,
     tasks,
@@ -36,7 +38,7 @@ from saveany.api import (
     webhooks,
     workers,
 )
-from saveany.api.auth import Authentication, public, requirement_of
+from saveany.api.auth import COOKIE, CSRF_HEADER, Authentication, Authenticator, public, requirement_of
 from saveany.api.hub import Hub
 from saveany.api.limits import BodyLimit
 from saveany.api.same_origin import SameOrigin
@@ -62,6 +64,8 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         tus,
         links,
         delivery,
+        keys,
+        session,
         info,
         internal,
         queue,
@@ -88,10 +92,14 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     connections to close.
     """
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
+    from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
 
     tasks_, reader = TaskService(config, store, catalogue), TaskReader(store, catalogue)
+    key_service = KeyService(config, store, catalogue)
+    token = config.api.token.get_secret_value()
+    authenticator = Authenticator(token, key_service.working, store.sessions)
     services = ApiServices(
         config,
         store,
@@ -99,12 +107,14 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         tasks_,
         reader,
         QueueService(config, store),
-        WebhookService(store),
+        WebhookService(store, reader),
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
         LinkDelivery.of(config, store, catalogue),
         LinkService(catalogue, store, config),
         UploadService(config, tasks_, reader),
+        key_service,
+        authenticator,
     )
     app = _App(
         title="SaveAny",
@@ -126,9 +136,8 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         app.include_router(router)
     errors.install(app)
     # The middleware that is added last receives a request first.
-    token = config.api.token.get_secret_value()
-    app.add_middleware(Authentication, token=token, routes=app.state.routes)
-    app.add_middleware(SameOrigin, only_loopback=not token)
+    app.add_middleware(Authentication, authenticator=authenticator, routes=app.state.routes)
+    app.add_middleware(SameOrigin, only_loopback=bool(authenticator.default))
     app.add_middleware(BodyLimit)
     app.add_middleware(errors.CrashHandler)
     return app
@@ -139,6 +148,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: ApiServices = app.state.services
     async with (
         services.hub.running(),
+        services.authenticator.running(),
         services.catalogue.running(),
         services.delivery.running(),
         services.uploads.running(),
@@ -177,17 +187,29 @@ class _App(FastAPI):
 
 
 def _describe_security(schema: dict[str, Any], routes: Sequence[APIRoute]) -> None:
-    description = "The `api.token` of the configuration."
+    """Name the scopes of which a key needs one: OpenAPI 3.1 permits such roles for every kind of security."""
     schema["components"]["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer", "description": description}
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The `api.token` of the configuration, which may do everything, or the secret of "
+            "a key. The names in `security` are scopes: a key needs one of them. Without a name, only the "
+            "operator may use the address.",
+        },
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": COOKIE,
+            "description": "The cookie of a session, which `POST /api/v1/session` sets. Requests that change "
+            f"something need its `csrf_token` in the header `{CSRF_HEADER}`.",
+        },
     }
-    schema["security"] = [{"token": []}]
-    for route in routes:
-        if route.include_in_schema and requirement_of(route) is None:
-            for method in route.methods or ():
-                operation = schema["paths"][route.path][method.lower()]
-                operation["security"] = []
-                del operation["responses"]["401"]
+    for route in (each for each in routes if each.include_in_schema):
+        requirement = requirement_of(route)
+        for method in route.methods or ():
+            scopes = sorted(requirement.sufficient(method)) if requirement else []
+            security = [{"token": scopes}, {"session": scopes}] if requirement else []
+            schema["paths"][route.path][method.lower()]["security"] = security
 
 
 def _describe_parameters(schema: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from saveany.models import KeyScope
+
 
 class Strict(BaseModel):
     """A request body: unknown fields and values of the wrong type are errors."""
@@ -225,6 +227,40 @@ class LinkChange(Strict):
     password: str | None = _PASSWORD
     inline: bool | None = None
     revoked: bool | None = Field(default=None, description="True: it stops working; false: it works again.")
+
+
+class NewKey(Strict):
+    """A new key of the API."""
+
+    name: str = Field(min_length=1, max_length=100, description="What it is for.", examples=["backup script"])
+    user_id: int = Field(
+        ge=1, lt=2**53, description="The configured user as whom it acts.", examples=[123456789]
+    )
+    scopes: list[KeyScope] = Field(
+        min_length=1,
+        max_length=20,
+        description="What it may be used for; `read`: reading tasks, files and links; `compat`: the APIs of "
+        "other hosts.",
+        examples=[["tasks", "files"]],
+    )
+    readable: bool = Field(
+        default=False,
+        description="Keep the secret itself, for protocols that must sign with it, instead of only its hash.",
+    )
+
+
+class NewSession(Strict):
+    """What a session is begun with. Give either `token` or `key`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["token"]}, {"required": ["key"]}],
+            "examples": [{"token": "your-secret-token-here"}],
+        }
+    )
+
+    token: str = Field(default="", max_length=1024, description="The token of the API.")
+    key: str = Field(default="", max_length=1024, description="The secret of a key.")
 
 
 class TaskChange(Strict):

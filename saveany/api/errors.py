@@ -101,9 +101,11 @@ def _response(
     return Response(content, status, headers, "application/json")
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error responses of a route, for openapi.json: these statuses and those that every route has."""
-    common = (400, 401, 403, 500, 503)  # unknown query parameter, no token, another site, a bug, no Redis
+def responses(*statuses: int, public: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, for openapi.json: these statuses and those that every route has, or
+    every `public` one."""
+    # unknown query parameter, another site, a bug, no Redis; no token
+    common = (400, 403, 500, 503) if public else (400, 401, 403, 500, 503)
     return {status: _described(status) for status in sorted({*common, *statuses})}
 
 

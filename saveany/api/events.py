@@ -16,7 +16,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Header
 from starlette.exceptions import HTTPException
 
-from saveany.api.auth import TasksPrincipal
+from saveany.api.auth import InjectedCaller, TasksPrincipal
 from saveany.api.errors import responses
 from saveany.api.hub import EncodedEvent, End, Subscription
 from saveany.api.routes import JsonRoute
@@ -41,15 +41,19 @@ LastEventId = Annotated[
 ]
 
 
-async def _all_tasks(services: InjectedServices, principal: TasksPrincipal) -> AsyncIterator[Subscription]:
+async def _all_tasks(
+    services: InjectedServices, principal: TasksPrincipal, caller: InjectedCaller
+) -> AsyncIterator[Subscription]:
     # Subscribed before the response starts, so that a client misses nothing after its first byte.
     with services.hub.subscription(user_id=principal.visible_user(None)) as client:
-        yield client
+        async with services.authenticator.until_revoked(caller, client.end):
+            yield client
 
 
 async def _one_task(
     services: InjectedServices,
     principal: TasksPrincipal,
+    caller: InjectedCaller,
     task_id: TaskId,
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[Subscription]:
@@ -61,7 +65,8 @@ async def _one_task(
     ):
         raise HTTPException(204)  # browsers reconnect at the end of a stream, unless they get this
     with services.hub.subscription(task_id) as client:
-        yield client
+        async with services.authenticator.until_revoked(caller, client.end):
+            yield client
 
 
 @router.get(

@@ -213,7 +213,7 @@ async def delete_folder(
     return MessageReply(message="folder deleted")
 
 
-@router.get("/stats", operation_id="fileStats", summary="Sums of saved files", responses=responses())
+@router.get("/stats", operation_id="fileStats", summary="Sums of saved files", responses=responses(404))
 async def stats(
     services: InjectedServices, principal: FilesPrincipal, user_id: UserId = None
 ) -> FileStatsView:

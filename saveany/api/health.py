@@ -38,7 +38,7 @@ _RECORDED_SECONDS = 8.0
 router = APIRouter(tags=["service"], route_class=JsonRoute, dependencies=[Depends(public)])
 
 
-@router.get("/health", operation_id="health", summary="Health", responses=responses())
+@router.get("/health", operation_id="health", summary="Health", responses=responses(public=True))
 async def health(request: Request, response: Response) -> Health:
     """Confirms that this process is running. Checks nothing else and needs no token."""
     if instance := getattr(request.app.state, "instance", ""):
@@ -46,7 +46,13 @@ async def health(request: Request, response: Response) -> Health:
     return Health()
 
 
-@router.get("/readyz", operation_id="ready", summary="Readiness", response_model=Ready, responses=responses())
+@router.get(
+    "/readyz",
+    operation_id="ready",
+    summary="Readiness",
+    response_model=Ready,
+    responses=responses(public=True),
+)
 async def ready(services: InjectedServices, request: Request) -> Ready | Response:
     """Whether files can be saved now. A 503 names what is missing: Redis, a worker, an account, a storage or
     the catalogue.

@@ -34,7 +34,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_check_format)]
 router = APIRouter(prefix="/api/v1/history", tags=["tasks"], route_class=JsonRoute)
 
 
-@router.get("", operation_id="listHistory", summary="Ended tasks", responses=responses())
+@router.get("", operation_id="listHistory", summary="Ended tasks", responses=responses(404))
 async def history(
     services: InjectedServices,
     principal: TasksPrincipal,
@@ -64,8 +64,8 @@ async def history(
 
 @router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses())
 async def clear(services: InjectedServices, principal: TasksPrincipal) -> Removed:
-    """Remove all ended tasks and their webhooks, including undelivered ones. The saved files are kept. A
-    canceled task is kept until a worker has removed its unfinished files."""
+    """Remove all ended tasks that the caller may see, and their webhooks, including undelivered ones. The
+    saved files are kept. A canceled task is kept until a worker has removed its unfinished files."""
     removed = await services.tasks.remove_all_ended(principal)
     return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
 

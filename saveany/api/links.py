@@ -52,7 +52,7 @@ async def create(
     return _view(request, await services.links.make(principal, body.user_id, target, options))
 
 
-@router.get("", operation_id="listLinks", summary="Links", responses=responses())
+@router.get("", operation_id="listLinks", summary="Links", responses=responses(404))
 async def list_links(
     services: InjectedServices,
     principal: LinksPrincipal,

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from saveany.models import KeyScope
+
 EXAMPLE_ID = "06mbq8tn2k3f1v0s9d4g"
 EXAMPLE_DELIVERY = f"msg_{EXAMPLE_ID}_1_completed_own"
 
@@ -324,6 +326,50 @@ class LinkPageView(Reply):
 
     links: list[LinkView]
     next_cursor: str | None = Field(description="Null on the last page.", examples=[None])
+
+
+class KeyView(Reply):
+    """A key of the API, without its secret."""
+
+    key_id: str = Field(examples=[EXAMPLE_ID])
+    name: str = Field(examples=["backup script"])
+    user_id: int = Field(description="The user as whom it acts.", examples=[123456789])
+    scopes: list[KeyScope] = Field(examples=[["files", "tasks"]])
+    state: Literal["active", "revoked"]
+    in_configuration: bool = Field(description="It is in the configuration, where it can be changed.")
+    readable: bool = Field(description="The secret is kept, for protocols that must sign with it.")
+    created_at: Time | None = Field(description="Null for a key of the configuration.")
+    used_at: Time | None = Field(description="Last use, to the minute; null if it is unknown.")
+    revoked_at: Time | None
+
+
+class NewKeyView(KeyView):
+    """A new key."""
+
+    secret: str = Field(
+        description="Send it as `Authorization: Bearer <secret>`. It is not shown again.",
+        examples=["sa_mfrggzdfmztwq2lknnwg23tpobyxe43u"],
+    )
+
+
+class KeyList(Reply):
+    """Keys of the API."""
+
+    keys: list[KeyView]
+
+
+class SessionView(Reply):
+    """Who sends this request, and what for."""
+
+    user_id: int | None = Field(description="Null for the operator.", examples=[123456789])
+    is_operator: bool = Field(description="Whether everything may be done, for all users.")
+    scopes: list[KeyScope] = Field(examples=[["files", "links", "tasks"]])
+    csrf_token: str | None = Field(
+        description="Must be sent as `X-CSRF-Token` in requests of this session that change something; null "
+        "without a session.",
+        examples=["5f0c1d2e3a4b"],
+    )
+    expires_at: Time | None = Field(description="When the session ends; null without a session.")
 
 
 class Removed(Reply):

@@ -45,7 +45,7 @@ class JsonRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             if requirement:
-                requirement.check(request.scope)  # before anything is read
+                requirement.check(request.scope["state"]["caller"], request.method)  # before anything is read
             if request.scope["query_string"]:
                 _check_query(request.query_params, known)
             if changes and self.is_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from saveany.api.auth import Authenticator
 from saveany.api.hub import Hub
 from saveany.config import Config
 from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
@@ -15,6 +16,7 @@ from saveany.store import Store
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
     from saveany.delivery.delivery import LinkDelivery
+    from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
 
@@ -35,6 +37,8 @@ class ApiServices:
     delivery: LinkDelivery
     links: LinkService
     uploads: UploadService
+    keys: KeyService
+    authenticator: Authenticator
 
 
 async def _services(request: Request) -> ApiServices:

@@ -23,6 +23,7 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.models import Status, Task
+from saveany.service import Principal
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=JsonRoute)
@@ -58,7 +59,7 @@ async def create(
 ) -> Created:
     """Create a task. What can be checked immediately is checked; other problems become the task's `error`."""
     new = adapted(services.config, body)
-    key, fingerprint = (idempotency_key, body_hash(body)) if idempotency_key else ("", "")
+    key, fingerprint = (_own(principal, idempotency_key), body_hash(body)) if idempotency_key else ("", "")
     with new.naming_fields():
         accepted = await services.tasks.submit(principal, new.request, key=key, body_hash=fingerprint)
     return Created(
@@ -70,7 +71,12 @@ async def create(
     )
 
 
-@router.get("", operation_id="listTasks", summary="Queued and running tasks", responses=responses())
+def _own(principal: Principal, key: str) -> str:
+    """An idempotency key that belongs to its sender. A header has no line end, so nobody can send this."""
+    return key if principal.user_id is None else f"{principal.user_id}\n{key}"
+
+
+@router.get("", operation_id="listTasks", summary="Queued and running tasks", responses=responses(404))
 async def list_tasks(
     services: InjectedServices,
     principal: TasksPrincipal,

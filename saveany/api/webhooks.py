@@ -18,7 +18,7 @@ from saveany.timefmt import rfc3339
 router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=JsonRoute)
 
 
-@router.get("", operation_id="listDeliveries", summary="Webhook deliveries", responses=responses())
+@router.get("", operation_id="listDeliveries", summary="Webhook deliveries", responses=responses(404))
 async def list_deliveries(
     services: InjectedServices,
     principal: TasksPrincipal,
@@ -26,7 +26,9 @@ async def list_deliveries(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=128, description="`next_cursor` of the previous page.")] = "",
 ) -> DeliveryPageView:
-    """Deliveries, newest first, including pending ones. They are kept as long as their task."""
+    """Deliveries, newest first, including pending ones. They are kept as long as their task. A key sees those
+    to the `webhook_url` of the tasks of its user; a page may be short, even empty, and still have a
+    `next_cursor`."""
     page = await services.webhooks.page(principal, task_id, limit, cursor)
     return DeliveryPageView(
         deliveries=[_view(delivery) for delivery in page.deliveries], next_cursor=page.cursor or None

@@ -14,6 +14,7 @@ from saveany.catalogue.files import Files
 from saveany.catalogue.folders import Folders
 from saveany.catalogue.history import History
 from saveany.catalogue.inventory import Inventory
+from saveany.catalogue.keys import ApiKeys
 from saveany.catalogue.links import Links
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.schema import identity, migrate
@@ -61,6 +62,7 @@ class Catalogue:
         self.links = Links(self._database, store, self.recorder)
         self.duplicates = Duplicates(self._database, store, self.recorder, self.files)
         self.trash = Trash(self._database, store, self.recorder, trash_days)
+        self.keys = ApiKeys(self._database, store)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:
@@ -111,6 +113,7 @@ class Catalogue:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self.keys.close()
         await self._database.quiet()
         await self.recorder.close()
         await self._database.close()

@@ -72,17 +72,21 @@ class History:
         results = await self._erase([task_id])
         return results[task_id]
 
-    async def clear(self) -> int:
-        """Remove all ended tasks, as `forget` does. Returns the number of removed tasks."""
-        return await self.forget(await self._store.db.time_ms() + 1)
+    async def clear(self, user_id: int | None = None) -> int:
+        """Remove all ended tasks, or those of a user, as `forget` does. Returns the number of removed
+        tasks."""
+        return await self.forget(await self._store.db.time_ms() + 1, user_id)
 
-    async def forget(self, before_ms: int) -> int:
-        """Remove the tasks that ended before `before_ms`, except those with leftovers on a storage. Returns
-        the number of removed tasks."""
+    async def forget(self, before_ms: int, user_id: int | None = None) -> int:
+        """Remove the tasks that ended before `before_ms`, of all users or of one, except those with leftovers
+        on a storage. Returns the number of removed tasks."""
+        where = [tasks.c.ended_at < before_ms]
+        if user_id is not None:
+            where.append(tasks.c.user_id == user_id)
         await self._recorder.catch_up()
         removed = 0
         start: Key | None = None
-        while keys := await self._oldest(before_ms, start):
+        while keys := await self._oldest(where, start):
             results = await self._erase([task_id for _, task_id in keys])
             removed += sum(result is EraseResult.OK for result in results.values())
             start = keys[-1]
@@ -96,10 +100,9 @@ class History:
             found = {row[0]: row[1] for row in await connection.execute(query)}
         return {status: found.get(status.value, 0) for status in sorted(ENDED)}
 
-    async def _oldest(self, before_ms: int, start: Key | None) -> list[Key]:
+    async def _oldest(self, where: list[ColumnElement[bool]], start: Key | None) -> list[Key]:
         async with self._database.read() as connection:
-            found = await _oldest_first.page(connection, [tasks.c.ended_at < before_ms], "", start, _BATCH)
-            return found.keys
+            return (await _oldest_first.page(connection, where, "", start, _BATCH)).keys
 
     async def _erase(self, task_ids: Sequence[str]) -> dict[str, EraseResult]:
         """Remove tasks from Redis, then from here. A recorder that has read one of them drops it."""

@@ -167,3 +167,21 @@ links = Table(
     Index("links_file_id", "file_id"),
     Index("links_folder_id", "folder_id"),
 )
+
+#: Keys of the API. `hash` is the SHA-256 of the secret. `secret` is the secret itself if a protocol must sign
+#: with it, else empty. `scopes` are separated by spaces.
+keys = Table(
+    "keys",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("secret", Text, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Index("keys_user_id", "user_id", "id"),
+)

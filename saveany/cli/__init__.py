@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "resume": ("saveany.cli.resume:resume", "Resume paused tasks."),
     "queue": ("saveany.cli.queue:app", "Show, pause and resume the queue."),
     "limits": ("saveany.cli.limits:limits", "Show or change the limits."),
+    "key": ("saveany.cli.key:app", "List, add and revoke keys of the API."),
     "storages": ("saveany.cli.storages:app", "List, test, browse, add and remove storages."),
 }
 

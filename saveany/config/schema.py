@@ -23,6 +23,7 @@ from pydantic import (
 
 from saveany.config import values
 from saveany.config.table import AnyStorage, Table, distinct, error_at
+from saveany.models import KeyScope
 from storages import registry
 from storages.base import Services, StorageOptions
 
@@ -44,6 +45,28 @@ _Chat = Annotated[
 ]
 
 
+class ApiKeyConfig(Table):
+    """A key of the API: a secret that acts as one user. `saveany key add` makes one without a restart."""
+
+    name: str = Field(
+        min_length=1, max_length=100, description="Name of the key.", examples=["backup script"]
+    )
+    user_id: int = Field(description="The user as whom it acts, one of [[users]].", examples=[123456789])
+    scopes: tuple[KeyScope, ...] = Field(
+        default=("tasks", "files", "links"),
+        min_length=1,
+        description="What it may be used for: tasks, files, links, read (reading all of these), compat (the "
+        "APIs of other hosts).",
+    )
+    secret: SecretStr = Field(
+        min_length=20,
+        max_length=255,
+        description="Secret that clients send as `Authorization: Bearer <secret>`: at least 20 random "
+        "characters.",
+        examples=["Kq3cT0hVqf2m9ZxWb7sLrJ4d"],
+    )
+
+
 class ApiConfig(Table):
     """The HTTP API. Without a token only this machine can use it."""
 
@@ -56,6 +79,7 @@ class ApiConfig(Table):
         "any user. Empty: no authentication, and only this machine can connect.",
         examples=["your-secret-token-here"],
     )
+    keys: tuple[ApiKeyConfig, ...] = Field(default=(), description="Keys for scripts and other people.")
     host: str = Field(
         default_factory=_default_host,
         validate_default=False,
@@ -112,6 +136,14 @@ class ApiConfig(Table):
         "generates one at the first start and keeps it in Redis, so that all machines use the same; "
         "`saveany config get api.webhook_secret --reveal` prints it.",
     )
+
+    @field_validator("keys")
+    @classmethod
+    def _distinct(cls, keys: tuple[ApiKeyConfig, ...]) -> tuple[ApiKeyConfig, ...]:
+        distinct(keys, "name", lambda key: key.name)
+        if len({key.secret.get_secret_value() for key in keys}) < len(keys):
+            raise ValueError("two keys have the same secret; change one of them")
+        return keys
 
     @field_validator("host")
     @classmethod
@@ -507,7 +539,9 @@ class Config(Table):
     gallery: GalleryConfig = Field(default_factory=GalleryConfig)
     aria2: Aria2Config = Field(default_factory=Aria2Config)
     log: LogConfig = Field(default_factory=LogConfig)
-    users: tuple[User, ...] = Field(default=(), description="People who may use this SaveAny.")
+    users: tuple[User, ...] = Field(
+        default=(), validate_default=True, description="People who may use this SaveAny."
+    )
     storages: tuple[AnyStorage, ...] = Field(
         default=(), description="Where files are saved. After loading, only the enabled ones remain."
     )
@@ -560,8 +594,12 @@ class Config(Table):
 
     @field_validator("users")
     @classmethod
-    def _ids(cls, users: tuple[User, ...]) -> tuple[User, ...]:
-        return distinct(users, "id", lambda user: user.id)
+    def _ids(cls, users: tuple[User, ...], info: ValidationInfo) -> tuple[User, ...]:
+        known = {user.id for user in distinct(users, "id", lambda user: user.id)}
+        for key in info.data["api"].keys if "api" in info.data else ():
+            if key.user_id not in known:
+                raise ValueError(f"must have user {key.user_id}, as whom the key {key.name!r} acts")
+        return users
 
     @field_validator("storages")
     @classmethod

@@ -102,12 +102,8 @@ class LinkService:
         self, principal: Principal, user_id: int | None = None, limit: int = 50, cursor: str = ""
     ) -> LinkPage:
         """At most `limit` links after `cursor`, newest first: those of a user, or all that the principal may
-        see. Raises `InvalidInput` for an invalid cursor."""
-        if not principal.is_operator:
-            if user_id not in (None, principal.user_id):
-                return LinkPage([], "")
-            user_id = principal.user_id
-        return await self._links.page(user_id, limit, cursor)
+        see. Raises `InvalidInput` for an invalid cursor, and `NotFound` for another user."""
+        return await self._links.page(principal.visible_user(user_id), limit, cursor)
 
     async def cursor_after(self, token: str) -> str:
         """The cursor of the page that begins after this link; "", the first page, if it was removed."""

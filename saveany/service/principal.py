@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from saveany.errors import Forbidden
+from saveany.errors import Forbidden, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Principal:
         return self.is_operator or self.user_id == user_id
 
     def visible_user(self, user_id: int | None) -> int | None:
-        """The user whose tasks and files to read, None for all users. Raises `Forbidden` for another user."""
+        """The user whose tasks and files to read, None for all users. Raises `NotFound` for another user."""
         if user_id is None:
             return None if self.is_operator else self.user_id
         if not self.may_access(user_id):
-            raise Forbidden("you may see only your own tasks")
+            raise NotFound("you see only what belongs to you, not to user {user}", user=user_id)
         return user_id
 
     def require_operator(self) -> None:

@@ -278,9 +278,9 @@ class TaskService:
             raise _not_found(task_id)
 
     async def remove_all_ended(self, principal: Principal) -> int:
-        """Remove all ended tasks of all users from the history, as `remove` does; returns how many."""
-        principal.require_operator()
-        return await self._catalogue.history.clear()
+        """Remove all ended tasks that the principal may see from the history, as `remove` does; returns how
+        many."""
+        return await self._catalogue.history.clear(principal.visible_user(None))
 
     async def _check_access(self, principal: Principal, task_id: str) -> None:
         if not principal.is_operator:  # whose operations report an unknown task themselves

@@ -2,32 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from saveany.errors import NotFound
 from saveany.models import Delivery
 from saveany.service.principal import Principal
+from saveany.service.reading import TaskReader
 from saveany.store import Store
 from saveany.store.outbox import DeliveryBatch
 
+#: Pages that are read to fill one of a user.
+_MAX_PAGES = 20
+
 
 class WebhookService:
-    """The operations on deliveries of webhooks. Only the operator may call them (others get `Forbidden`),
-    because they show the tasks of all users and the URLs of receivers."""
+    """The operations on deliveries of webhooks. A user sees those to the URLs that their own tasks name; all
+    others, among them those to the URL of the operator, do not exist for them (`NotFound`)."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reader: TaskReader) -> None:
         self._store = store
+        self._reader = reader
 
     async def page(
         self, principal: Principal, task_id: str = "", limit: int = 50, cursor: str = ""
     ) -> DeliveryBatch:
         """At most `limit` deliveries after `cursor`, newest first; only those of one task if `task_id` is
-        given. Raises `InvalidInput` for a bad cursor."""
-        principal.require_operator()
-        return await self._store.outbox.page(task_id, limit, cursor)
+        given. A page of a user may be short, even empty, although more pages follow. Raises `InvalidInput`
+        for a bad cursor, and `NotFound` for a task of another user."""
+        if principal.is_operator:
+            return await self._store.outbox.page(task_id, limit, cursor)
+        if task_id and task_id not in await self._own_tasks(principal, [task_id]):
+            raise NotFound("there is no task {task}", task=task_id)
+        found: list[Delivery] = []
+        for _ in range(_MAX_PAGES):
+            page = await self._store.outbox.page(task_id, limit - len(found), cursor)
+            found += await self._visible(principal, page.deliveries)
+            cursor = page.cursor
+            if not cursor or len(found) == limit:
+                break
+        return DeliveryBatch(found, cursor)
 
     async def redeliver(self, principal: Principal, delivery_id: str) -> Delivery:
         """Send a webhook again now, whatever its state; returns the delivery. Raises `NotFound`."""
-        principal.require_operator()
-        delivery = await self._store.outbox.redeliver(delivery_id)
+        delivery = await self._store.outbox.get(delivery_id)
+        if delivery and await self._visible(principal, [delivery]):
+            delivery = await self._store.outbox.redeliver(delivery_id)
+        else:
+            delivery = None
         if delivery is None:
             raise NotFound("there is no webhook delivery {id}", id=delivery_id)
         return delivery
+
+    async def _visible(self, principal: Principal, deliveries: list[Delivery]) -> list[Delivery]:
+        if principal.is_operator:
+            return deliveries
+        asked = [delivery for delivery in deliveries if not delivery.trusted]
+        own = await self._own_tasks(principal, {delivery.task_id for delivery in asked})
+        return [delivery for delivery in asked if delivery.task_id in own]
+
+    async def _own_tasks(self, principal: Principal, task_ids: Collection[str]) -> set[str]:
+        tasks = await self._reader.get_many(list(task_ids)) if task_ids else []
+        return {task.id for task in tasks if principal.may_access(task.spec.user_id)}

@@ -141,6 +141,10 @@ LINKS_MADE = _key("links:<user>", "string", "number of links that the user made;
 TRAFFIC = _key("traffic:<month>", "string", "bytes that links sent in that month, such as 2026-11")
 LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has opened, by time")
 
+# Keys and sessions of the API.
+SESSION = _key("session:<hash>", "string", "a session of a browser as JSON, by the hash of its id")
+KEY_GENERATION = _key("generation:keys", "string", "counts revoked keys and ended sessions")
+
 # Telegram accounts.
 ACCOUNT_PROCESSES = _key(
     "telegram:lines:<account>:<dc>", "zset", "processes that download, by the time at which they expire"
@@ -159,6 +163,8 @@ CONTROL = "control"
 PROGRESS = "progress"
 #: Something was added to `record`.
 RECORDING = "record"
+#: Keys or sessions were revoked.
+REVOKED = "revoked"
 
 
 def find(name: str) -> Key | None:

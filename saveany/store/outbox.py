@@ -88,6 +88,11 @@ class Outbox:
         more = ids[limit - 1] if len(ids) > limit else ""
         return DeliveryBatch(await self._read(ids[:limit]), more)
 
+    async def get(self, delivery_id: str) -> Delivery | None:
+        """The delivery with this id."""
+        found = await self._read([delivery_id])
+        return found[0] if found else None
+
     async def redeliver(self, delivery_id: str) -> Delivery | None:
         """Schedule a delivery for now, whatever its state. Returns it, or None if it does not exist."""
         while True:

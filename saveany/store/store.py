@@ -23,6 +23,7 @@ from saveany.store.queries import StorageQueries
 from saveany.store.recording import Recording
 from saveany.store.records import text
 from saveany.store.removals import Removals
+from saveany.store.sessions import Sessions
 from saveany.store.settings import RuntimeSettings
 from saveany.store.tasks import Tasks
 from saveany.store.telegram import TelegramStore
@@ -57,6 +58,7 @@ class Store:
         self.preferences = PreferencesStore(db)
         self.bot = BotMemory(db)
         self.openings = Openings(db)
+        self.sessions = Sessions(db)
         self.traffic = TrafficCounter(db)
         self.progress_messages = ProgressMessages(db)
         self.watched_chats = WatchedChats(db)
