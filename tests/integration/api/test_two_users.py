@@ -86,6 +86,9 @@ class Users:
             "changeTask": {"priority": 5},
             "createLink": {"file_id": self.ids["file_id"], "user_id": ANNA},
             "changeLink": {"revoked": True},
+            "changeSavedFile": {"caption": "changed"},
+            "createFolder": {"name": "new", "user_id": ANNA},
+            "changeFolder": {"name": "changed"},
         }
 
     def body(self, route: APIRoute) -> dict[str, Any] | None:
@@ -134,9 +137,9 @@ async def users(app: FastAPI, client: httpx.AsyncClient, store: Store) -> AsyncI
         yield Users(anna, bert, ids)
 
 
-async def save(user: httpx.AsyncClient, store: Store) -> tuple[str, str]:
+async def save(user: httpx.AsyncClient, store: Store, user_id: int = ANNA) -> tuple[str, str]:
     """A task of a user that has saved a file in a folder; returns its id and that of its webhook."""
-    task_id = await create(user, webhook_url=f"https://{MARK}.example/hook")
+    task_id = await create(user, user_id=user_id, webhook_url=f"https://{MARK}.example/hook")
     claimed = await claim(store)
     path = f"{MARK}/{MARK}.mkv"
     item = Item(index=0, name=f"{MARK}.mkv", path=path, final=path, size=1)
@@ -214,6 +217,25 @@ async def test_a_link_cannot_lead_to_a_file_of_another_user(users: Users) -> Non
     for target in ({"file_id": users.ids["file_id"]}, {"folder_id": users.ids["folder_id"]}):
         check_error(await users.bert.post("/api/v1/links", json={**target, "user_id": BERT}), 404)
         check_error(await users.bert.post("/api/v1/links", json={**target, "user_id": ANNA}), 404)
+
+
+async def test_a_folder_of_another_user_takes_nothing_in(users: Users, store: Store) -> None:
+    foreign = users.ids["folder_id"]
+    made = await users.bert.post("/api/v1/folders", json={"name": "berts"})
+    own = made.json()["folder_id"]
+    assert made.json()["user_id"] == BERT
+    await store.tasks.cancel(users.ids["task_id"], [])
+    await save(users.bert, store, BERT)
+    [file] = (await users.bert.get("/api/v1/files")).json()["files"]
+    for method, path, body in (
+        ("POST", "/api/v1/folders", {"name": "x", "parent_id": foreign}),
+        ("PATCH", f"/api/v1/folders/{own}", {"parent_id": foreign}),
+        ("PATCH", f"/api/v1/files/{file['file_id']}", {"folder_id": foreign}),
+    ):
+        check_error(await users.bert.request(method, path, json=body), 404)
+    inside = (await users.anna.get(f"/api/v1/files?folder={foreign}")).json()["files"]
+    assert [each["user_id"] for each in inside] == [ANNA]
+    assert (await users.anna.get(f"/api/v1/folders?parent={foreign}")).json()["folders"] == []
 
 
 async def test_the_webhooks_of_the_operator_are_not_shown(
