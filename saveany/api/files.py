@@ -128,7 +128,7 @@ async def restore_file(
     return view
 
 
-@router.get("/trash", operation_id="listTrash", summary="Deleted files", responses=responses())
+@router.get("/trash", operation_id="listTrash", summary="Deleted files", responses=responses(404))
 async def list_trash(
     services: InjectedServices,
     principal: FilesPrincipal,

@@ -12,7 +12,8 @@ from tests.integration.api.conftest import check_error
 
 #: Routes that everybody may use. All others need the token, a key or a session.
 PUBLIC = {("GET", "/health"), ("GET", "/readyz"), ("GET", "/openapi.json"), ("POST", "/api/v1/session")}
-PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/")
+#: Links, and requests of API processes, which they sign.
+PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/", "/internal/")
 
 
 def routes_of(app: FastAPI) -> list[APIRoute]:

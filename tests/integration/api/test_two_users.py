@@ -98,6 +98,12 @@ class Users:
         assert route.operation_id in bodies, f"add a body for {route.operation_id} to Users.bodies"
         return bodies[route.operation_id]
 
+    async def prepare(self, route: APIRoute) -> None:
+        """Bring what belongs to Anna into the state that the operation needs."""
+        if route.operation_id == "restoreSavedFile":
+            deleted = await self.anna.delete(f"/api/v1/files/{self.ids['file_id']}")
+            assert deleted.status_code == 200
+
     async def send(self, user: httpx.AsyncClient, route: APIRoute, method: str) -> httpx.Response:
         """A request of a user for what belongs to Anna."""
         missing = set(route.param_convertors) - set(self.ids)
@@ -122,7 +128,8 @@ async def users(app: FastAPI, client: httpx.AsyncClient, store: Store) -> AsyncI
     ]
     async with with_secret(app, keys[0]["secret"]) as anna, with_secret(app, keys[1]["secret"]) as bert:
         task_id, delivery_id = await save(anna, store)
-        [file] = (await anna.get("/api/v1/files")).json()["files"]
+        [file, old] = (await anna.get("/api/v1/files")).json()["files"]
+        assert (await anna.delete(f"/api/v1/files/{old['file_id']}")).status_code == 200
         link = await anna.post("/api/v1/links", json={"folder_id": file["folder_id"], "user_id": ANNA})
         live = await create(anna, telegram_url=f"https://t.me/{MARK}/1", user_id=ANNA)
         ids = {
@@ -138,12 +145,13 @@ async def users(app: FastAPI, client: httpx.AsyncClient, store: Store) -> AsyncI
 
 
 async def save(user: httpx.AsyncClient, store: Store, user_id: int = ANNA) -> tuple[str, str]:
-    """A task of a user that has saved a file in a folder; returns its id and that of its webhook."""
+    """A task of a user that has saved two files in a folder; returns its id and that of its webhook."""
     task_id = await create(user, user_id=user_id, webhook_url=f"https://{MARK}.example/hook")
     claimed = await claim(store)
-    path = f"{MARK}/{MARK}.mkv"
-    item = Item(index=0, name=f"{MARK}.mkv", path=path, final=path, size=1)
-    await claimed.plan(f"{MARK} title", [item], Progress(), [])
+    names = [f"{MARK}{n}.mkv" for n in range(2)]
+    paths = [f"{MARK}/{name}" for name in names]
+    items = [Item(index=n, name=names[n], path=path, final=path, size=1) for n, path in enumerate(paths)]
+    await claimed.plan(f"{MARK} title", items, Progress(), [])
     delivery = Delivery(
         id=f"msg_{task_id}_1_completed_asked",
         task_id=task_id,
@@ -151,8 +159,8 @@ async def save(user: httpx.AsyncClient, store: Store, user_id: int = ANNA) -> tu
         url=f"https://{MARK}.example/hook",
         body="{}",
     )
-    saved = msgspec.structs.replace(item, status=ItemStatus.COMPLETED)
-    await claimed.finish(Status.COMPLETED, items=[saved], deliveries=[delivery])
+    saved = [msgspec.structs.replace(item, status=ItemStatus.COMPLETED) for item in items]
+    await claimed.finish(Status.COMPLETED, items=saved, deliveries=[delivery])
     return task_id, delivery.id
 
 
@@ -167,6 +175,7 @@ async def test_a_route_of_the_operator_is_forbidden(users: Users, route: APIRout
 async def test_what_belongs_to_another_user_does_not_exist(
     users: Users, route: APIRoute, method: str
 ) -> None:
+    await users.prepare(route)
     before = await users.state()
     error = check_error(await users.send(users.bert, route, method), 404)
     assert MARK not in error["message"]
@@ -226,7 +235,7 @@ async def test_a_folder_of_another_user_takes_nothing_in(users: Users, store: St
     assert made.json()["user_id"] == BERT
     await store.tasks.cancel(users.ids["task_id"], [])
     await save(users.bert, store, BERT)
-    [file] = (await users.bert.get("/api/v1/files")).json()["files"]
+    file = (await users.bert.get("/api/v1/files")).json()["files"][0]
     for method, path, body in (
         ("POST", "/api/v1/folders", {"name": "x", "parent_id": foreign}),
         ("PATCH", f"/api/v1/folders/{own}", {"parent_id": foreign}),
