@@ -23,7 +23,9 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"], route_class=JsonRoute)
 KeyId = Annotated[str, Path(description="Id of the key.", examples=[EXAMPLE_ID])]
 
 
-@router.post("", status_code=201, operation_id="createKey", summary="Create a key", responses=responses())
+@router.post(
+    "", status_code=201, operation_id="createKey", summary="Create a key", responses=responses(413, 415)
+)
 async def create(
     services: InjectedServices, principal: OperatorPrincipal, response: Response, body: NewKey
 ) -> NewKeyView:

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/v1/session", tags=["keys"], route_class=JsonRout
     status_code=201,
     operation_id="beginSession",
     summary="Begin a session",
-    responses=responses(401, public=True),
+    responses=responses(401, 413, 415, public=True),
     dependencies=[Depends(public)],
 )
 async def begin(

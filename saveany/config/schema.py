@@ -58,9 +58,7 @@ class ApiKeyConfig(Table):
         description="What it may be used for: tasks, files, links, read (reading all of these), compat (the "
         "APIs of other hosts).",
     )
-    secret: SecretStr = Field(
-        min_length=20,
-        max_length=255,
+    secret: Annotated[SecretStr, AfterValidator(values.key_secret)] = Field(
         description="Secret that clients send as `Authorization: Bearer <secret>`: at least 20 random "
         "characters.",
         examples=["Kq3cT0hVqf2m9ZxWb7sLrJ4d"],

@@ -18,6 +18,8 @@ from saveany.telegram.links import chat_of
 
 #: Shortest and longest secret for webhooks that the Standard Webhooks specification allows, in bytes.
 _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
+#: Shortest and longest secret of a key of the API, in characters.
+_MIN_KEY_LENGTH, _MAX_KEY_LENGTH = 20, 255
 
 
 def http_url(value: str) -> str:
@@ -83,6 +85,13 @@ def _is_webhook_secret(text: str) -> bool:
     except binascii.Error:
         return False
     return _MIN_SECRET_BYTES <= len(decoded) <= _MAX_SECRET_BYTES
+
+
+def key_secret(value: SecretStr) -> SecretStr:
+    """The secret of a key: long enough that nobody guesses it."""
+    if not _MIN_KEY_LENGTH <= len(value.get_secret_value().strip()) <= _MAX_KEY_LENGTH:
+        raise ValueError(f"must have {_MIN_KEY_LENGTH} to {_MAX_KEY_LENGTH} characters, chosen at random")
+    return value
 
 
 def host_and_port(value: str) -> str:

@@ -45,7 +45,7 @@ class KeyService:
                 user_id=key.user_id,
                 name=key.name,
                 scopes=frozenset(key.scopes),
-                hash=hash_of(key.secret.get_secret_value().encode()),
+                hash=hash_of(key.secret.get_secret_value().strip().encode()),
             )
             for key in config.api.keys
         ]

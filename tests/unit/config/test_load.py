@@ -356,3 +356,35 @@ def test_an_unusable_proxy_is_reported_with_its_line(tmp_path: Path, key: str, u
 
 def test_an_unused_proxy_is_not_checked(tmp_path: Path) -> None:
     assert not load(write(tmp_path, "telegram.proxy.url = 'mtproto://x'"), {}).telegram.proxy.enable
+
+
+class TestKeys:
+    USERS = "[[users]]\nid = 7\n"
+    KEY = '[[api.keys]]\nname = "{}"\nuser_id = {}\nsecret = "{}"\n'
+    SECRET = "twenty characters or more"
+
+    def test_a_key_has_scopes_by_default(self, tmp_path: Path) -> None:
+        text = self.KEY.format("nas", 7, self.SECRET) + self.USERS
+        [key] = load(write(tmp_path, text), {}).api.keys
+        assert (key.name, key.user_id, key.scopes) == ("nas", 7, ("tasks", "files", "links"))
+        assert self.SECRET not in repr(key)
+
+    @pytest.mark.parametrize(
+        ("keys", "problem"),
+        [
+            (KEY.format("nas", 8, SECRET), "must have user 8, as whom the key 'nas' acts"),
+            (KEY.format("nas", 7, "short"), "must have 20 to 255 characters"),
+            (KEY.format("", 7, SECRET), "must not be empty"),
+            (KEY.format("nas", 7, SECRET) + 'scopes = ["all"]', "must be 'tasks', 'files'"),
+            (KEY.format("nas", 7, SECRET) + "scopes = []", "must have at least 1 entry"),
+            (KEY.format("a", 7, SECRET) + KEY.format("a", 7, "x" * 20), "a is used twice"),
+            (KEY.format("a", 7, SECRET) + KEY.format("b", 7, SECRET), "two keys have the same secret"),
+        ],
+    )
+    def test_a_wrong_key_is_refused(self, tmp_path: Path, keys: str, problem: str) -> None:
+        found = "\n".join(problems(tmp_path, f"{keys}\n{self.USERS}"))
+        assert problem in found
+        assert self.SECRET not in found
+
+    def test_a_key_needs_its_user_to_be_listed(self, tmp_path: Path) -> None:
+        assert "must have user 7" in problems(tmp_path, self.KEY.format("nas", 7, self.SECRET))[0]
