@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Path, Query
+from fastapi import APIRouter, Body, Depends, Header, Path, Query
 
-from saveany.api.auth import TasksPrincipal
+from saveany.api.auth import InjectedCaller, TasksPrincipal
 from saveany.api.bodies import NewTaskBody, TaskChange
 from saveany.api.errors import responses
 from saveany.api.models import (
@@ -23,22 +23,32 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.views import ITEMS_PER_PAGE, progress_view, task_summary, task_view
 from saveany.models import Status, Task
-from saveany.service import Principal
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], route_class=JsonRoute)
 
 TaskId = Annotated[str, Path(description="Id of the task.", examples=[EXAMPLE_ID])]
 UserId = Annotated[int | None, Query(ge=1, lt=2**53, description="Only tasks of this user.")]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=r"^[ -~]{1,255}$",
-        description="Any text. For 24 hours a request with the same key and body gets the same reply and "
-        "creates no second task; with a different body it is refused (422).",
-    ),
-]
+
+
+async def _own_key(
+    caller: InjectedCaller,
+    key: Annotated[
+        str,
+        Header(
+            alias="Idempotency-Key",
+            pattern=r"^[ -~]{1,255}$",
+            description="Any text. For 24 hours a request with the same key and body gets the same reply and "
+            "creates no second task; with a different body it is refused (422).",
+        ),
+    ] = "",
+) -> str:
+    user_id = caller.principal.user_id
+    return f"{user_id}\n{key}" if key and user_id is not None else key  # no header has a line end
+
+
+#: The idempotency key of a request, which belongs to its sender; empty if it has none.
+IdempotencyKey = Annotated[str, Depends(_own_key)]
 
 #: Tasks on a page of the list if the request has a cursor but no limit.
 _PER_PAGE = 100
@@ -54,12 +64,12 @@ _PER_PAGE = 100
 async def create(
     services: InjectedServices,
     principal: TasksPrincipal,
+    key: IdempotencyKey,
     body: Annotated[NewTaskBody, Body()],
-    idempotency_key: IdempotencyKey = None,
 ) -> Created:
     """Create a task. What can be checked immediately is checked; other problems become the task's `error`."""
     new = adapted(services.config, body)
-    key, fingerprint = (_own(principal, idempotency_key), body_hash(body)) if idempotency_key else ("", "")
+    fingerprint = body_hash(body) if key else ""
     with new.naming_fields():
         accepted = await services.tasks.submit(principal, new.request, key=key, body_hash=fingerprint)
     return Created(
@@ -69,11 +79,6 @@ async def create(
         status="queued",
         created_at=rfc3339(accepted.created_at),
     )
-
-
-def _own(principal: Principal, key: str) -> str:
-    """An idempotency key that belongs to its sender. A header has no line end, so nobody can send this."""
-    return key if principal.user_id is None else f"{principal.user_id}\n{key}"
 
 
 @router.get("", operation_id="listTasks", summary="Queued and running tasks", responses=responses(404))

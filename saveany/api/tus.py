@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from starlette.responses import JSONResponse, Response
 
-from saveany.api.auth import FilesPrincipal
+from saveany.api.auth import FilesPrincipal, requirement_of
 from saveany.api.errors import error_body, error_response
 from saveany.api.routes import FileRoute, Handler
 from saveany.api.services import ApiServices, InjectedServices
@@ -28,9 +28,12 @@ class TusRoute(FileRoute):
     def get_route_handler(self) -> Handler:
         """The handler with these checks."""
         handle = super().get_route_handler()
+        requirement = requirement_of(self)
 
         async def versioned(request: Request) -> Response:
             try:
+                if requirement:
+                    requirement.check(request.scope["state"]["caller"], request.method)
                 response = _version_problem(request) or await handle(request)
             except RequestError as error:
                 response = error_response(error)

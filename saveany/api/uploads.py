@@ -52,6 +52,7 @@ router = APIRouter(prefix="/api/v1/files", tags=["files"], route_class=FileRoute
 async def upload(
     services: InjectedServices,
     principal: FilesPrincipal,
+    key: IdempotencyKey,
     request: Request,
     name: Annotated[
         str,
@@ -85,7 +86,6 @@ async def upload(
         Literal["save", "skip", "link"] | None,
         Query(description="What to do if the user has saved the same file. Default: the user's setting."),
     ] = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Created:
     """Upload a file. A task moves it to its storage; the reply names the task.
 
@@ -100,7 +100,7 @@ async def upload(
         on_conflict=on_conflict or "",
         on_duplicate=on_duplicate or "",
     )
-    accepted = await _receive(services, principal, request, wanted, idempotency_key or "")
+    accepted = await _receive(services, principal, request, wanted, key)
     return Created(
         task_id=accepted.id,
         message="task created successfully",

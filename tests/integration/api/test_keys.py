@@ -22,7 +22,7 @@ from tests.fixtures.waiting import until
 from tests.integration.api.conftest import SEED_BODY, TOKEN, USER, check_error, create, url_of
 from tests.integration.api.keys import make_key, with_key, with_secret
 from tests.integration.api.test_events import streaming
-from tests.integration.api.test_requirements import path_of, routes_of
+from tests.integration.api.test_requirements import check_refusal, path_of, routes_of
 
 URL = "/api/v1/keys"
 
@@ -149,7 +149,7 @@ async def test_a_key_for_other_apis_may_not_use_this_one(app: FastAPI, client: h
         for route in routes_of(app):
             if requirement_of(route):
                 for method in route.methods or ():
-                    check_error(await user.request(method, path_of(route), content=b"{"), 403)
+                    check_refusal(await user.request(method, path_of(route), content=b"{"), 403)
     secret = (await make_key(client, USER, "compat"))["secret"]
     check_error(await client.post("/api/v1/session", json={"key": secret}), 403)
 
