@@ -24,9 +24,9 @@ from saveany.embedded import EmbeddedRedis
 from saveany.store import Store, open_store
 from tests.fixtures.catalogue import Postgres, postgres_database, running_postgres
 
-#: Rows of the small and of the large catalogue. `SAVEANY_BENCH_SHORT` makes the large one small enough for a
+#: Rows of the small and of the large catalogue. `BENCH_SHORT` makes the large one small enough for a
 #: quick look.
-FEW, MANY = 1_000, 100_000 if os.environ.get("SAVEANY_BENCH_SHORT") else 1_000_000
+FEW, MANY = 1_000, 100_000 if os.environ.get("BENCH_SHORT") else 1_000_000
 #: Engine -> end of the names of its measurements.
 ENGINES = {"sqlite": "", "postgresql": "_pg"}
 _REPETITIONS, _SEARCHES = 50, 20
