@@ -18,7 +18,7 @@ _FILE = re.compile(r"form-data\s*;(?:.*;)?\s*filename\*?\s*=", re.IGNORECASE | r
 
 
 @dataclass(frozen=True, slots=True)
-class FilePart:
+class FormFile:
     """A file in a form: its name and type as the sender states them, and its bytes."""
 
     name: str
@@ -36,7 +36,7 @@ def boundary_of(content_type: str) -> bytes:
     return boundary.encode()
 
 
-async def first_file(body: AsyncIterator[bytes], boundary: bytes) -> FilePart:
+async def first_file(body: AsyncIterator[bytes], boundary: bytes) -> FormFile:
     """The first part with a file name; the others are ignored. Its bytes are read from `body` as they are
     read from the part.
 
@@ -47,7 +47,7 @@ async def first_file(body: AsyncIterator[bytes], boundary: bytes) -> FilePart:
     while await reader.next_part():
         headers = _headers(await reader.until(b"\r\n\r\n", _MAX_HEADERS))
         if (name := _file_name(headers)) is not None:
-            return FilePart(name, headers.get("content-type", ""), reader.content())
+            return FormFile(name, headers.get("content-type", ""), reader.content())
         async for _ in reader.content(_MAX_BEFORE):
             pass
     raise InvalidInput(
