@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from hypothesis import given
@@ -33,15 +33,15 @@ def file_head(name: str = "a.txt", field: str = "file", content_type: str = "tex
 FIELD = 'Content-Disposition: form-data; name="note"'
 
 
-async def pieces(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
-    edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
+async def pieces(body: bytes, cuts: Iterable[int]) -> AsyncIterator[bytes]:
+    edges = [0, *sorted(cut * 7 % (len(body) + 1) for cut in cuts), len(body)]
     for start, end in itertools.pairwise(edges):
         yield body[start:end]
 
 
-def parsed(body: bytes, cuts: list[int] | None = None) -> tuple[str, str, bytes]:
+def parsed(body: bytes, cuts: Iterable[int] = ()) -> tuple[str, str, bytes]:
     async def read() -> tuple[str, str, bytes]:
-        part = await first_file(pieces(body, cuts or []), BOUNDARY)
+        part = await first_file(pieces(body, cuts), BOUNDARY)
         return part.name, part.content_type, b"".join([piece async for piece in part.content])
 
     return asyncio.run(read())
@@ -52,14 +52,14 @@ near_boundaries = st.lists(
 ).map(b"".join)
 
 
-@given(near_boundaries, st.lists(st.integers(0, 500), max_size=20))
-def test_the_bytes_of_a_file_do_not_depend_on_the_pieces(content: bytes, cuts: list[int]) -> None:
+@given(near_boundaries, st.binary(max_size=12))
+def test_the_bytes_of_a_file_do_not_depend_on_the_pieces(content: bytes, cuts: bytes) -> None:
     body = form((FIELD, b"text"), (file_head(), content), (file_head("b.txt"), b"other"))
     assert parsed(body, cuts) == ("a.txt", "text/plain", content)
 
 
-@given(st.binary(max_size=300), st.lists(st.integers(0, 500), max_size=20))
-def test_no_body_is_worse_than_refused(body: bytes, cuts: list[int]) -> None:
+@given(st.binary(max_size=300), st.binary(max_size=12))
+def test_no_body_is_worse_than_refused(body: bytes, cuts: bytes) -> None:
     with pytest.raises(InvalidInput):
         parsed(body, cuts)
 
