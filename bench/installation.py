@@ -65,6 +65,11 @@ class Service:
     store: Store
     http: httpx.AsyncClient
 
+    @property
+    def user(self) -> int:
+        """The id of the configured user."""
+        return _USER
+
     async def post(self, number: int) -> str:
         """Create a task for a file; returns its id."""
         reply = await self.http.post("/api/v1/tasks", json=new_task(files.link(number)))
@@ -214,6 +219,7 @@ def write_config(
             "accounts": [account],
         },
         "users": [{"id": _USER}],
+        "links": {"openings": 0, "connections_per_address": 0, "connections_per_link": 0},
         "storages": [dict(storage or local) | {"name": _STORAGE}],
     }
     file = folder / "config.toml"

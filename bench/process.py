@@ -90,9 +90,18 @@ async def child(
     log: Path, module: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[Child]:
     """Run `python -m MODULE ARGUMENTS …` for the duration of the block; its stderr is written to `log`."""
+    async with program_child(log, sys.executable, "-m", module, *arguments, env=env) as running:
+        yield running
+
+
+@asynccontextmanager
+async def program_child(
+    log: Path, *command: str, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Child]:
+    """The same with any program."""
     with log.open("ab") as file:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
+            *command,
             env=_environment() | dict(env or {}),
             stdin=DEVNULL,
             stdout=PIPE,

@@ -82,6 +82,14 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "restart_to_resumed_s": (_value("<=", 3),),
     "end_lag_ms": (_value("<=", 100),),
     "range_first_byte_rtt": (_value("<=", 4),),
+    "dl_cpu": (_ratio(">=", 0.85),),
+    "dl_rtt50": (_ratio(">=", 0.9),),
+    "dl_first_byte_rtt": (_value("<=", 4),),
+    "dl_warm_rtt": (_value("<=", 2),),
+    "dl_seek_p95_ms": (_value("<=", 500),),
+    "dl_local_cpu": (_ratio(">=", 0.5),),
+    "dl_100_readers_mb": (_value("<=", 250),),
+    "api_under_streams": (_ratio("<=", 2),),
     "api_post": (_ratio(">=", 0.5),),
     **{
         f"{what}_1m{engine}{row}": (target,)

@@ -19,13 +19,15 @@ from saveany.telegram.flow import FairSemaphore
 #: Size in bytes of the first part of a range.
 FIRST_PART = 128 << 10
 #: Maximum number of parts of a range that are in flight or wait for the reader.
-AHEAD = 8
+AHEAD = 16
 #: The same for a reader that never waits: the one that it has, and the next.
 _LEAST_AHEAD = 2
+#: Bytes that all readers together may have in flight or waiting; each has the least number of parts, though.
+_MAX_AHEAD = 48 << 20
 #: `precise` parts start and end at multiples of this many bytes.
 _BLOCK = 1 << 10
-#: Size of parts for a reader that never waits.
-_SMALL_PART = PART // 2
+#: Size of parts for a reader that never waits, and for all readers if there are many.
+_SMALL_PART, _SMALLEST_PART, _MANY = PART // 2, PART // 4, 24
 
 #: Players read the head of a file, then its tail, then the head again; so these bytes stay in memory for some
 #: seconds, within a limit for all files.
@@ -62,25 +64,27 @@ async def read_range(
 
     ahead = 1
     fetching: deque[asyncio.Task[bytes | memoryview]] = deque()
-    parts = parts_of(start, end, lambda: PART if ahead > _LEAST_AHEAD else _SMALL_PART)
+    parts = parts_of(start, end, lambda: shared.part_size(ahead))
 
     def fetch_ahead() -> None:
         while len(fetching) < ahead and (each := next(parts, None)):
             fetching.append(asyncio.create_task(part(*each)))
 
+    shared.readers += 1
     try:
         while True:
             fetch_ahead()
             if not fetching:
                 return
             if not fetching[0].done():
-                ahead = min(AHEAD, 2 * ahead)
+                ahead = min(shared.max_ahead, 2 * ahead)
                 fetch_ahead()
             elif all(task.done() for task in fetching):
-                ahead = max(_LEAST_AHEAD, ahead - 1)
+                ahead = max(_LEAST_AHEAD, min(shared.max_ahead, ahead - 1))
             yield await fetching[0]
             fetching.popleft()
     finally:
+        shared.readers -= 1
         for task in fetching:
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)
@@ -105,6 +109,18 @@ class SharedParts:
         self._in_flight: dict[PartKey, _Request] = {}
         self._kept: OrderedDict[PartKey, tuple[float, bytes]] = OrderedDict()  # the oldest first
         self._kept_bytes = 0
+        self.readers = 0  # that read at the moment
+
+    @property
+    def max_ahead(self) -> int:
+        """Maximum number of parts that each reader may have in flight or waiting."""
+        return max(_LEAST_AHEAD, min(AHEAD, _MAX_AHEAD // (PART * max(1, self.readers))))
+
+    def part_size(self, ahead: int) -> int:
+        """The size of the parts for a reader that has `ahead` of them."""
+        if self.readers > _MANY:
+            return _SMALLEST_PART
+        return PART if ahead > _LEAST_AHEAD else _SMALL_PART
 
     async def get(self, key: PartKey, fetch: Callable[[], Awaitable[bytes]], *, keep: bool) -> bytes:
         """A part: kept from before, from a request in flight, or by `fetch`. With `keep` it stays in memory
