@@ -244,6 +244,10 @@ class Upload(abc.ABC):
         """Release handles. Bytes that were neither committed nor aborted stay for a later epoch."""
 
 
+#: Lends a descriptor to a function: the result must be called once, in any thread.
+Lend = Callable[[Callable[[int], "int | None"]], Callable[[], "int | None"]]
+
+
 class Reader(abc.ABC):
     """A file opened for reading. All bytes it returns belong to one version of the file, the one that
     `size`, `version` and `modified_at` describe; if it can no longer be read, reading raises."""
@@ -278,6 +282,17 @@ class Reader(abc.ABC):
                 at=at,
                 end=end,
             )
+
+    #: Whether the kernel can pass the file to a socket: `send` works.
+    sends = False
+
+    async def send(self, lend: Lend, start: int, end: int) -> int | None:
+        """Let the kernel send bytes from `start` on, up to `end`, to the non-blocking socket that `lend` has.
+
+        Returns how many were sent, at least one; None if the socket takes none at the moment. Raises
+        `ConnectionError` if it is closed, and as `read`, but notices no changes of the file.
+        """
+        raise NotImplementedError
 
     @abc.abstractmethod
     def _pieces(self, start: int, end: int) -> AsyncGenerator[bytes, None]:

@@ -17,6 +17,7 @@ import resource
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
@@ -26,6 +27,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from saveany.api.direct import DirectSocket, direct_socket
 from saveany.api.errors import error_body, kind
 from saveany.logs import get_logger
 
@@ -299,6 +301,7 @@ class HttpConnection(HttpToolsProtocol):
             "trust": self.trust,
             "allow_pauses": self.allow_pauses,
             "expect_upload": self.expect_upload,
+            "direct": lambda: _direct(self),
         }
         self._receiving = "head"
         if self._running is not None:
@@ -375,6 +378,14 @@ _TOO_LARGE = 431, f"the head of the request is larger than {MAX_HEAD // 1024} Ki
 
 def _is_incomplete(cycle: RequestResponseCycle | None) -> bool:
     return cycle is not None and not cycle.response_complete
+
+
+def _direct(connection: HttpConnection) -> AbstractContextManager[DirectSocket | None]:
+    """The socket, to which the kernel may send the body of the response that has begun."""
+    cycle = connection._running
+    if cycle is None:
+        return nullcontext()
+    return direct_socket(connection.transport, cycle, connection._read_seconds)
 
 
 def _mark_disconnected(cycle: RequestResponseCycle | None) -> None:

@@ -8,7 +8,7 @@ import mimetypes
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Final
 
-from storages.base import Reader
+from storages.base import Lend, Reader
 
 if TYPE_CHECKING:
     from saveany.telegram.media import Media
@@ -51,6 +51,13 @@ class Content(abc.ABC):
         self.etag = etag  # a strong one, with quotes (RFC 9110, section 8.8.3)
         self.modified = modified  # seconds since the epoch; 0 if unknown
 
+    #: Whether the kernel can pass it to a socket: `send` works, as that of `Reader`.
+    sends = False
+
+    async def send(self, lend: Lend, start: int, end: int) -> int | None:
+        """See `Reader.send`."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """The bytes from `start` up to, not including, `end`, in pieces; all of them, or an error of
@@ -73,6 +80,11 @@ class StoredContent(Content):
         )
         super().__init__(name, reader.size, mime or mime_of(name), tag, reader.modified_at // 1000)
         self._reader = reader
+        self.sends = reader.sends
+
+    async def send(self, lend: Lend, start: int, end: int) -> int | None:
+        """As in the contract."""
+        return await self._reader.send(lend, start, end)
 
     def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """As in the contract."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from types import MappingProxyType
-from typing import Never
+from typing import Never, Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -22,8 +22,30 @@ from saveany.ranges import Range
 
 log = get_logger("saveany.delivery")
 
+#: Bytes of a large file that the kernel sends at once, at most, and those at its end that are read.
+_DIRECT, _TAIL = 8 << 20, 64 << 10
+
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
+
+class Socket(Protocol):
+    """See `saveany.api.direct.DirectSocket`."""
+
+    def lend(self, work: Callable[[int], int | None]) -> Callable[[], int | None]:
+        """A function that runs `work` with the socket."""
+
+    def sent(self, size: int) -> None:
+        """Note that `size` bytes were sent."""
+
+    async def wait(self) -> None:
+        """Wait until the socket takes more."""
+
+    async def flushed(self) -> None:
+        """Wait until what was written before is sent."""
+
+
+#: The socket of the response, once that has begun; None if there is none to use.
+Direct = Callable[[], AbstractContextManager[Socket | None]]
 #: Called with the numbers of bytes sent.
 Report = Callable[[int], None]
 
@@ -84,7 +106,12 @@ class ContentResponse:
             await _start(send, status, headers)
             await send({"type": "http.response.body"})
             return
-        await self._send_while_wanted(receive, self._send(send, status, headers, (start, end)))
+        direct = scope.get("state", {}).get("direct")
+        if direct is not None and content.sends and end - start > _DIRECT:
+            sending = self._send_directly(direct, send, status, headers, (start, end))
+        else:
+            sending = self._send(send, status, headers, (start, end))
+        await self._send_while_wanted(receive, sending)
 
     async def _send_while_wanted(self, receive: Receive, sending: Coroutine[None, None, None]) -> None:
         """Send, until the client disconnects or `stop` raises an error."""
@@ -101,8 +128,35 @@ class ContentResponse:
                 task.cancel()
             await asyncio.gather(work, *others, return_exceptions=True)
 
-    async def _send(self, send: Send, status: int, headers: dict[str, str], selected: Range) -> None:
-        started = False
+    async def _send_directly(
+        self, direct: Direct, send: Send, status: int, headers: dict[str, str], selected: Range
+    ) -> None:
+        """Let the kernel send all but the last bytes, which are read as usual: that finds out whether the
+        file has changed."""
+        at, end = selected
+        await _start(send, status, headers)
+        with direct() as socket:
+            if socket is not None:
+                await socket.flushed()
+                try:
+                    while at < end - _TAIL:
+                        sent = await self._content.send(socket.lend, at, min(at + _DIRECT, end - _TAIL))
+                        if sent is None:
+                            await socket.wait()
+                            continue
+                        at += sent
+                        socket.sent(sent)
+                        self._report(sent)
+                except ConnectionError:
+                    return
+                except (TaskError, StorageError) as error:
+                    self._log_break(at - selected[0], error)
+                    return
+        await self._send(send, status, headers, (at, end), started=True)
+
+    async def _send(
+        self, send: Send, status: int, headers: dict[str, str], selected: Range, *, started: bool = False
+    ) -> None:
         sent, total = 0, selected[1] - selected[0]
         last: Piece = b""
         try:
@@ -120,10 +174,13 @@ class ContentResponse:
         except (TaskError, StorageError) as error:
             if not started:
                 raise unreadable(error) from error
-            log.warning("delivery_broke_off", name=self._content.name, sent=sent, reason=error.message)
+            self._log_break(sent, error)
             return  # the server closes the connection, because the response is not complete
         await send({"type": "http.response.body", "body": last})
         self._report(len(last))
+
+    def _log_break(self, sent: int, error: TaskError | StorageError) -> None:
+        log.warning("delivery_broke_off", name=self._content.name, sent=sent, reason=error.message)
 
 
 def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
