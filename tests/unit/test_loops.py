@@ -64,7 +64,8 @@ WITHIN = {
         workers.main.Worker._wait_for_tasks""",
     "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
-    "the response, which it ends": "saveany.delivery.delivery.LinkDelivery.until_stopped",
+    "the response, which it ends": """
+        saveany.delivery.delivery.LinkDelivery.until_stopped saveany.api.direct.DirectSocket.flushed""",
     "repeat, in saveany.api.hub": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
     "repeat, in saveany.bot.inbox.Inbox.run": """
         saveany.telegram.bot_client.BotClient.updates saveany.telegram.updates.Feed.updates""",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import shutil
 import subprocess
 import zipfile
 from collections.abc import AsyncGenerator
@@ -17,6 +16,7 @@ from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content, Piece
 from saveany.errors import StorageError
 from tests.fixtures.contents import BytesContent, Zeros
+from tests.fixtures.servers import program
 
 FILES = {"a.txt": b"one", "folder/b.bin": bytes(range(256)) * 3000, "empty": b"", "文件/ü 🎬.mp4": b"x" * 99}
 
@@ -43,9 +43,9 @@ async def test_a_folder_is_a_zip_of_known_length(tmp_path: Path) -> None:
         assert {name: archive.read(name) for name in archive.namelist()} == FILES
     assert [content.closed for content in contents.values()] == [1] * len(FILES)
     (tmp_path / "folder.zip").write_bytes(data)
-    for program in (["unzip", "-tq"], ["7z", "t"]):
-        if shutil.which(program[0]):
-            subprocess.run([*program, tmp_path / "folder.zip"], check=True, capture_output=True)
+    for name, option in (("unzip", "-tq"), ("7z", "t")):
+        command = [program(name), option, tmp_path / "folder.zip"]
+        subprocess.run(command, check=True, capture_output=True)
 
 
 async def test_a_folder_without_files_is_an_empty_zip() -> None:
@@ -69,6 +69,10 @@ async def test_a_zip_may_be_larger_than_4_gib(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "folder.zip") as archive:
         assert [each.file_size for each in archive.infolist()] == [large.size, 3]
         assert archive.read("small") == b"end"
+    path = tmp_path / "folder.zip"
+    for command in (["unzip", "-p", path, "small"], ["7z", "e", "-so", path, "small"]):
+        done = subprocess.run([program(str(command[0])), *command[1:]], check=True, capture_output=True)
+        assert done.stdout == b"end"
 
 
 async def test_a_file_that_has_changed_ends_the_zip_with_an_error() -> None:

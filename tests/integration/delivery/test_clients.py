@@ -187,8 +187,8 @@ async def test_vlc(played: str, tmp_path: Path) -> None:
         times = (f"--start-time={second}", f"--stop-time={second + 2}", "--sout", output)
         options = ("-I", "dummy", "--no-sout-all", "--no-media-library", *times)
         await run("cvlc", *options, played, "vlc://quit", user=user, folder=with_output)
-        options = ("-v", "fatal", "-show_entries", "format=duration", "-of", "csv=p=0", target)
-        assert float(await run("ffprobe", *options)) == pytest.approx(2, abs=1.5)
+        probe = ("-v", "fatal", "-show_entries", "format=duration", "-of", "csv=p=0", target)
+        assert float(await run("ffprobe", *probe)) == pytest.approx(2, abs=1.5)
 
 
 async def test_gstreamer(played: str, tmp_path: Path) -> None:
