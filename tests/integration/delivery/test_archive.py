@@ -44,7 +44,7 @@ async def test_a_folder_is_a_zip_of_known_length(tmp_path: Path) -> None:
     assert [content.closed for content in contents.values()] == [1] * len(FILES)
     (tmp_path / "folder.zip").write_bytes(data)
     for name, option in (("unzip", "-tq"), ("7z", "t")):
-        command = [program(name), option, tmp_path / "folder.zip"]
+        command = [program(name), option, str(tmp_path / "folder.zip")]
         subprocess.run(command, check=True, capture_output=True)
 
 
@@ -69,9 +69,9 @@ async def test_a_zip_may_be_larger_than_4_gib(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "folder.zip") as archive:
         assert [each.file_size for each in archive.infolist()] == [large.size, 3]
         assert archive.read("small") == b"end"
-    path = tmp_path / "folder.zip"
+    path = str(tmp_path / "folder.zip")
     for command in (["unzip", "-p", path, "small"], ["7z", "e", "-so", path, "small"]):
-        done = subprocess.run([program(str(command[0])), *command[1:]], check=True, capture_output=True)
+        done = subprocess.run([program(command[0]), *command[1:]], check=True, capture_output=True)
         assert done.stdout == b"end"
 
 
