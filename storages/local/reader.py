@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 
+from saveany.descriptor import SharedDescriptor
 from saveany.errors import StorageError
 from storages.base import Lend, Reader
 from storages.local.files import version
 from storages.local.jail import (
     Disk,
-    SharedDescriptor,
     read_all,
 )
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from saveany.descriptor import SharedDescriptor
 from saveany.disk import reserve
 from saveany.errors import Fenced, NoSpace, StorageError
 from saveany.ranges import RangeSet
@@ -25,7 +26,6 @@ from storages.local.files import fence, leftovers_of, mebibytes, same_file, sibl
 from storages.local.jail import (
     Disk,
     FolderHandle,
-    SharedDescriptor,
     copy_piece,
     has_hole,
     is_file,
