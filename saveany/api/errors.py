@@ -98,7 +98,8 @@ def _response(
 ) -> Response:
     # json's ASCII output can express every name that a client sends, even with lone surrogates.
     content = json.dumps(error_body(status, error, message, details)).encode()
-    return Response(content, status, headers, "application/json")
+    # Caches may keep an error such as 410, but a revoked link can work again.
+    return Response(content, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
 
 def responses(*statuses: int, public: bool = False) -> dict[int | str, dict[str, Any]]:

@@ -75,7 +75,9 @@ async def test_links_that_do_not_work(
     made = await link(live, file_id)
     changed = await live.patch(f"/api/v1/links/{made['token']}", json=change)
     assert changed.status_code == 200
-    assert message in check_error(await public.get(made["url"]), 410)["message"]
+    refused = await public.get(made["url"])
+    assert message in check_error(refused, 410)["message"]
+    assert refused.headers["cache-control"] == "no-store"
     again = await live.patch(f"/api/v1/links/{made['token']}", json={"revoked": False})
     assert again.json()["state"] == "active"
 
