@@ -13,7 +13,7 @@ from saveany.cli.client import Json, JsonOption, TokenOption, UrlOption, call, c
 
 def resolve(
     ctx: typer.Context,
-    link: Annotated[str, typer.Argument(metavar="LINK", help="A link as for `saveany add`.")],
+    link: Annotated[str, typer.Argument(metavar="LINK", help="A link as for `add`.")],
     user: ForUserOption = None,
     storage: StorageOption = "",
     folder: FolderOption = "",

@@ -29,6 +29,8 @@ RESERVED = (
     "aria2",
     "cookies",
     "locks",
+    "uploads",
+    "thumbnails",
     "catalogue.db",
     "catalogue.db-shm",
     "catalogue.db-wal",

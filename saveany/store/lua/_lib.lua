@@ -292,17 +292,33 @@ local function published(id, json)
   return storage_of[id], item.final, is_next
 end
 
--- Keeps track of the paths at which these items make files visible, and calls off removals of the copies there. The entry
--- of an item that takes another path remains until a removal finds that it is outdated. Same arguments as `put_items`.
+-- The record of an item before this script changes it, read once; false if there is none.
+local items_before = {}
+local function item_before(id, index)
+  local key = id .. ':' .. index
+  if items_before[key] == nil then items_before[key] = redis.call('HGET', P .. 'items:' .. id, index) end
+  return items_before[key]
+end
+
+-- Keeps track of the paths at which these items make files visible, and calls off removals of the copies there. To be
+-- called before `put_items`, with the same arguments.
 local function track_publishing(id, at)
+  local function forget(storage, path, item)
+    local key = P .. 'publishing:' .. storage
+    if redis.call('HGET', key, path) == item then redis.call('HDEL', key, path) end
+  end
   for i = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
     local item = id .. ':' .. ARGV[i]
     local storage, path, is_next = published(id, ARGV[i + 1])
-    if path and is_next then
-      redis.call('HSET', P .. 'publishing:' .. storage, path, item)
-      redis.call('HDEL', P .. 'removals:' .. storage, path)
-    elseif path and redis.call('HGET', P .. 'publishing:' .. storage, path) == item then
-      redis.call('HDEL', P .. 'publishing:' .. storage, path)
+    if path and not is_next then
+      forget(storage, path, item)
+    else
+      local old_storage, old_path, was_next = published(id, item_before(id, ARGV[i]))
+      if was_next and not (old_storage == storage and old_path == path) then forget(old_storage, old_path, item) end
+      if path then
+        redis.call('HSET', P .. 'publishing:' .. storage, path, item)
+        redis.call('HDEL', P .. 'removals:' .. storage, path)
+      end
     end
   end
 end

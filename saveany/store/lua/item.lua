@@ -13,7 +13,7 @@ local at = now()
 local function is_saved(json) return json and string.find(json, '"status":"completed"', 1, true) end
 local saved = {}
 for i = 5, 4 + 2 * ARGV[4], 2 do
-  if is_saved(ARGV[i + 1]) or is_saved(redis.call('HGET', P .. 'items:' .. id, ARGV[i])) then table.insert(saved, ARGV[i]) end
+  if is_saved(ARGV[i + 1]) or is_saved(item_before(id, ARGV[i])) then table.insert(saved, ARGV[i]) end
 end
 track_publishing(id, 4)
 local rest = put_items(id, 4)

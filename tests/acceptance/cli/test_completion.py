@@ -45,7 +45,7 @@ def press_tab(env: dict[str, str], *words: str) -> list[str]:
 def test_bash_completes_commands_and_options(env: dict[str, str]) -> None:
     assert set(press_tab(env, "saveany", "")) == set(COMMANDS)
     assert press_tab(env, "saveany", "che") == ["check"]
-    assert press_tab(env, "saveany", "add", "--on") == ["--on-conflict"]
+    assert press_tab(env, "saveany", "add", "--on-c") == ["--on-conflict"]
     assert press_tab(env, "saveany", "ls", "--status", "c") == ["completed", "canceled"]
 
 

@@ -24,10 +24,10 @@ from saveany.store.removals import Removal
 from saveany.store.telegram import TelegramStore
 from saveany.store.watched_chats import WatchedChat
 from saveany.texts import Text
-from tests.integration.api.conftest import AUTH, USER, config
+from tests.integration.api.conftest import AUTH, USER, config, data_dir
 from tests.integration.store.test_lifecycle import LANE, claim, delivery, spec
 
-__all__ = ["config"]
+__all__ = ["config", "data_dir"]
 
 #: What a value may have become.
 GARBAGE: Mapping[str, bytes] = {

@@ -22,11 +22,11 @@ from saveany.store import Db, Store, connect
 from saveany.store.refusals import REASONS, CommandRefused, Parser
 from tests.fixtures.refusals import REFUSALS, administrator
 from tests.fixtures.waiting import until
-from tests.integration.api.conftest import AUTH, LANES, config
+from tests.integration.api.conftest import AUTH, LANES, config, data_dir
 from tests.integration.store.test_lifecycle import accept
 from tests.integration.store.test_lifecycle import claim as claimed
 
-__all__ = ["config"]
+__all__ = ["config", "data_dir"]
 
 CANARY = "canary-b7c1e2"
 BODY: dict[str, Any] = {
