@@ -8,7 +8,7 @@ import signal
 import socket
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 from saveany.bot.commands import menu
@@ -20,6 +20,7 @@ from saveany.bot.inbox import Inbox
 from saveany.bot.membership import Membership
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.watch_notifier import WatchNotifier
+from saveany.catalogue.standby import StandbyCatalogue
 from saveany.config import Config
 from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
@@ -66,17 +67,13 @@ async def serve(config: Config, url: str) -> None:
 
 
 async def _serve(config: Config, url: str) -> None:
-    # Imported by this process, not before it is forked: sharing the memory would save nothing.
-    from saveany.catalogue.catalogue import Catalogue
-
     async with AsyncExitStack() as stack:
         store = await open_store(url)
         stack.push_async_callback(store.db.close)
-        catalogue = Catalogue.of(config, store)
-        stack.push_async_callback(catalogue.close)
-        await catalogue.open()
-        await stack.enter_async_context(catalogue.running())
-        serve = partial(_run_until_lock_lost, config, store, catalogue)
+        standby = StandbyCatalogue(config, store)
+        stack.push_async_callback(standby.close)
+        await stack.enter_async_context(standby.running())
+        serve = partial(_run_until_lock_lost, config, store, cast("Catalogue", standby))
         while True:
             await until_done("bot", serve, _POLL_SECONDS)
 

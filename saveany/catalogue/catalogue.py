@@ -27,6 +27,8 @@ from saveany.store import Store
 
 #: Seconds between two searches for tasks and deleted files that can be forgotten.
 _FORGET_SECONDS = 600.0
+#: Seconds between two signs of life for processes that stand by.
+_SERVE_SECONDS = 5.0
 #: Seconds before another attempt to have copies removed, during an outage.
 _TRASH_RETRY_SECONDS = 5.0
 
@@ -91,6 +93,7 @@ class Catalogue:
         """Record what happens, and forget old tasks, until the block ends."""
         loops = [
             self.recorder.run(),
+            repeat("served", self._store.recording.serve, _SERVE_SECONDS),
             repeat("duplicates", self.duplicates.reply_forever),
             repeat("trash", self.trash.step, retry=_TRASH_RETRY_SECONDS),
             repeat("deleted_files", self.trash.forget, _FORGET_SECONDS),

@@ -36,9 +36,7 @@ class LinkService:
     for them (`NotFound`)."""
 
     def __init__(self, catalogue: Catalogue, store: Store, config: Config) -> None:
-        self._links = catalogue.links
-        self._files = catalogue.files
-        self._recorder = catalogue.recorder
+        self._catalogue = catalogue
         self._store = store
         self._config = config.links
         self._deliveries = DeliveryBuilder(
@@ -54,7 +52,7 @@ class LinkService:
         name = await self._name_of(principal, user_id, target)
         if not principal.is_operator:
             await self._count(user_id)
-        link = await self._links.make(
+        link = await self._catalogue.links.make(
             user_id,
             target,
             name,
@@ -74,7 +72,7 @@ class LinkService:
         days, until = self._config.ttl_days, None
         if days:
             until = await self._store.db.time_ms() + days * _DAY_MS // 2
-        if (link := await self._links.find(user_id, target, until)) is None:
+        if (link := await self._catalogue.links.find(user_id, target, until)) is None:
             return await self.make(principal, user_id, target)
         if link.made_at > await self._store.db.time_ms() - _DAY_MS:
             await self._announce(link)  # whoever made it may have died before
@@ -83,7 +81,7 @@ class LinkService:
     async def files_of(self, principal: Principal, task_id: str, start: int, limit: int) -> list[SavedFile]:
         """At most `limit` files that a task has saved, by item, from item `start` on; only those that the
         principal may see."""
-        found = await self._files.of_task(task_id, start, limit)
+        found = await self._catalogue.files.of_task(task_id, start, limit)
         return [file for file in found if principal.may_access(file.user_id)]
 
     def check(self, principal: Principal, user_id: int) -> None:
@@ -93,7 +91,7 @@ class LinkService:
 
     async def get(self, principal: Principal, token: str) -> Link:
         """A link, in whatever state. Raises `NotFound`."""
-        link = await self._links.get(token)
+        link = await self._catalogue.links.get(token)
         if link is None or not principal.may_access(link.user_id):
             raise _unknown()
         return link
@@ -103,12 +101,12 @@ class LinkService:
     ) -> LinkPage:
         """At most `limit` links after `cursor`, newest first: those of a user, or all that the principal may
         see. Raises `InvalidInput` for an invalid cursor, and `NotFound` for another user."""
-        return await self._links.page(principal.visible_user(user_id), limit, cursor)
+        return await self._catalogue.links.page(principal.visible_user(user_id), limit, cursor)
 
     async def cursor_after(self, token: str) -> str:
         """The cursor of the page that begins after this link; "", the first page, if it was removed."""
-        link = await self._links.get(token)
-        return self._links.cursor_after(link) if link else ""
+        link = await self._catalogue.links.get(token)
+        return self._catalogue.links.cursor_after(link) if link else ""
 
     async def change(self, principal: Principal, token: str, changes: LinkChanges) -> Link:
         """Change how a link may be used; a new `ttl` counts from now. Raises `NotFound`."""
@@ -124,7 +122,8 @@ class LinkService:
             columns["inline"] = changes.inline
         if changes.revoked is not None:
             columns["revoked_at"] = await self._store.db.time_ms() if changes.revoked else None
-        changed = await self._links.change(token, columns) if columns else await self._links.get(token)
+        links = self._catalogue.links
+        changed = await (links.change(token, columns) if columns else links.get(token))
         if changed is None:
             raise _unknown()
         return changed
@@ -132,7 +131,7 @@ class LinkService:
     async def remove(self, principal: Principal, token: str) -> None:
         """Remove a link: it does not work any more, and is not listed. Raises `NotFound`."""
         await self.get(principal, token)
-        await self._links.remove(token)
+        await self._catalogue.links.remove(token)
 
     async def _count(self, user_id: int) -> None:
         if not (maximum := self._config.per_day):
@@ -155,13 +154,13 @@ class LinkService:
 
     async def _name_of(self, principal: Principal, user_id: int, target: LinkTarget) -> str:
         if target.file_id is not None:
-            await self._recorder.catch_up()
-            file = await self._links.file_of(target.file_id)
+            await self._catalogue.recorder.catch_up()
+            file = await self._catalogue.links.file_of(target.file_id)
             if file is None or not (file.user_id == user_id or principal.is_operator):
                 raise NotFound("there is no file {id}", id=target.file_id)
             return file.name
         if target.folder_id is not None:
-            name = await self._links.folder_name(target.folder_id, user_id)
+            name = await self._catalogue.links.folder_name(target.folder_id, user_id)
             if name is None:
                 raise NotFound("there is no folder {id}", id=str(target.folder_id))
             return name

@@ -16,6 +16,8 @@ from saveany.store.results import EraseResult
 
 #: Milliseconds that the lock of the recorder lasts unless it is renewed.
 _LOCK_MS = 5_000
+#: Milliseconds after its last sign of life until a process no longer counts as running the catalogue.
+_SERVED_MS = 15_000
 #: Milliseconds that an ended task stays after it was recorded, and the maximum number of such tasks.
 _KEPT_MS, _MAX_KEPT = 3_600_000, 10_000
 #: Number of tasks that one script expires or adopts.
@@ -61,6 +63,14 @@ class Recording:
         key = keys.LOCK("recorder")
         if await self._db.do("GET", key) == holder.encode():
             await self._db.do("DEL", key)
+
+    async def serve(self) -> None:
+        """Let other processes know that this one runs the catalogue."""
+        await self._db.do("SET", keys.LOCK("catalogue"), 1, "PX", _SERVED_MS)
+
+    async def is_served(self) -> bool:
+        """Whether a process runs the catalogue."""
+        return bool(await self._db.do("EXISTS", keys.LOCK("catalogue")))
 
     async def entries(self, limit: int) -> list[RecordEntry]:
         """The oldest entries."""
