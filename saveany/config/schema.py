@@ -367,7 +367,9 @@ class LinksConfig(Table):
     @field_validator("must_join", mode="before")
     @classmethod
     def _several(cls, value: object) -> object:
-        return (value,) if isinstance(value, str | int) and value else value or ()
+        if isinstance(value, str | int) and value:
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value or ()
 
 
 class UploadsConfig(Table):

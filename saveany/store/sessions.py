@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -57,7 +58,7 @@ class Sessions:
 
     async def announce(self) -> None:
         """Make all API processes forget what they know about keys, and check their event streams."""
-        await self._db.do("INCR", keys.KEY_GENERATION())
+        await self._db.do("SET", keys.KEY_GENERATION(), secrets.randbits(52))
         await self._db.do("PUBLISH", keys.PREFIX + keys.REVOKED, "")
 
     async def announcements(self) -> AsyncIterator[bytes]:

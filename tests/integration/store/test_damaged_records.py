@@ -76,6 +76,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await store.workers.lock("tidy", 60_000)
     await use_links(store)
     await use_removals(store)
+    await use_sessions(store)
     await running.item(msgspec.structs.replace(item, status=ItemStatus.FINISHING, final="a"))
     await store.api_processes.heartbeat(ApiProcess("a1", "h", "http://h", ("local1",)))
     await store.watched_chats.add(watch("w"))
@@ -89,7 +90,8 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await store.db.check()
     await store.secret("webhook_secret", "whsec_x")
     await _create_telegram_keys(store.telegram)
-    await store.db.many([("RPUSH", "sa:asks:local1", "{}"), ("RPUSH", "sa:answer:1", "{}")])
+    lists = ("asks:local1", "answer:1", "duplicates", "resolve:tgfiles")
+    await store.db.many([("RPUSH", f"sa:{name}", "{}") for name in lists])
     return {name: each.id for name, each in named.items()}
 
 
@@ -148,6 +150,16 @@ async def use_removals(store: Store) -> None:
     await store.removals.open([Removal("local1", "taken", 5)])
     await store.removals.ready("local1")
     await store.removals.removed()
+
+
+async def use_sessions(store: Store) -> None:
+    """Begin a session, read it, and revoke."""
+    before = await store.sessions.generation()
+    await store.sessions.announce()
+    assert await store.sessions.generation() != before
+    await store.sessions.begin("id", "key", "proof", 600)
+    session, _ = await store.sessions.read("id")
+    assert session is not None
 
 
 async def use_telegram(telegram: TelegramStore) -> None:
@@ -214,6 +226,10 @@ async def use_the_store(store: Store, catalogue: Catalogue) -> None:
     await store.bot.acquire_lock("me")
     if await store.db.do("EXISTS", "sa:asks:local1"):  # else it would wait for one
         await store.queries.next(["local1"])
+    if await store.db.do("EXISTS", "sa:duplicates"):
+        await store.duplicates.next()
+    if await store.db.do("EXISTS", "sa:resolve:tgfiles"):
+        await store.link_queries.next(["tgfiles"])
     store.counters.add("downloaded_bytes", 1)
     await store.counters.flush()
     await store.counters.read()
@@ -284,6 +300,7 @@ async def test_a_damaged_key_affects_nothing_else(
     await use_telegram(store.telegram)
     await use_links(store)
     await use_removals(store)
+    await use_sessions(store)
     await use_the_api(client, tasks)
     await complete_a_new_task(client, store)
     await store.tasks.cancel(tasks.pop("running"), [])
