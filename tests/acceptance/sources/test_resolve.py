@@ -21,6 +21,8 @@ from tests.fixtures.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PDF = "https://t.me/channel/123"
+#: A file that no other test here saves.
+ONE_MIB = "https://t.me/channel/125"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -138,10 +140,10 @@ async def test_what_cannot_be_saved_is_refused(stack: Stack) -> None:
 
 
 async def test_duplicates_are_skipped_or_get_the_same_copy(stack: Stack) -> None:
-    first = await saved(stack, PDF, dir_path="/first")
+    first = await saved(stack, ONE_MIB, dir_path="/first")
     before = stack.sandbox.counters.bytes()
-    skipped = await saved(stack, PDF, dir_path="/second", on_duplicate="skip")
-    linked = await saved(stack, PDF, dir_path="/third", on_duplicate="link")
+    skipped = await saved(stack, ONE_MIB, dir_path="/second", on_duplicate="skip")
+    linked = await saved(stack, ONE_MIB, dir_path="/third", on_duplicate="link")
     assert stack.sandbox.counters.bytes() == before, "nothing was downloaded"
     (item,) = skipped["items"]
     assert (skipped["status"], item["status"]) == ("completed", "skipped")
