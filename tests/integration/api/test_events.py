@@ -266,6 +266,7 @@ async def test_streams_continue_after_a_restart_of_redis(config: Config, tmp_pat
             await stream.until("task.progress")
             await working.finish(Status.COMPLETED)
             assert [told.type for told in await stream.rest()] == ["task.completed"]
+    await catalogue.close()
     await store.db.close()
     redis.stop()
 
