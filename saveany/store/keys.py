@@ -143,9 +143,7 @@ LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has op
 
 # Keys and sessions of the API.
 SESSION = _key("session:<hash>", "string", "a session of a browser as JSON, by the hash of its id")
-KEY_GENERATION = _key(
-    "generation:keys", "string", "random, new with each revoked key or ended session"
-)
+KEY_GENERATION = _key("generation:keys", "string", "random, new with each revoked key or ended session")
 
 # Telegram accounts.
 ACCOUNT_PROCESSES = _key(
