@@ -15,6 +15,7 @@ from saveany.api.errors import rate_limit
 from saveany.api.services import ApiServices
 from saveany.delivery.headers import PICTURE, PREFLIGHT
 from saveany.delivery.response import ContentResponse
+from saveany.net.addresses import network_of
 
 if TYPE_CHECKING:
     from saveany.catalogue.link_models import Link
@@ -79,7 +80,9 @@ async def show(request: Request, token: str, file_id: str = "") -> Response:
         outside = page.entry_of(shown, _base(request), file_id)
         text = page.file_page(shown, entry, outside or entry)
     else:
-        text = page.folder_page(link, base, page.entries_of(link, base, await delivery.members(link)))
+        found = await delivery.members(link)
+        entries = page.entries_of(link, base, found.files)
+        text = page.folder_page(link, base, entries, is_complete=found.is_complete)
     return HTMLResponse(text, headers=page.headers())
 
 
@@ -118,7 +121,8 @@ async def play(request: Request, token: str, file_id: str = "") -> Response:
 
     link, base = await _opened(request, token, file_id), _base(request)
     entry = page.entry_of(link, base, file_id)
-    entries = [entry] if entry else page.entries_of(link, base, await _delivery(request).members(link))
+    found = await _delivery(request).members(link)
+    entries = [entry] if entry else page.entries_of(link, base, found.files)
     return Response(page.playlist(entries), media_type="audio/x-mpegurl", headers=page.headers())
 
 
@@ -142,7 +146,7 @@ def _base(request: Request) -> str:
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return network_of(request.client.host if request.client else "")
 
 
 async def _deliver(request: Request, token: str, rest: str, *, inline: bool) -> Response:

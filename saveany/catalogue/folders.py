@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROOT = 0
 #: Maximum length of a folder name in characters.
 MAX_NAME = 255
+#: Number of ids in one statement; the databases have limits.
+_LISTED = 1_000
 
 
 class Folders:
@@ -72,7 +74,8 @@ class Folders:
             new_name = now.name if name is None or name == now.name else checked_name(name)
             parent = now.parent_id if parent_id is None else parent_id
             await check_folder(connection, now.user_id, parent)
-            if parent in await subtree(connection, folder_id):
+            inside = subtree(folder_id).subquery()
+            if await connection.scalar(select(inside.c.id).where(inside.c.id == parent)) is not None:
                 raise WrongState("a folder cannot be moved into itself, or into a folder in it")
             if (new_name, parent) != (now.name, now.parent_id):
                 await check_free(connection, now.user_id, parent, new_name)
@@ -87,14 +90,15 @@ class Folders:
         now = await self._recorder.time_ms()
         async with self._change() as connection:
             await _folder(connection, folder_id)
-            below = await subtree(connection, folder_id)
-            inside = files.c.folder_id.in_(below), files.c.deleted_at.is_(None)
-            has_files = await connection.scalar(select(files.c.id).where(*inside).limit(1)) is not None
-            if not with_files and (has_files or len(below) > 1):
-                raise _not_empty()
+            inside = files.c.folder_id.in_(subtree(folder_id)), files.c.deleted_at.is_(None)
+            has_files = select(files.c.id).where(*inside).limit(1)
+            has_folders = select(folders.c.id).where(folders.c.parent_id == folder_id).limit(1)
+            for query in () if with_files else (has_files, has_folders):
+                if await connection.scalar(query) is not None:
+                    raise _not_empty()
             await connection.execute(update(files).where(*inside).values(deleted_at=now))
-            await _leave(connection, below)
-            await connection.execute(delete(folders).where(folders.c.id.in_(below)))
+            await _leave(connection, folder_id)
+            await connection.execute(delete(folders).where(folders.c.id.in_(subtree(folder_id))))
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[AsyncConnection]:
@@ -118,15 +122,20 @@ async def _paths(connection: AsyncConnection, folder_ids: Iterable[int]) -> dict
     known: dict[int, tuple[int, str]] = {}  # id -> parent and name
     missing = set(folder_ids) - {ROOT}
     while missing:
-        query = select(folders).where(folders.c.id.in_(missing))
-        found = {row.id: (row.parent_id, row.name) for row in await connection.execute(query)}
-        known |= found
-        missing = {parent for parent, _ in found.values()} - known.keys() - {ROOT}
+        parents, listed = set[int](), list(missing)
+        for start in range(0, len(listed), _LISTED):
+            some = folders.c.id.in_(listed[start : start + _LISTED])
+            for row in await connection.execute(select(folders).where(some)):
+                known[row.id] = row.parent_id, row.name
+                parents.add(row.parent_id)
+        missing = parents - known.keys() - {ROOT}
     return {folder: _path(folder, known) for folder in folder_ids}
 
 
-async def _leave(connection: AsyncConnection, folder_ids: set[int]) -> None:
-    """Have deleted files, which are in none of these folders then, remember the paths."""
+async def _leave(connection: AsyncConnection, removed: int) -> None:
+    """Have the deleted files in a folder and below, which is removed next, remember their paths."""
+    inside = select(files.c.folder_id).where(files.c.folder_id.in_(subtree(removed))).distinct()
+    folder_ids = (await connection.scalars(inside)).all()
     for folder_id, path in (await _paths(connection, folder_ids)).items():
         move = update(files).where(files.c.folder_id == folder_id)
         await connection.execute(move.values(folder_id=ROOT, old_folder=path))
@@ -170,14 +179,12 @@ async def check_free(connection: AsyncConnection, user_id: int, folder_id: int, 
         raise WrongState("there is a file named {name!r} in this folder; choose another name", name=name)
 
 
-async def subtree(connection: AsyncConnection, folder_id: int) -> set[int]:
-    """The ids of a folder and of all folders below it."""
-    found = level = {folder_id}
-    while level:
-        below = select(folders.c.id).where(folders.c.parent_id.in_(level), folders.c.id != ROOT)
-        level = set(await connection.scalars(below)) - found
-        found = found | level
-    return found
+def subtree(folder_id: int) -> Select[tuple[int]]:
+    """A query for the ids of a folder and of all folders below it, which may be more than a statement may
+    list."""
+    tree = select(folders.c.id).where(folders.c.id == folder_id).cte("tree", recursive=True)
+    below = select(folders.c.id).where(folders.c.parent_id == tree.c.id, folders.c.id != ROOT)
+    return select(tree.union(below).c.id)
 
 
 def unknown_folder(folder_id: int) -> NotFound:

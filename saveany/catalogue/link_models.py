@@ -34,6 +34,7 @@ class LinkedFile(msgspec.Struct, frozen=True):
     storage: str
     path: str  # of the copy in the storage
     user_id: int
+    added_at: int  # ms
     origin: dict[str, Any] | None = None  # as `Media.source`, if it came from Telegram
     missing_at: int | None = None  # its copy was found deleted or changed from outside
 
@@ -66,6 +67,13 @@ class Link(msgspec.Struct, frozen=True):
     downloads: int = 0
     bytes_sent: int = 0
     used_at: int | None = None
+
+
+class FolderFiles(msgspec.Struct, frozen=True):
+    """The files in a folder and below, with their paths from there."""
+
+    files: list[tuple[str, LinkedFile]]
+    is_complete: bool  # there are no more
 
 
 class LinkTarget(msgspec.Struct, frozen=True):

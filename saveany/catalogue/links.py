@@ -10,7 +10,16 @@ from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
 
 from saveany.catalogue.cursors import make_cursor, parse_cursor
 from saveany.catalogue.database import Database
-from saveany.catalogue.link_models import Link, LinkedFile, LinkPage, LinkTarget, State, TelegramMedia
+from saveany.catalogue.folders import subtree
+from saveany.catalogue.link_models import (
+    FolderFiles,
+    Link,
+    LinkedFile,
+    LinkPage,
+    LinkTarget,
+    State,
+    TelegramMedia,
+)
 from saveany.catalogue.listing import Listing
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.tables import files, folders, links
@@ -18,7 +27,7 @@ from saveany.ids import is_token, new_token
 from saveany.planning.names import safe_name
 from saveany.store import Store
 
-#: Maximum number of files that a link to a folder shows.
+#: Maximum number of files that a link to a folder delivers.
 MAX_FILES: Final = 10_000
 
 _newest_first = Listing(links, "made_at", descending=True)
@@ -178,26 +187,23 @@ class Links:
                 above = await connection.scalar(parent)
         return _file(row) if above == folder_id else None
 
-    async def files_in(self, folder_id: int) -> list[tuple[str, LinkedFile]]:
+    async def files_in(self, folder_id: int) -> FolderFiles:
         """The files in a folder and in all folders below it, with their paths from there, sorted. Files of
         the same name get different paths, and every part of a path is a safe name. At most `MAX_FILES`."""
-        paths = {folder_id: ""}
-        level = [folder_id]
+        inside = subtree(folder_id)
         async with self._database.read() as connection:
-            while level:
-                query = select(folders.c.id, folders.c.parent_id, folders.c.name)
-                below = await connection.execute(query.where(folders.c.parent_id.in_(level)))
-                found = {row.id: f"{paths[row.parent_id]}{safe_name(row.name)}/" for row in below}
-                level = [each for each in found if each not in paths]
-                paths |= found
+            query = select(folders.c.id, folders.c.parent_id, folders.c.name)
+            known = {row.id: row for row in await connection.execute(query.where(folders.c.id.in_(inside)))}
             query = select(files.c.folder_id.label("in_folder"), *_FILE_COLUMNS)
-            where = files.c.folder_id.in_(paths), files.c.deleted_at.is_(None)
-            rows = await connection.execute(query.where(*where).order_by(files.c.id).limit(MAX_FILES))
-            found_files = [(paths[row.in_folder], _file(row)) for row in rows]
-        taken: set[str] = set()
-        return sorted(
-            (_free_path(f"{folder}{safe_name(file.name)}", taken), file) for folder, file in found_files
+            where = files.c.folder_id.in_(inside), files.c.deleted_at.is_(None)
+            rows = await connection.execute(query.where(*where).order_by(files.c.id).limit(MAX_FILES + 1))
+            found_files = [(_path_from(folder_id, row.in_folder, known), _file(row)) for row in rows]
+        taken: dict[str, int] = {}
+        named = sorted(
+            (_free_path(f"{folder}{safe_name(file.name)}", taken), file)
+            for folder, file in found_files[:MAX_FILES]
         )
+        return FolderFiles(named, is_complete=len(found_files) <= MAX_FILES)
 
     async def folder_name(self, folder_id: int, user_id: int | None) -> str | None:
         """The name of a folder of a user (None: of any); None if there is no such folder."""
@@ -213,16 +219,28 @@ def _packed(media: TelegramMedia | None) -> bytes | None:
     return msgspec.msgpack.encode(media) if media else None
 
 
-def _free_path(path: str, taken: set[str]) -> str:
-    """The path, or one that is not taken, such as `a (2).txt`."""
+def _path_from(top: int, folder: int, known: Mapping[int, Any]) -> str:
+    """The path of a folder within another one, with a trailing slash; "" for that one itself."""
+    names: list[str] = []
+    while folder != top and folder in known and len(names) < len(known):
+        names.append(f"{safe_name(known[folder].name)}/")
+        folder = known[folder].parent_id
+    return "".join(reversed(names))
+
+
+def _free_path(path: str, taken: dict[str, int]) -> str:
+    """The path, or one that is not taken, such as `a (2).txt`. `taken` has the last number of each path, so
+    that thousands of files of one name take no time."""
     stem, dot, suffix = path.rpartition(".")
     if not dot or "/" in suffix:
         stem, dot, suffix = path, "", ""
-    number, free = 1, path
+    key, free = path.casefold(), path
+    number = taken.get(key, 1)
     while free.casefold() in taken:
         number += 1
         free = f"{stem} ({number}){dot}{suffix}"
-    taken.add(free.casefold())
+    taken[key] = number
+    taken.setdefault(free.casefold(), 1)
     return free
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -13,10 +13,12 @@ from typing import Final
 from zipstream import ZIP_STORED, ZipStream
 
 from saveany.delivery.content import Content, Piece
-from saveany.errors import StorageError
+from saveany.errors import RequestError, StorageError, StorageUnavailable, WrongState
 
 #: Sent pieces are joined up to this size: a zip has several small pieces for each file.
 _PIECE: Final = 256 << 10
+#: Maximum length in bytes of the path of a member; the format has no room for more.
+_MAX_PATH: Final = (1 << 16) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Member:
     path: str  # with `/`; unique within the zip
     size: int  # bytes
     open: Callable[[], Awaitable[Content]]
+    tag: str = ""  # identifies its bytes
 
 
 class ZipContent(Content):
@@ -35,11 +38,13 @@ class ZipContent(Content):
     ranges = False
 
     def __init__(self, name: str, members: Sequence[Member], modified: int = 0) -> None:
-        """Raises `ValueError` for paths that a zip cannot have."""
+        """Raises `WrongState` for a path that a zip cannot have."""
+        if any(len(member.path.encode()) > _MAX_PATH for member in members):
+            raise WrongState("the folders in this folder are nested too deeply for a zip")
         sized = ZipStream(compress_type=ZIP_STORED, sized=True)
         for member in members:
             sized.add(iter(()), member.path, size=member.size)
-        names = "\n".join(f"{member.path}\0{member.size}" for member in members)
+        names = "\n".join(f"{each.path}\0{each.size}\0{each.tag}" for each in members)
         tag = f'"zip-{hashlib.sha256(names.encode()).hexdigest()[:32]}"'
         super().__init__(name, len(sized), "application/zip", tag, modified)
         self._members = members
@@ -48,7 +53,10 @@ class ZipContent(Content):
         """The whole zip. Raises `StorageError` if a file has another size than its member states."""
         if (start, end) != (0, self.size):
             raise ValueError("a zip is read from its start to its end")
-        pieces = _Pieces(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        pieces = _Pieces(loop)
+        # A thread of its own: it waits for storages, which may need the threads that all share to reply.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="zip")
         stream = ZipStream(compress_type=ZIP_STORED, sized=True)
         for member in self._members:
             stream.add(pieces.of(member), member.path, size=member.size)
@@ -56,7 +64,7 @@ class ZipContent(Content):
         joining: asyncio.Future[bytes] | None = None
         try:
             while True:
-                joining = asyncio.ensure_future(asyncio.to_thread(_joined, parts))
+                joining = loop.run_in_executor(thread, _joined, parts)
                 if not (piece := await asyncio.shield(joining)):
                     return
                 yield piece
@@ -65,6 +73,7 @@ class ZipContent(Content):
             if joining is not None:
                 await asyncio.wait([joining])
             await pieces.close()
+            thread.shutdown(wait=False)
 
 
 class _Pieces:
@@ -108,7 +117,11 @@ class _Pieces:
 
 
 async def _bytes_of(member: Member) -> AsyncGenerator[Piece, None]:
-    content = await member.open()
+    try:
+        content = await member.open()
+    except RequestError as error:  # such as a file that does not exist any more
+        kind = StorageUnavailable if error.retryable else StorageError
+        raise kind(error.text) from error
     try:
         if content.size != member.size:
             raise StorageError("{path!r} has changed", path=member.path)

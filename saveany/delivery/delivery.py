@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Never
 
 from msgspec.structs import replace
 
 from saveany.catalogue.catalogue import Catalogue
-from saveany.catalogue.link_models import Link, LinkedFile, State, TelegramMedia
+from saveany.catalogue.link_models import FolderFiles, Link, State, TelegramMedia
+from saveany.catalogue.links import MAX_FILES
 from saveany.config import Config
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content
@@ -24,8 +25,8 @@ from saveany.delivery.passwords import Passwords
 from saveany.delivery.peers import ANNOUNCE_SECONDS, Peers
 from saveany.delivery.telegram import TelegramFiles
 from saveany.delivery.thumbnails import Thumbnails
-from saveany.delivery.usage import Usage
-from saveany.errors import Gone, Unavailable
+from saveany.delivery.usage import LinkUsage
+from saveany.errors import Gone, Unavailable, WrongState
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
@@ -57,7 +58,7 @@ class LinkDelivery:
         thumbnails: Thumbnails,
     ) -> None:
         self._links = catalogue.links
-        self._usage = Usage(catalogue.links, store)
+        self._usage = LinkUsage(catalogue.links, store)
         self.limits = limits
         self.thumbnails = thumbnails
         self._openings = store.openings
@@ -114,20 +115,24 @@ class LinkDelivery:
     async def open(self, link: Link, address: str) -> tuple[Content, Opening]:
         """Open the file of a link and count the opening. Raises `TooMany`, `Gone`, `Unavailable`, and the
         errors of `ContentOpener`."""
-        opening = await self.limits.open(link.token, address)
-        try:
+        limited = link.max_downloads is not None
+        opening = await self.limits.open(link.token, address, counted=limited)
+        if not opening.is_new:
+            return await self.look(link), opening
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._close, link.token, address)
             content = await self.look(link)
-            limited = link.max_downloads is not None
-            if opening.is_new and not await self._usage.opened(link.token, limited=limited):
-                await content.close()
+            undo.push_async_callback(content.close)
+            if not await self._usage.opened(link.token, limited=limited):
                 raise Gone(_WHY[State.USED_UP])
-        except BaseException:
-            if opening.is_new:
-                await asyncio.shield(self._openings.close(link.token, address))
-            raise
-        if opening.is_new and limited:
-            self._known.pop(link.token, None)
+            if limited:
+                self._known.pop(link.token, None)
+                await self.limits.confirm(link.token, address)
+            undo.pop_all()
         return content, opening
+
+    async def _close(self, token: str, address: str) -> None:
+        await asyncio.shield(self.limits.close(token, address))
 
     async def look(self, link: Link) -> Content:
         """The file of a link, without counting anything. Raises as `ContentOpener`."""
@@ -158,14 +163,21 @@ class LinkDelivery:
             raise FileNotFound
         return replace(link, file=file, folder_id=None, name=file.name)
 
-    async def members(self, link: Link) -> list[tuple[str, LinkedFile]]:
+    async def members(self, link: Link) -> FolderFiles:
         """The files in the folder of a link, with their paths; none for other links."""
-        return await self._links.files_in(link.folder_id) if link.folder_id else []
+        return await self._links.files_in(link.folder_id) if link.folder_id else FolderFiles([], True)
 
     async def _folder(self, link: Link, folder_id: int) -> Content:
+        """The folder as a zip. Raises `WrongState` for one that is too large: what is in a zip must be all
+        that is in the folder."""
+        found = await self._links.files_in(folder_id)
+        if not found.is_complete:
+            raise WrongState(
+                "this folder has more than {limit} files; download smaller folders in it", limit=MAX_FILES
+            )
         members = [
-            Member(path, file.size, partial(self._opener.open_file, file))
-            for path, file in await self._links.files_in(folder_id)
+            Member(path, file.size, partial(self._opener.open_file, file), file.sha256 or file.id)
+            for path, file in found.files
         ]
         return ZipContent(f"{link.name}.zip", members)
 

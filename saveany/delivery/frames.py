@@ -138,11 +138,13 @@ class _LoopbackServer:
     def __init__(self) -> None:
         self._contents: dict[str, Content] = {}
         self._server: asyncio.Server | None = None
+        self._starting = asyncio.Lock()
 
     async def start(self) -> int:
         """Listen on a free port, if it does not yet; returns the port."""
-        if self._server is None:
-            self._server = await self._listen()
+        async with self._starting:
+            if self._server is None:
+                self._server = await self._listen()
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 

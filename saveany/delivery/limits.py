@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ _OUTAGE: Final = 60.0
 _MAX_USED: Final = 10_000
 #: Seconds after which a client that has too many connections may try again.
 _RETRY_CONNECTION: Final = 5
+#: Seconds between two checks whether another request has counted its download.
+_PENDING_SECONDS: Final = 0.05
 _GB: Final = 10**9
 _MESSAGE: Final = "Too many requests, please try again later"
 
@@ -60,19 +63,33 @@ class DeliveryLimits:
             _decrease(self._by_address, address)
             _decrease(self._by_link, token)
 
-    async def open(self, token: str, address: str) -> Opening:
-        """Count an opening. Raises `RateLimited` if the address has opened too many links, and
-        `TrafficUsedUp` if all links together have sent what they may.
+    async def open(self, token: str, address: str, *, counted: bool = False) -> Opening:
+        """Count an opening. If the downloads of the link are `counted`, a new opening needs `confirm`, and
+        other requests of the address wait for that. Raises `RateLimited` if the address has opened too many
+        links, and `TrafficUsedUp` if all links together have sent what they may.
 
         While Redis is down, only addresses that used the link a moment ago may go on."""
         try:
-            opening = await self._count(token, address)
+            opening = await self._count(token, address, counted=counted)
+            while opening.is_pending:
+                await asyncio.sleep(_PENDING_SECONDS)
+                opening = await self._count(token, address, counted=counted)
         except StoreUnavailable:
             if time.monotonic() - self._used.get((token, address), -_OUTAGE) >= _OUTAGE:
                 raise
-            return Opening(is_new=False, is_refused=False, remaining=0, reset=0)
+            return Opening(is_new=False, is_refused=False, is_pending=False, remaining=0, reset=0)
         self._note_use(token, address)
         return opening
+
+    async def confirm(self, token: str, address: str) -> None:
+        """The download of a new opening was counted."""
+        with suppress(StoreUnavailable):  # then it is counted once more if the address comes back
+            await self._openings.confirm(token, address)
+
+    async def close(self, token: str, address: str) -> None:
+        """Take an opening back: nothing could be read."""
+        self._used.pop((token, address), None)
+        await self._openings.close(token, address)
 
     async def keep_open(self, token: str, address: str) -> None:
         """Let an address that still reads have the link open for longer."""
@@ -86,13 +103,13 @@ class DeliveryLimits:
         while len(self._used) > _MAX_USED:
             del self._used[next(iter(self._used))]
 
-    async def _count(self, token: str, address: str) -> Opening:
+    async def _count(self, token: str, address: str, *, counted: bool) -> Opening:
         if cap := self._config.monthly_gb * _GB:
             traffic = await self._traffic.this_month()
             if traffic.sent >= cap:
                 raise TrafficUsedUp(after=traffic.seconds_left)
         maximum = self._config.openings
-        opening = await self._openings.open(token, address, maximum, _WINDOW)
+        opening = await self._openings.open(token, address, maximum, _WINDOW, counted=counted)
         if opening.is_refused:
             raise RateLimited(_MESSAGE, maximum, after=max(1, opening.reset))
         return opening

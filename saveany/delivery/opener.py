@@ -69,7 +69,9 @@ class ContentOpener:
             return await self._instead(file, error)
         if file.missing_at is not None:
             await self._note(file, missing=False)
-        return StoredContent(reader, file.name, file.mime, file.sha256)
+        # A copy that was written to later may have other bytes of the same number.
+        sha256 = file.sha256 if reader.modified_at <= file.added_at else ""
+        return StoredContent(reader, file.name, file.mime, sha256)
 
     async def open_media(self, media: TelegramMedia, name: str, *, here: bool = False) -> Content:
         """A file in a Telegram message. If no login of this machine can read it, it is read through an API

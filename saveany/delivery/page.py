@@ -35,7 +35,7 @@ class _Button(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LinkEntry:
     """A file of a link on a page or in a playlist. Its addresses begin with `base`, or are relative to the
     page if that is empty."""
 
@@ -82,24 +82,24 @@ class Entry:
         return f"{self.base}/{kind}/{self.token}{middle}/{quote(self.name, safe='')}"
 
 
-def entry_of(link: Link, base: str, file_id: str = "") -> Entry | None:
+def entry_of(link: Link, base: str, file_id: str = "") -> LinkEntry | None:
     """The file of a link; None for a folder."""
     if link.file is not None:
         return _entry(base, link.token, file_id, link.file, link.name)
     if link.media is not None:
         name = shown_name(link.name)
-        return Entry(base, link.token, "", name, link.media.size, link.media.mime or mime_of(name))
+        return LinkEntry(base, link.token, "", name, link.media.size, link.media.mime or mime_of(name))
     return None
 
 
-def entries_of(link: Link, base: str, members: Iterable[tuple[str, LinkedFile]]) -> list[Entry]:
+def entries_of(link: Link, base: str, members: Iterable[tuple[str, LinkedFile]]) -> list[LinkEntry]:
     """The files of the folder of a link, with their paths as names."""
     return [_entry(base, link.token, file.id, file, path) for path, file in members]
 
 
-def _entry(base: str, token: str, file_id: str, file: LinkedFile, path: str) -> Entry:
+def _entry(base: str, token: str, file_id: str, file: LinkedFile, path: str) -> LinkEntry:
     name = "/".join(map(shown_name, path.split("/")))
-    return Entry(base, token, file_id, name, file.size, file.mime or mime_of(name))
+    return LinkEntry(base, token, file_id, name, file.size, file.mime or mime_of(name))
 
 
 def locked_page(link: Link, problem: str = "") -> str:
@@ -107,14 +107,15 @@ def locked_page(link: Link, problem: str = "") -> str:
     return _render("share.html", link, problem=problem, locked=True)
 
 
-def file_page(link: Link, entry: Entry, outside: Entry) -> str:
+def file_page(link: Link, entry: LinkEntry, outside: LinkEntry) -> str:
     """The page of a file. `outside` is the same with addresses for other programs than the browser."""
     players = _players(link, outside)
     return _render("share.html", link, entry=entry, size=readable(entry.size), players=players)
 
 
-def folder_page(link: Link, base: str, entries: Sequence[Entry]) -> str:
-    """The page of a folder, with its files as a gallery."""
+def folder_page(link: Link, base: str, entries: Sequence[LinkEntry], *, is_complete: bool = True) -> str:
+    """The page of a folder, with its files as a gallery. A folder with more files than `entries`, which is
+    not complete, is too large for a zip."""
     played = any(entry.is_played for entry in entries)
     return _render(
         "folder.html",
@@ -123,25 +124,25 @@ def folder_page(link: Link, base: str, entries: Sequence[Entry]) -> str:
         more=max(0, len(entries) - _MAX_SHOWN),
         total=readable(sum(entry.size for entry in entries)),
         count=len(entries),
-        archive=f"{base}/dl/{link.token}/{quote(shown_name(link.name), safe='')}.zip",
+        archive=f"{base}/dl/{link.token}/{quote(shown_name(link.name), safe='')}.zip" if is_complete else "",
         playlist=f"{base}/s/{link.token}/playlist.m3u8" if played and not link.password else "",
     )
 
 
-def playlist(entries: Iterable[Entry]) -> str:
+def playlist(entries: Iterable[LinkEntry]) -> str:
     """An M3U playlist with the files that players can play."""
     lines = [f"#EXTINF:-1,{entry.name}\n{entry.stream}\n" for entry in entries if entry.is_played]
     return "".join(["#EXTM3U\n", *lines])
 
 
-def _players(link: Link, entry: Entry) -> list[_Button]:
+def _players(link: Link, entry: LinkEntry) -> list[_Button]:
     """What opens a file in the player of the reader. A player has not got the cookie of a password."""
     if not entry.is_played or link.password:
         return []
     return list(_buttons(entry))
 
 
-def _buttons(entry: Entry) -> Iterator[_Button]:
+def _buttons(entry: LinkEntry) -> Iterator[_Button]:
     url = entry.stream
     scheme, _, rest = url.partition("://")
     yield _Button("VLC", f"vlc://{url}")
@@ -150,8 +151,8 @@ def _buttons(entry: Entry) -> Iterator[_Button]:
     title = quote(entry.name, safe="")
     yield _Button(
         "MX Player",
-        f"intent://{rest}#Intent;scheme={scheme};type={entry.mime};package=com.mxtech.videoplayer.ad;"
-        f"S.title={title};end",
+        f"intent://{rest}#Intent;scheme={scheme};type={quote(entry.mime, safe='/')};"
+        f"package=com.mxtech.videoplayer.ad;S.title={title};end",
     )
     yield _Button("Other players (M3U)", f"{entry.page}/playlist.m3u8")
 

@@ -35,6 +35,8 @@ ANNOUNCE_SECONDS: Final = 5.0
 _VALID_MS: Final = 60_000
 #: Seconds for connecting, and for each read.
 _TIMEOUT: Final = 20.0
+#: Headers without which a response is not that of another API process.
+_NEEDED = frozenset({"content-length", "content-type", "etag"})
 _TIME, _SIGNATURE = "x-saveany-time", "x-saveany-signature"
 
 log = get_logger("saveany.delivery")
@@ -115,7 +117,7 @@ class Peers:
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 log.warning("api_unreachable", host=each.host, reason=str(describe(error)))
                 continue
-            if reply.status_code == 200:
+            if reply.status_code == 200 and reply.headers.keys() >= _NEEDED:
                 return _PeerContent(self, each.url, target, reply.headers, name)
             log.info("not_at_other_api", host=each.host, status=reply.status_code)
         return None

@@ -13,7 +13,7 @@ from saveany.store.counters import LINK_BYTES, LINK_DOWNLOADS
 _MAX_READERS: Final = 10_000
 
 
-class Usage:
+class LinkUsage:
     """The numbers of downloads and bytes of links."""
 
     def __init__(self, links: Links, store: Store) -> None:
@@ -22,6 +22,7 @@ class Usage:
         self._traffic = store.traffic
         self._sent: Counter[str] = Counter()  # bytes by token, not written yet
         self._opened: Counter[str] = Counter()  # openings by token that could not be written
+        self._total = 0  # bytes of all links, not written yet
         #: Bytes that an address has received of a link, since it last had as many as the file has.
         self._received: dict[tuple[str, str], int] = {}
 
@@ -39,6 +40,7 @@ class Usage:
     def sent(self, token: str, address: str, size: int, whole: int) -> None:
         """Count bytes that were sent of a file of `whole` bytes. As many as that are a download."""
         self._sent[token] += size
+        self._total += size
         self._counters.add(LINK_BYTES, size)
         received = self._received.pop((token, address), 0) + size
         if received >= whole:
@@ -51,11 +53,17 @@ class Usage:
     async def write(self) -> None:
         """Write all counts. Those that cannot be written are kept for the next time."""
         await self._counters.flush()
+        total, self._total = self._total, 0
+        try:
+            if total:
+                await self._traffic.add(total)
+        except BaseException:
+            self._total += total
+            raise
         sent, self._sent = self._sent, Counter()
         try:
             if sent:
                 await self._links.count_bytes(sent)
-                await self._traffic.add(sent.total())
         except BaseException:
             self._sent.update(sent)
             raise

@@ -11,6 +11,8 @@ from saveany.store.records import text
 
 #: Milliseconds for which a link stays open after its last use. A paused player continues for free.
 _OPEN_MS: Final = 10 * 60 * 1000
+#: The same while its download is being counted, so that a process which dies in between is not waited for.
+_PENDING_MS: Final = 30 * 1000
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -20,6 +22,7 @@ class Opening:
 
     is_new: bool  # counted; else the address had the link open
     is_refused: bool  # the address has opened too many links
+    is_pending: bool  # another request of the address is counting its download
     remaining: int  # openings that the address has left
     reset: int  # seconds until it has one more
 
@@ -30,16 +33,24 @@ class Openings:
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def open(self, token: str, address: str, maximum: int, window: int) -> Opening:
-        """Open a link at an address, which may open `maximum` links in `window` seconds; 0 is no limit."""
+    async def open(
+        self, token: str, address: str, maximum: int, window: int, *, counted: bool = False
+    ) -> Opening:
+        """Open a link at an address, which may open `maximum` links in `window` seconds; 0 is no limit. If
+        its downloads are `counted`, a new opening is pending until `confirm` or `close`."""
+        pending = _PENDING_MS if counted else 0
         kind, remaining, reset = await self._db.script(
-            "open_link", token, address, _OPEN_MS, window * 1000, maximum
+            "open_link", token, address, _OPEN_MS, window * 1000, maximum, pending
         )
-        kind = text(kind)
-        return Opening(kind == "new", kind == "wait", int(remaining), -(-int(reset) // 1000))
+        kind, left = text(kind), -(-int(reset) // 1000)
+        return Opening(kind == "new", kind == "wait", kind == "pending", int(remaining), left)
+
+    async def confirm(self, token: str, address: str) -> None:
+        """The download of a new opening was counted."""
+        await self._db.do("SET", keys.LINK_OPENED(token, address), 1, "PX", _OPEN_MS)
 
     async def is_open(self, token: str, address: str) -> bool:
-        """Whether the address has the link open."""
+        """Whether the address has the link open, or is about to."""
         return bool(await self._db.do("EXISTS", keys.LINK_OPENED(token, address)))
 
     async def count_made(self, user_id: int) -> tuple[int, int]:

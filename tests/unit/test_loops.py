@@ -17,7 +17,7 @@ OF_ONE = {
         saveany.api.events._stream saveany.net.proxy._download
         storages.local.jail.Disk.run storages.local.commits.Commits.run
         saveany.uploads.folder._in_thread saveany.uploads.multipart.first_file
-        saveany.service.uploads.UploadService._resume
+        saveany.service.uploads.UploadService._resume saveany.delivery.limits.DeliveryLimits.open
         storages.ftp.connections.FtpConnections.close
         storages.ftp.connections.FtpConnections._free_connection
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",
@@ -42,8 +42,7 @@ OF_ONE = {
     "call of the store, which waits for Redis or reads in pieces": """
         saveany.store.claims.Claim.item
         saveany.store.events.Events.follow saveany.store.repair.scan saveany.loops.wait_out_outages
-        saveany.catalogue.folders._paths saveany.catalogue.folders.subtree
-        saveany.catalogue.links.Links.files_in
+        saveany.catalogue.folders._paths
         saveany.loops.wait_for_store saveany.store.snapshot._announced
         saveany.backup.redis_snapshot._batches saveany.backup.make._paused_recorder
         saveany.backup.make._hold saveany.store.snapshot.download

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import io
 import zipfile
 from functools import partial
@@ -10,9 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from saveany.catalogue.link_models import Link
+from saveany.catalogue.links import _free_path
 from saveany.config import Config
+from saveany.delivery.content import Content, etag_of
+from saveany.delivery.delivery import LinkDelivery
+from saveany.errors import Gone, Unavailable
 from saveany.store import Store, keys
+from tests.fixtures.contents import BytesContent
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import USER, check_error
 from tests.integration.api.links import DATA, PATH, config_with, link, save
@@ -133,6 +142,19 @@ async def test_a_copy_that_is_gone_or_changed_is_not_delivered(
     check_error(await public.get(made["url"]), 404)
     seen = (await live.get(f"/api/v1/links/{made['token']}")).json()
     assert seen["downloads"] == 0
+
+
+async def test_a_copy_that_has_changed_to_bytes_of_the_same_number_is_another_version(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str, tmp_path: Path
+) -> None:
+    """A client that resumes a download must not mix both."""
+    made = await link(live, file_id)
+    etag = (await public.get(made["url"], headers={"Range": "bytes=0-9"})).headers["etag"]
+    assert etag == etag_of(hashlib.sha256(DATA).hexdigest())
+    (tmp_path / "files" / PATH).write_bytes(bytes(len(DATA)))
+    rest = await public.get(made["url"], headers={"Range": "bytes=10-", "If-Range": etag})
+    assert (rest.status_code, rest.content) == (200, bytes(len(DATA)))
+    assert rest.headers["etag"] != etag
 
 
 async def test_a_copy_that_was_deleted_from_outside_is_reported(
@@ -335,3 +357,75 @@ async def test_a_folder_is_delivered_as_a_zip(
     with zipfile.ZipFile(io.BytesIO(got.content)) as archive:
         assert archive.namelist() == ["film.mp4"]
         assert archive.read("film.mp4") == DATA
+
+
+async def test_a_folder_that_is_too_large_is_no_zip_with_a_part_of_it(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [folder] = (await live.get("/api/v1/folders")).json()["folders"]
+    reply = await live.post("/api/v1/links", json={"folder_id": folder["folder_id"], "user_id": USER})
+    made = reply.json()
+    assert "zip" in (await public.get(made["page_url"])).text
+    monkeypatch.setattr("saveany.catalogue.links.MAX_FILES", 0)
+    for request in (public.get, public.head):
+        assert (await request(made["url"])).status_code == 409
+    page = (await public.get(made["page_url"])).text
+    assert "More than 0 files" in page
+    assert "Download all" not in page
+
+
+async def test_a_link_is_not_downloaded_more_often_by_requests_at_the_same_time(
+    live: httpx.AsyncClient, app: FastAPI, file_id: str
+) -> None:
+    """All of them have read the link before it was used up; none slips in while another is counted."""
+    delivery: LinkDelivery = app.state.services.delivery
+    made = await link(live, file_id, max_downloads=1)
+    before = await delivery.link(made["token"], "9.9.9.1")
+    content, _ = await delivery.open(before, "9.9.9.1")
+    await content.close()
+    found = await asyncio.gather(
+        *(delivery.open(before, "9.9.9.2") for _ in range(5)), return_exceptions=True
+    )
+    assert [type(each) for each in found] == [Gone] * 5
+    both = await asyncio.gather(*(delivery.open(before, "9.9.9.1") for _ in range(5)))
+    for content, opening in both:
+        assert not opening.is_new
+        await content.close()
+
+
+async def test_a_file_is_closed_if_its_download_cannot_be_counted(
+    live: httpx.AsyncClient, app: FastAPI, file_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery: LinkDelivery = app.state.services.delivery
+    made = await link(live, file_id, max_downloads=1)
+    found, content = await delivery.link(made["token"], "9.9.9.1"), BytesContent(b"1")
+
+    async def open_content(link: Link) -> Content:
+        return content
+
+    async def fail(token: str) -> bool:
+        raise Unavailable("the catalogue is down")
+
+    monkeypatch.setattr(delivery._opener, "open", open_content)
+    monkeypatch.setattr(app.state.services.catalogue.links, "count_download", fail)
+    with pytest.raises(Unavailable):
+        await delivery.open(found, "9.9.9.1")
+    assert content.closed == 1
+
+
+def test_many_files_of_one_name_take_no_time() -> None:
+    """Each gets a number of its own, without a search from 1 on."""
+    looked_up = 0
+
+    class Counting(dict[str, int]):
+        def __contains__(self, key: object) -> bool:
+            nonlocal looked_up
+            looked_up += 1
+            return super().__contains__(key)
+
+    taken = Counting()
+    paths = [_free_path("folder/a.txt", taken) for _ in range(1000)]
+    assert paths[:3] == ["folder/a.txt", "folder/a (2).txt", "folder/a (3).txt"]
+    assert len(set(paths)) == 1000
+    assert _free_path("folder/A (2).txt", taken) == "folder/A (2) (2).txt"
+    assert looked_up < 3000

@@ -7,14 +7,17 @@ import io
 import subprocess
 import zipfile
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content, Piece
-from saveany.errors import StorageError
+from saveany.delivery.errors import FileNotFound
+from saveany.errors import RequestError, StorageError, StorageUnavailable, Unavailable, WrongState
 from tests.fixtures.contents import BytesContent, Zeros
 from tests.fixtures.servers import program
 
@@ -107,8 +110,42 @@ async def test_a_reader_that_leaves_closes_the_file() -> None:
 
 
 def test_the_tag_follows_the_files() -> None:
-    tags = {
-        ZipContent("x.zip", members).etag
-        for members in ([], [member("a", BytesContent(b"1"))], [member("b", BytesContent(b"1"))])
-    }
-    assert len(tags) == 3
+    one = member("a", BytesContent(b"1"))
+    others = [replace(one, path="b"), replace(one, size=2), replace(one, tag="of other bytes")]
+    tags = {ZipContent("x.zip", members).etag for members in ([], [one], *([each] for each in others))}
+    assert len(tags) == 5
+
+
+async def test_a_zip_needs_no_thread_that_others_wait_for() -> None:
+    """Storages, the name resolver and others need threads to reply."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    class InThread(BytesContent):
+        async def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
+            yield await asyncio.to_thread(lambda: self.data[start:end])
+
+    made = ZipContent("x.zip", [member("a", InThread(b"1"))])
+    async with asyncio.timeout(20):
+        assert len(await whole(made)) == made.size
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(FileNotFound(), StorageError), (Unavailable("later"), StorageUnavailable)]
+)
+async def test_a_file_that_cannot_be_opened_ends_the_zip_with_an_error(
+    error: RequestError, expected: type[StorageError]
+) -> None:
+    """An error of a request could not follow a response that has begun."""
+
+    async def fail() -> Content:
+        raise error
+
+    made = ZipContent("x.zip", [member("a", BytesContent(b"1")), Member("b", 1, fail)])
+    with pytest.raises(expected):
+        await whole(made)
+
+
+def test_a_path_may_be_too_long_for_a_zip() -> None:
+    ZipContent("x.zip", [member("x" * 65_535, BytesContent(b"1"))])
+    with pytest.raises(WrongState):
+        ZipContent("x.zip", [member("x" * 65_536, BytesContent(b"1"))])

@@ -182,3 +182,21 @@ async def test_hostile_names(
         assert archive.testzip() is None
         [stored] = archive.namelist()
         assert not re.search(r'[\\/:*?"<>|\x00-\x1f\u202e]', stored)
+
+
+async def test_the_type_of_a_file_cannot_open_another_program(
+    live: httpx.AsyncClient,
+    public: httpx.AsyncClient,
+    store: Store,
+    tmp_path: Path,
+) -> None:
+    """It is what the sender of a message has stated."""
+    mime = "video/mp4;S.browser_fallback_url=https%3A%2F%2Fevil.example;package=evil"
+    ids = await save(live, store, tmp_path / "files", {"downloads/a.mp4": b"content"}, {"mime": mime})
+    made = await link_to(live, file_id=ids["a.mp4"])
+    [intent] = [each for each in check_page(await public.get(made["page_url"])).links if "intent:" in each]
+    settings = intent.partition("#")[2].split(";")
+    assert [each.partition("=")[0] for each in settings] == [
+        *("Intent", "scheme", "type", "package", "S.title", "end")
+    ]
+    assert "package=com.mxtech.videoplayer.ad" in settings

@@ -13,7 +13,7 @@ import pytest
 
 from saveany.config import Config
 from saveany.delivery.content import Content
-from saveany.delivery.frames import FrameMaker
+from saveany.delivery.frames import FrameMaker, _LoopbackServer
 from saveany.delivery.thumbnails import ThumbnailFolder
 from saveany.sandbox import Sandbox
 from saveany.sandbox.documents import jpeg
@@ -182,3 +182,9 @@ class TestWithoutFfmpeg:
         ids = await save(live, store, tmp_path / "files", {"downloads/a.mp4": b"abc"})
         made = await link_to(live, file_id=ids["a.mp4"])
         check_error(await public.get(url_of(live, made)), 404)
+
+
+async def test_pictures_at_the_same_time_share_a_server() -> None:
+    server = _LoopbackServer()
+    assert len(set(await asyncio.gather(*(server.start() for _ in range(5))))) == 1
+    await server.close()
