@@ -19,7 +19,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -30,6 +29,7 @@ from uvicorn.server import ServerState
 from saveany.api.direct import DirectSocket, direct_socket
 from saveany.api.errors import error_body, kind
 from saveany.logs import get_logger
+from saveany.net.addresses import network_of
 
 #: Maximum size of the head of a request in bytes, and maximum number of headers. The longest parameters of
 #: the API need 52 KiB when percent-encoded.
@@ -170,6 +170,22 @@ class Connections(ServerState):
             self._logged = now
 
 
+class _Patience:
+    """How long the client of a request may take; a route may allow more than usual."""
+
+    def __init__(self) -> None:
+        self.read_seconds = READ_SECONDS
+        self.is_upload = False  # whether the body may take as long as it makes progress
+
+    def allow_pauses(self) -> None:
+        """Let the client pause while it reads the response."""
+        self.read_seconds = PAUSE_SECONDS
+
+    def expect_upload(self) -> None:
+        """Give the client `BODY_SECONDS` for each part of the body, not for all of it."""
+        self.is_upload = True
+
+
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's HTTP connection, with time limits."""
 
@@ -195,9 +211,8 @@ class HttpConnection(HttpToolsProtocol):
         self._overhead = 0  # bytes received that are not content of a body
         self._unread = 0  # bytes that the client had not read at the last check
         self.dropped = 0
-        self._read_seconds = READ_SECONDS
+        self._patience = _Patience()  # with the latest request
         self._problem: tuple[int, str] | None = None  # of a request, found while parsing it
-        self._is_upload = False  # whether the body may take as long as it makes progress
         self.deadline = time.monotonic() + HEAD_SECONDS
 
     # Life cycle.
@@ -205,7 +220,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Register the connection."""
         super().connection_made(transport)
-        self.address = _address(self.client[0] if self.client else "")
+        self.address = network_of(self.client[0] if self.client else "")
         self.server_state.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -225,20 +240,12 @@ class HttpConnection(HttpToolsProtocol):
             self._is_untrusted = False
             self.server_state.remove_untrusted(self)
 
-    def allow_pauses(self) -> None:
-        """Let the client pause while it reads the response."""
-        self._read_seconds = PAUSE_SECONDS
-
-    def expect_upload(self) -> None:
-        """Give the client `BODY_SECONDS` for each part of the body, not for all of it."""
-        self._is_upload = True
-
     def expire(self) -> None:
         """Close the connection or extend its deadline; called when the deadline has passed."""
         now = time.monotonic()
         unread = self.transport.get_write_buffer_size()
         if 0 < unread < self._unread:
-            self._unread, self.deadline = unread, now + self._read_seconds  # the client reads slowly
+            self._unread, self.deadline = unread, now + self._patience.read_seconds  # the client reads slowly
         elif unread or self.refused or self.transport.is_closing():
             if not self.refused:
                 self.server_state.count_refusal("a response was not read in time")
@@ -295,12 +302,11 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time for the head; for the first request it started with the connection."""
         super().on_message_begin()
-        self._read_seconds = READ_SECONDS
-        self._is_upload = False
+        self._patience = _Patience()
         self.scope["state"] |= {
             "trust": self.trust,
-            "allow_pauses": self.allow_pauses,
-            "expect_upload": self.expect_upload,
+            "allow_pauses": self._patience.allow_pauses,
+            "expect_upload": self._patience.expect_upload,
             "direct": lambda: _direct(self),
         }
         self._receiving = "head"
@@ -330,7 +336,7 @@ class HttpConnection(HttpToolsProtocol):
         """Do not count content of the body as overhead."""
         self._overhead = max(0, self._overhead - _PER_BODY_BYTE * len(body))
         super().on_body(body)
-        if self._is_upload:
+        if self._patience.is_upload:
             self.deadline = time.monotonic() + BODY_SECONDS
         if self._is_untrusted and not _is_incomplete(self._running):
             self.server_state.drop(self, body)
@@ -360,7 +366,7 @@ class HttpConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the time for reading: the client does not read."""
         super().pause_writing()
-        self._wait_for_reader(self._read_seconds)
+        self._wait_for_reader(self._patience.read_seconds)
 
     def resume_writing(self) -> None:
         """Reset the deadline: the client reads again."""
@@ -369,7 +375,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _wait_for_reader(self, otherwise: float) -> None:
         self._unread = self.transport.get_write_buffer_size()
-        self.deadline = time.monotonic() + (self._read_seconds if self._unread else otherwise)
+        self.deadline = time.monotonic() + (self._patience.read_seconds if self._unread else otherwise)
 
 
 _NEVER = float("inf")
@@ -385,7 +391,7 @@ def _direct(connection: HttpConnection) -> AbstractContextManager[DirectSocket |
     cycle = connection._running
     if cycle is None:
         return nullcontext()
-    return direct_socket(connection.transport, cycle, connection._read_seconds)
+    return direct_socket(connection.transport, cycle, connection._patience.read_seconds)
 
 
 def _mark_disconnected(cycle: RequestResponseCycle | None) -> None:
@@ -393,15 +399,6 @@ def _mark_disconnected(cycle: RequestResponseCycle | None) -> None:
     if cycle is not None and _is_incomplete(cycle):
         cycle.disconnected = True
         cycle.message_event.set()
-
-
-def _address(host: str) -> str:
-    """The key by which connections are counted: an IPv4 address, or the /64 network of an IPv6 address."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    return host if address.version == 4 else address.packed[:8].hex()
 
 
 @cache

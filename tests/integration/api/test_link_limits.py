@@ -65,6 +65,21 @@ async def test_a_configured_proxy_tells_the_address_and_the_scheme(
     assert shown.json()["url"].startswith("https://")
 
 
+async def test_the_addresses_of_one_ipv6_network_are_one_client(
+    store: Store, catalogue: Catalogue, public: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    config = config_with(tmp_path, {}, trusted_proxies=["127.0.0.0/8"])
+    async with serving(create_app(config, store, catalogue)) as server, over_tcp(server) as live:
+        made = await link(live, await save(live, store, tmp_path / "files", DATA), password="secret")
+
+        async def guess(address: str) -> int:
+            headers = {"X-Forwarded-For": address}
+            return (await public.post(made["page_url"], data={"password": "x"}, headers=headers)).status_code
+
+        assert [await guess(f"2001:db8:1:2::{n:x}") for n in range(11)] == [401] * 10 + [429]
+        assert await guess("2001:db8:1:3::1") == 401
+
+
 async def test_links_are_shown_at_the_public_address(
     store: Store, catalogue: Catalogue, tmp_path: Path
 ) -> None:
