@@ -190,9 +190,16 @@ class CrashHandler:
             if scope["type"] != "http" or started:
                 raise
             number = uuid4().hex[:12]
-            log.exception("request_crashed", error_id=number, method=scope["method"], path=scope["path"])
+            log.exception("request_crashed", error_id=number, method=scope["method"], path=_logged(scope))
             message = f"something went wrong inside SaveAny; look for the error id {number} in its log"
             await _response(500, _KINDS[500], message)(scope, receive, send)
+
+
+def _logged(scope: Scope) -> str:
+    """The path of a request, without the token of a link in it."""
+    path: str = scope["path"]
+    token = scope.get("path_params", {}).get("token")
+    return path.replace(token, "…") if token else path
 
 
 def shortened(name: str) -> str:

@@ -41,7 +41,9 @@ class Database:
         #: The file of an SQLite database; None for PostgreSQL.
         self.file = None if url else data_dir / FILE_NAME
         self._engine = create_async_engine(
-            _sqlite(self.file) if self.file else postgresql_url(url), **_OPTIONS[bool(url)]
+            _sqlite(self.file) if self.file else postgresql_url(url),
+            hide_parameters=True,  # an error that is logged must contain neither tokens nor secrets
+            **_OPTIONS[bool(url)],
         )
         self._writing = asyncio.Lock()
         self._opening = asyncio.Lock()

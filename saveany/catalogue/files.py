@@ -13,9 +13,8 @@ from saveany.catalogue.folders import check_folder, check_free, checked_name
 from saveany.catalogue.listing import Listing, Rows
 from saveany.catalogue.models import FileFilter, FileOrder, FilePage, FileStats, SavedFile
 from saveany.catalogue.recorder import Recorder
-from saveany.catalogue.rows import clean
 from saveany.catalogue.search import fold
-from saveany.catalogue.tables import files
+from saveany.catalogue.tables import clean, files
 from saveany.errors import NotFound
 
 _DAY_MS = 24 * 3600 * 1000

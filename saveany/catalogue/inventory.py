@@ -13,7 +13,7 @@ from saveany.catalogue.database import Database
 from saveany.catalogue.folders import folder_at
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.search import fold
-from saveany.catalogue.tables import catalogue, files
+from saveany.catalogue.tables import catalogue, clean, files
 from saveany.ids import new_id
 
 #: Number of copies that are read at a time.
@@ -49,15 +49,15 @@ class Inventory:
 
         If one is that of a running task, the recorder replaces it by the record of the task."""
         await self._recorder.catch_up()
-        paths = files.c.path.in_([rows.clean(each.path) for each in found])
+        paths = files.c.path.in_([each.path for each in found])
         same = files.c.storage == storage, paths, files.c.removed_at.is_(None)
         async with self._database.write() as connection:
             # The recorder changes this row in each of its transactions, so it waits, or we do.
             await connection.execute(select(catalogue.c.id).with_for_update())
             known = set(await connection.scalars(select(files.c.path).where(*same)))
-            new = [each for each in found if rows.clean(each.path) not in known]
+            new = [each for each in found if clean(each.path) not in known]
             folders = {
-                path: await folder_at(connection, user_id, rows.clean(path))
+                path: await folder_at(connection, user_id, clean(path))
                 for path in dict.fromkeys(posixpath.dirname(each.path) for each in new)
             }
             if new:
@@ -90,7 +90,7 @@ class Inventory:
 
 
 def _row(storage: str, copy: FoundCopy, user_id: int, folder_id: int) -> rows.Row:
-    name = rows.clean(posixpath.basename(copy.path))
+    name = clean(posixpath.basename(copy.path))
     mime = rows.guess_mime(name)
     empty = dict.fromkeys(("caption", "sha256", "sha1", "url", "page", "thumbnail"), "")
     return {
@@ -103,7 +103,7 @@ def _row(storage: str, copy: FoundCopy, user_id: int, folder_id: int) -> rows.Ro
         "mime": mime,
         "kind": rows.kind_of(mime),
         "storage": storage,
-        "path": rows.clean(copy.path),
+        "path": copy.path,
         "added_at": copy.modified_at,
         "downloads": 0,
         "bytes_sent": 0,

@@ -15,8 +15,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, insert, or_, select, update
 
 from saveany.catalogue.database import Database
-from saveany.catalogue.rows import clean
-from saveany.catalogue.tables import keys
+from saveany.catalogue.tables import clean, keys
 from saveany.errors import Unavailable
 from saveany.ids import new_id
 from saveany.models import KEY_SCOPES, KeyScope

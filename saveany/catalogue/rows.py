@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from saveany.catalogue.search import fold
+from saveany.catalogue.tables import clean
 from saveany.config.schema import PRIVATE_CHATS
 from saveany.ids import new_id
 from saveany.models import Item, ItemStatus, Task
@@ -48,11 +49,11 @@ def task_row(task: Task) -> Row:
     return {
         "id": task.id,
         "user_id": number(task.spec.user_id),
-        "type": clean(task.spec.type),
-        "storage": clean(task.spec.storage),
+        "type": task.spec.type,
+        "storage": task.spec.storage,
         "status": task.status.value,
-        "title": clean(task.title),
-        "error": clean(task.error),
+        "title": task.title,
+        "error": task.error,
         "created_at": task.created_at,
         "started_at": task.started_at,
         "ended_at": task.finished_at or task.updated_at,
@@ -77,21 +78,21 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "user_id": number(task.spec.user_id),
         "folder_id": folder_id,
         "name": name,
-        "caption": clean(item.text or item.caption),
+        "caption": item.text or item.caption,
         "size": number(item.size or 0),
-        "mime": clean(str(mime)),
+        "mime": str(mime),
         "kind": kind_of(str(mime)),
-        "sha256": clean(item.sha256),
+        "sha256": item.sha256,
         "sha1": "",
-        "storage": clean(item.copy_storage or task.spec.storage),
-        "path": clean(item.copy_path),
+        "storage": item.copy_storage or task.spec.storage,
+        "path": item.copy_path,
         "chat": _number_in(source, "chat"),
         "message": _number_in(source, "message"),
         "document": _number_in(source, "document"),
         "dc": _number_in(source, "dc"),
         "origin": _origin(source),
-        "url": clean(str(source.get("url") or "")),
-        "page": clean(item.url),
+        "url": str(source.get("url") or ""),
+        "page": item.url,
         "thumbnail": "",
         "task_id": task.id,
         "item": item.index,
@@ -139,11 +140,6 @@ def kind_of(mime: str) -> str:
     """The kind of a MIME type: video, audio, image, text or other."""
     main = mime.partition("/")[0]
     return main if main in _KINDS else "other"
-
-
-def clean(text: str) -> str:
-    """A text that both databases store: without NUL and halves of surrogate pairs."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def number(value: int) -> int:

@@ -6,6 +6,8 @@ Times are milliseconds since the epoch, sizes are bytes. `search` is the text th
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,11 +19,29 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
 
 metadata = MetaData()
+
+
+def clean(text: str) -> str:
+    """A text that both databases store: without NUL and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class CleanText(TypeDecorator[str]):
+    """A text, cleaned when it is stored, and when it is looked for: PostgreSQL refuses NUL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """The text that the database gets."""
+        return None if value is None else clean(value)
+
 
 #: SQLite numbers rows only in a column of the type INTEGER.
 Number = BigInteger().with_variant(Integer, "sqlite")
@@ -31,7 +51,7 @@ catalogue = Table(
     "catalogue",
     metadata,
     Column("number", Number, primary_key=True),
-    Column("id", Text, nullable=False),
+    Column("id", CleanText, nullable=False),
     Column("turn", BigInteger, nullable=False),
 )
 
@@ -40,26 +60,26 @@ tasks = Table(
     "tasks",
     metadata,
     Column("number", Number, primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", CleanText, nullable=False, unique=True),
     Column("user_id", BigInteger, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("storage", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("error", Text, nullable=False),
+    Column("type", CleanText, nullable=False),
+    Column("storage", CleanText, nullable=False),
+    Column("status", CleanText, nullable=False),
+    Column("title", CleanText, nullable=False),
+    Column("error", CleanText, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("run", BigInteger, nullable=False),
-    Column("search", Text, nullable=False),
+    Column("search", CleanText, nullable=False),
     Index("tasks_ended", "ended_at", "id"),
     *(Index(f"tasks_{name}", name, "ended_at", "id") for name in ("user_id", "type", "storage", "status")),
 )
 
 
 def _task_id() -> Column[str]:
-    return Column("task_id", Text, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    return Column("task_id", CleanText, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
 
 
 #: The hash of an ended task as it was in Redis, in MessagePack: everything that a retry needs.
@@ -87,7 +107,7 @@ folders = Table(
     Column("id", Number, primary_key=True),
     Column("user_id", BigInteger, nullable=False),
     Column("parent_id", Number, ForeignKey("folders.id"), nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", CleanText, nullable=False),
     UniqueConstraint("user_id", "parent_id", "name", name="folders_name"),
 )
 
@@ -96,34 +116,34 @@ files = Table(
     "files",
     metadata,
     Column("number", Number, primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", CleanText, nullable=False, unique=True),
     Column("user_id", BigInteger, nullable=False),
     Column("folder_id", Number, ForeignKey("folders.id"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("caption", Text, nullable=False),
+    Column("name", CleanText, nullable=False),
+    Column("caption", CleanText, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("mime", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("sha256", Text, nullable=False),
-    Column("sha1", Text, nullable=False),
-    Column("storage", Text, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("mime", CleanText, nullable=False),
+    Column("kind", CleanText, nullable=False),
+    Column("sha256", CleanText, nullable=False),
+    Column("sha1", CleanText, nullable=False),
+    Column("storage", CleanText, nullable=False),
+    Column("path", CleanText, nullable=False),
     Column("chat", BigInteger),
     Column("message", BigInteger),
     Column("document", BigInteger),
     Column("dc", Integer),
     Column("origin", LargeBinary),  # what finds the file in Telegram again (`Media.source`), in MessagePack
-    Column("url", Text, nullable=False),
-    Column("page", Text, nullable=False),
-    Column("thumbnail", Text, nullable=False),
-    Column("task_id", Text),
+    Column("url", CleanText, nullable=False),
+    Column("page", CleanText, nullable=False),
+    Column("thumbnail", CleanText, nullable=False),
+    Column("task_id", CleanText),
     Column("item", BigInteger),
     Column("added_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),  # it is in the trash since then
     Column("downloads", BigInteger, nullable=False),
     Column("bytes_sent", BigInteger, nullable=False),
-    Column("search", Text, nullable=False),
-    Column("old_folder", Text),  # path of the folder, if that was deleted
+    Column("search", CleanText, nullable=False),
+    Column("old_folder", CleanText),  # path of the folder, if that was deleted
     Column("purged_at", BigInteger),  # it has left the trash, and its copy is to be removed
     Column("removed_at", BigInteger),  # its copy is gone, or needed by another file
     Column("missing_at", BigInteger),  # its copy was found deleted or changed from outside
@@ -147,18 +167,18 @@ links = Table(
     "links",
     metadata,
     Column("number", Number, primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", CleanText, nullable=False, unique=True),
     Column("user_id", BigInteger, nullable=False),
-    Column("file_id", Text, ForeignKey("files.id", ondelete="CASCADE")),
+    Column("file_id", CleanText, ForeignKey("files.id", ondelete="CASCADE")),
     Column("folder_id", Number, ForeignKey("folders.id", ondelete="CASCADE")),
     Column("media", LargeBinary),
-    Column("name", Text, nullable=False),
+    Column("name", CleanText, nullable=False),
     Column("inline", Boolean, nullable=False),
     Column("made_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("max_downloads", BigInteger),
-    Column("password", Text, nullable=False),
+    Column("password", CleanText, nullable=False),
     Column("downloads", BigInteger, nullable=False),
     Column("bytes_sent", BigInteger, nullable=False),
     Column("used_at", BigInteger),
@@ -174,12 +194,12 @@ keys = Table(
     "keys",
     metadata,
     Column("number", Number, primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", CleanText, nullable=False, unique=True),
     Column("user_id", BigInteger, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("scopes", Text, nullable=False),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("secret", Text, nullable=False),
+    Column("name", CleanText, nullable=False),
+    Column("scopes", CleanText, nullable=False),
+    Column("hash", CleanText, nullable=False, unique=True),
+    Column("secret", CleanText, nullable=False),
     Column("made_at", BigInteger, nullable=False),
     Column("used_at", BigInteger),
     Column("revoked_at", BigInteger),

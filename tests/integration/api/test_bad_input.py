@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from saveany.api.limits import MAX_BODY
 from saveany.api.routes import parse_json, repeated
+from saveany.ids import new_token
 from saveany.store import Store
 from tests.integration.api.conftest import AUTH, SEED_BODY, check_error, create
 
@@ -393,6 +394,22 @@ async def test_unexpected_errors_reveal_no_secrets(
         error = check_error(await client.get("/api/v1/tasks/broken"), 500)
     assert f"error id {logs[-1]['error_id']}" in error["message"]
     assert "WRONGTYPE" not in error["message"]
+
+
+async def test_the_log_of_an_unexpected_error_has_no_link(
+    client: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token in a log would be a link for everybody who reads it."""
+
+    async def broken() -> int:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(store.db, "time_ms", broken)
+    token = new_token()
+    with capture_logs() as logs:
+        check_error(await client.get(f"/dl/{token}/film.mp4"), 500)
+    assert logs[-1]["path"] == "/dl/…/film.mp4"
+    assert token not in str(logs)
 
 
 async def test_actions_in_a_wrong_state_are_refused(client: httpx.AsyncClient) -> None:

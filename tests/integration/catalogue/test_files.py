@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import insert
 
-from saveany.catalogue import FileFilter, FileKind, FileOrder, SavedFile
+from saveany.catalogue import FileFilter, FileKind, FileOrder, HistoryFilter, SavedFile
 from saveany.catalogue.catalogue import Catalogue
-from saveany.errors import InvalidInput
+from saveany.catalogue.inventory import FoundCopy
+from saveany.catalogue.tables import folders
+from saveany.errors import InvalidInput, NotFound, WrongState
 from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.store import Store
 from tests.integration.store.test_lifecycle import accept, claim
@@ -158,3 +161,38 @@ async def test_files_stay_when_their_task_is_forgotten(store: Store, any_catalog
     await save(store, "a.mkv")
     assert await any_catalogue.history.clear() == 1
     assert await names(any_catalogue) == ["a.mkv"]
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800"])
+async def test_text_that_no_database_stores_is_found_nowhere(any_catalogue: Catalogue, text: str) -> None:
+    """PostgreSQL refuses such text, also in a question."""
+    assert await any_catalogue.files.get(text) is None
+    assert await any_catalogue.files.of_task(text, 0, 10) == []
+    assert (await any_catalogue.files.page(FileFilter(storage=text))).files == []
+    assert (await any_catalogue.history.page(HistoryFilter(storage=text, type=text))).tasks == []
+    assert await any_catalogue.trash.get(text) is None
+    assert await any_catalogue.keys.get(text) is None
+    assert await any_catalogue.keys.secret(text) == ""
+    assert await any_catalogue.links.file_of(text) is None
+    assert await any_catalogue.links.file_in(1, text) is None
+    assert await any_catalogue.links.count_download(text) is False
+    with pytest.raises(NotFound):
+        await any_catalogue.trash.put(text, now=True)
+
+
+async def test_a_folder_may_have_more_folders_than_a_statement_may_list(any_catalogue: Catalogue) -> None:
+    """A scan of a storage adds as many as there are."""
+    top = await any_catalogue.folders.make(1, 0, "top")
+    below = [{"user_id": 1, "parent_id": top.id, "name": str(n)} for n in range(33_000)]
+    async with any_catalogue._database.write() as connection:
+        await connection.execute(insert(folders), below)
+    await any_catalogue.inventory.add("local1", [FoundCopy("top/7/a.txt", 1, 1)], 1)
+    found = await any_catalogue.links.files_in(top.id)
+    assert [path for path, _ in found.files] == ["7/a.txt"]
+    inside = (await any_catalogue.folders.children(top.id, 1))[0]
+    with pytest.raises(WrongState):
+        await any_catalogue.folders.change(top.id, parent_id=inside.id)
+    await any_catalogue.folders.remove(top.id, with_files=True)
+    assert await any_catalogue.folders.children(0, None) == []
+    [deleted] = (await any_catalogue.trash.page()).files
+    assert deleted.old_folder == "/top/7"

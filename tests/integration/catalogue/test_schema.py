@@ -13,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from saveany.catalogue import HistoryFilter, schema
 from saveany.catalogue.catalogue import Catalogue
@@ -188,3 +189,11 @@ async def test_sqlite_confirms_what_is_on_the_disk(store: Store, tmp_path: Path)
         ]
     await database.close()
     assert found == ["wal", 2, 1]
+
+
+async def test_the_text_of_an_error_has_no_values(any_catalogue: Catalogue) -> None:
+    """They may be tokens and secrets, and errors are logged."""
+    with pytest.raises(DBAPIError) as caught:
+        async with any_catalogue._database.write() as connection:
+            await connection.execute(text("SELECT 1 FROM x WHERE y = :secret"), {"secret": "sa_x"})
+    assert "sa_x" not in str(caught.value)
