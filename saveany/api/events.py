@@ -23,7 +23,7 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.sse import PING, STREAMED, EventStream, encode
 from saveany.api.tasks import TaskId
-from saveany.errors import Unavailable
+from saveany.errors import NotFound, RequestError
 from saveany.models import ENDED, Task
 from saveany.service import Principal
 from saveany.store import Event, Store
@@ -131,7 +131,7 @@ async def _stream(
                 yield encode(event)
                 if task_id and event.status in ENDED:
                     return
-    except Unavailable as error:
+    except RequestError as error:
         yield encode(_reset(error.message))
         return
     ended = False
@@ -169,6 +169,8 @@ async def _past(
         user = principal.visible_user(None)
         tasks = await services.reader.get_many([task_id]) if task_id else await store.tasks.live(user)
         events = [_reset("the events after your Last-Event-ID are no longer available")] if last_id else []
+        if task_id and not tasks:
+            raise NotFound("this task was removed")
         events += [_snapshot(task) for task in tasks]
         # Only the last one has an id, so that a client that loses the connection before it starts over.
         for event in events[:-1]:

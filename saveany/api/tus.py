@@ -158,7 +158,7 @@ async def _append(
 def _wanted(metadata: dict[str, str]) -> tus.Wanted:
     """What a client wants, by the names that tus clients and this API use."""
     user = metadata.get("user_id", "")
-    if user and not (user.isascii() and user.isdigit() and 0 < int(user[:20]) < 2**53):
+    if user and not (user.isascii() and user.isdigit() and len(user) <= 16 and 0 < int(user) < 2**53):
         raise InvalidInput("Upload-Metadata: user_id must be the id of a user", "user_id")
     for name, choices in _CHOICES.items():
         if metadata.get(name, "") not in ("", *choices):

@@ -46,7 +46,8 @@ async def press_joined(ctx: Context, args: str) -> None:
 async def _link_task(ctx: Context, args: str, show: sharing.Show) -> None:
     task_id, _, start = args.partition(":")
     task = await ctx.services.tasks.get(ctx.principal, task_id)
-    await sharing.link_files(ctx, task.id, int(start) if start.isdecimal() else 0, show)
+    first = int(start) if start.isdecimal() and len(start) < 10 else 0  # the data of a button may be forged
+    await sharing.link_files(ctx, task.id, first, show)
 
 
 async def press_change(ctx: Context, args: str) -> None:

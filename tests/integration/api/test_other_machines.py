@@ -16,8 +16,10 @@ from saveany.api.server import ApiServer, bind
 from saveany.catalogue.catalogue import Catalogue
 from saveany.models import WorkerInfo
 from saveany.store import Store
+from saveany.store.api_processes import ApiProcess
+from tests.fixtures.tcp import tcp_server
 from tests.fixtures.waiting import until
-from tests.integration.api.conftest import over_tcp, url_of
+from tests.integration.api.conftest import check_error, over_tcp, url_of
 from tests.integration.api.links import DATA, PATH, config_with, link, save
 
 MARK = "0123456789abcdef0123456789abcdef"
@@ -110,6 +112,26 @@ async def test_a_machine_that_cannot_be_reached_is_named(
         assert "storage 'local1' is on the machine nas-box" in reply.json()["message"]
         for _ in range(20):  # more than an address may open: what cannot be read is no opening
             assert (await public.get(url)).status_code == 503
+
+
+async def test_what_is_no_api_at_the_address_of_one_is_none(
+    store: Store, catalogue: Catalogue, public: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """For example another program that has got the port."""
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async with AsyncExitStack() as stack:
+        here = await stack.enter_async_context(machine(store, catalogue, tmp_path / "here", reachable=False))
+        file_id = await saved_on(store, here, tmp_path / "elsewhere")
+        program = await stack.enter_async_context(tcp_server(reply))
+        other = ApiProcess("other", "nas-box", f"http://127.0.0.1:{program.port}", ("local1",))
+        await store.api_processes.heartbeat(other)
+        live = await stack.enter_async_context(over_tcp(here))
+        check_error(await public.get((await link(live, file_id))["url"]), 503)
 
 
 @pytest.mark.parametrize("path", ["/internal/files/{file}", "/internal/media?source=gaA="])

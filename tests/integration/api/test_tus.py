@@ -190,6 +190,7 @@ async def test_requests_that_are_not_tus_are_refused(client: httpx.AsyncClient, 
         {"Upload-Length": "5", "Upload-Metadata": "filename ä"},
         {"Upload-Length": "5", "Upload-Metadata": "a YQ==,a YQ=="},
         {"Upload-Length": "5"} | metadata(user_id="x"),
+        {"Upload-Length": "5"} | metadata(user_id="0" * 19 + "9" * 5000),
         {"Upload-Length": "5"} | metadata(on_conflict="x"),
         {"Upload-Length": "5"} | metadata(folder="../x"),
     ):
