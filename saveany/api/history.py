@@ -58,7 +58,7 @@ async def history(
         since=_ms(since),
         until=_ms(until),
     )
-    page = await services.tasks.history(principal, wanted, limit, cursor)
+    page = await services.tasks.history.page(principal, wanted, limit, cursor)
     return HistoryPageView(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
 
 
@@ -66,7 +66,7 @@ async def history(
 async def clear(services: InjectedServices, principal: TasksPrincipal) -> Removed:
     """Remove all ended tasks that the caller may see, and their webhooks, including undelivered ones. The
     saved files are kept. A canceled task is kept until a worker has removed its unfinished files."""
-    removed = await services.tasks.remove_all_ended(principal)
+    removed = await services.tasks.history.clear(principal)
     return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
 
 
@@ -78,7 +78,7 @@ async def clear(services: InjectedServices, principal: TasksPrincipal) -> Remove
 )
 async def remove(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> Removed:
     """Remove one ended task and its webhooks. The saved files are kept."""
-    await services.tasks.remove(principal, task_id)
+    await services.tasks.history.remove(principal, task_id)
     return Removed(message="1 task removed", removed=1)
 
 

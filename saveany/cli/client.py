@@ -136,10 +136,6 @@ class ApiClient:
         """Create a task."""
         return await self._ask("POST", "/api/v1/tasks", json=body)
 
-    async def make_link(self, body: Json) -> Json:
-        """Create a link; `body` is that of `POST /api/v1/links`."""
-        return await self._ask("POST", "/api/v1/links", json=body)
-
     async def task(self, task_id: str) -> Json:
         """One task, with all of its files."""
         task = await self._ask("GET", _path(task_id))
@@ -171,17 +167,9 @@ class ApiClient:
         """Cancel a task."""
         await self._ask("DELETE", _path(task_id))
 
-    async def retry(self, task_id: str) -> None:
-        """Queue an ended task again."""
-        await self._ask("POST", f"{_path(task_id)}/retry")
-
-    async def pause(self, task_id: str) -> None:
-        """Pause a task until it is resumed."""
-        await self._ask("POST", f"{_path(task_id)}/pause")
-
-    async def resume(self, task_id: str) -> None:
-        """Resume a paused task."""
-        await self._ask("POST", f"{_path(task_id)}/resume")
+    async def act(self, task_id: str, action: str) -> None:
+        """`retry`, `pause` or `resume` a task."""
+        await self._ask("POST", f"{_path(task_id)}/{action}")
 
     async def find(self, prefix: str) -> str:
         """The complete id of the task whose id begins with `prefix`: a queued or running task, or one of the

@@ -160,7 +160,7 @@ class Demo:
         await self._until_ready(base)
         async with ApiClient(base, TOKEN) as api:
             if self.json_output:
-                link = await api.make_link({"telegram_url": sandbox.samples[0].link, "user_id": USER_ID})
+                link = await api.post("links", {"telegram_url": sandbox.samples[0].link, "user_id": USER_ID})
                 facts = {**self._facts(base, sandbox), "link": link["url"]}
                 print(json.dumps(facts), flush=True)
                 if not self.once:
@@ -224,7 +224,7 @@ class Demo:
     async def _make_link(self, api: ApiClient) -> None:
         """Make a link to the sample that was saved, and show it."""
         found = await api.get("files", q=_SAMPLE_NAME, user_id=USER_ID, limit=1)
-        link = await api.make_link({"file_id": found["files"][0]["file_id"], "user_id": USER_ID})
+        link = await api.post("links", {"file_id": found["files"][0]["file_id"], "user_id": USER_ID})
         print(
             f"\nA link to it, which works without a token for {_LINK_DAYS} days:\n"
             f"  {link['url']}\nIts page, with a player for videos and music:\n  {link['page_url']}",

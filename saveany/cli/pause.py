@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from saveany.cli.client import ApiClient, IdsArgument, TokenOption, UrlOption, connect, for_each
+from saveany.cli.client import IdsArgument, TokenOption, UrlOption, connect, for_each
 
 
 def pause(ctx: typer.Context, ids: IdsArgument, url: UrlOption = "", token: TokenOption = "") -> None:
@@ -12,4 +12,4 @@ def pause(ctx: typer.Context, ids: IdsArgument, url: UrlOption = "", token: Toke
 
     Exit codes: 0 all tasks paused; 1 a task was refused (stderr says why).
     """
-    for_each(connect(ctx, url, token), ids, ApiClient.pause, "paused")
+    for_each(connect(ctx, url, token), ids, lambda api, id_: api.act(id_, "pause"), "paused")

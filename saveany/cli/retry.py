@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from saveany.cli.client import ApiClient, IdsArgument, TokenOption, UrlOption, connect, for_each
+from saveany.cli.client import IdsArgument, TokenOption, UrlOption, connect, for_each
 
 
 def retry(
@@ -17,4 +17,4 @@ def retry(
 
     Exit codes: 0 all tasks queued; 1 a task was refused (stderr says why).
     """
-    for_each(connect(ctx, url, token), ids, ApiClient.retry, "queued again")
+    for_each(connect(ctx, url, token), ids, lambda api, id_: api.act(id_, "retry"), "queued again")

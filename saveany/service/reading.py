@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from saveany.errors import NotFound
 from saveany.models import Item, Task
+from saveany.service.principal import Principal
 from saveany.store import Store
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ class TaskReader:
             return task
         found = await self._catalogue.history.get_many([task_id])
         return found[0] if found else None
+
+    async def visible(self, principal: Principal, task_id: str) -> Task:
+        """The task. Raises `NotFound` if it does not exist, or belongs to a user whose tasks the principal
+        may not see."""
+        task = await self.get(task_id)
+        if task is None or not principal.may_access(task.spec.user_id):
+            raise unknown_task(task_id)
+        return task
 
     async def get_many(self, task_ids: Sequence[str]) -> list[Task]:
         """The tasks with these ids that exist and can be read, in the order of `task_ids`."""
@@ -51,3 +61,8 @@ class TaskReader:
         if await self._store.tasks.exists(task_id):
             return await self._store.tasks.all_items(task_id)
         return await self._catalogue.history.items(task_id)
+
+
+def unknown_task(task_id: str) -> NotFound:
+    """The error for a task that does not exist."""
+    return NotFound("there is no task {task}", task=task_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from saveany.config import Config, User
@@ -16,13 +16,13 @@ from saveany.planning.available import source_problem
 from saveany.planning.requests import TaskRequest, plan_request
 from saveany.planning.source_choice import source_of
 from saveany.planning.waiting import WaitingReasons
+from saveany.service.history import TaskHistory
 from saveany.service.principal import Principal
-from saveany.service.reading import TaskReader
+from saveany.service.reading import TaskReader, unknown_task
 from saveany.service.waiting import read_waiting_reasons
 from saveany.store import Accepted, Store
 from saveany.store.results import (
     CancelResult,
-    EraseResult,
     PauseResult,
     PrioritizeResult,
     ResumeResult,
@@ -32,7 +32,6 @@ from saveany.texts import Text
 from saveany.webhooks.builder import DeliveryBuilder
 
 if TYPE_CHECKING:
-    from saveany.catalogue import HistoryFilter, HistoryPage
     from saveany.catalogue.catalogue import Catalogue
 
 #: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
@@ -64,6 +63,8 @@ class TaskService:
         self._store = store
         self._catalogue = catalogue
         self._reader = TaskReader(store, catalogue)
+        #: The operations on ended tasks.
+        self.history = TaskHistory(catalogue, self._reader)
         self._deliveries = DeliveryBuilder(
             config.api.webhook_url, config.api.webhook_events, store.db.time_ms
         )
@@ -162,10 +163,7 @@ class TaskService:
 
     async def get(self, principal: Principal, task_id: str) -> Task:
         """The task with this id."""
-        task = await self._reader.get(task_id)
-        if task is None or not principal.may_access(task.spec.user_id):
-            raise _not_found(task_id)
-        return task
+        return await self._reader.visible(principal, task_id)
 
     async def items(self, principal: Principal, task_id: str, start: int, limit: int) -> list[Item]:
         """The items `start` … `start + limit` of a task, by index."""
@@ -181,13 +179,6 @@ class TaskService:
     ) -> TaskPage:
         """At most `limit` of the tasks of `list`, after `cursor`. Raises `InvalidInput` for a bad cursor."""
         return await self._store.tasks.page(principal.visible_user(user_id), limit, cursor)
-
-    async def history(
-        self, principal: Principal, wanted: HistoryFilter, limit: int = 50, cursor: str = ""
-    ) -> HistoryPage:
-        """At most `limit` ended tasks after `cursor`, newest first."""
-        visible = replace(wanted, user_id=principal.visible_user(wanted.user_id))
-        return await self._catalogue.history.page(visible, limit, cursor)
 
     async def waiting_reasons(self, tasks: Iterable[Task]) -> WaitingReasons:
         """The reasons why queued tasks among `tasks` do not start, and why running ones make no progress."""
@@ -262,26 +253,6 @@ class TaskService:
             )
         return await self._store.tasks.get(task_id) or task
 
-    async def remove(self, principal: Principal, task_id: str) -> None:
-        """Remove an ended task from the history; its files stay. Raises `WrongState` if it has not ended, or
-        if a worker has not removed its unfinished files yet."""
-        await self._check_access(principal, task_id)
-        result = await self._catalogue.history.remove(task_id)
-        if result is EraseResult.LIVE:
-            raise WrongState("task {task} has not ended; cancel it first", task=task_id)
-        if result is EraseResult.CLEANING:
-            raise WrongState(
-                "a worker has to remove the unfinished files of task {task} first; try again in a moment",
-                task=task_id,
-            )
-        if result is EraseResult.UNKNOWN:
-            raise _not_found(task_id)
-
-    async def remove_all_ended(self, principal: Principal) -> int:
-        """Remove all ended tasks that the principal may see from the history, as `remove` does; returns how
-        many."""
-        return await self._catalogue.history.clear(principal.visible_user(None))
-
     async def _check_access(self, principal: Principal, task_id: str) -> None:
         if not principal.is_operator:  # whose operations report an unknown task themselves
             await self.get(principal, task_id)
@@ -303,10 +274,6 @@ async def _check_result(
 ) -> None:
     """Raise `NotFound` or `WrongState` for a result that says so."""
     if result == "unknown" and await reader.get(task_id) is None:
-        raise _not_found(task_id)
+        raise unknown_task(task_id)
     if result in ("ended", "unknown"):  # an ended task may have left Redis
         raise WrongState("task {task} has ended already", task=task_id)
-
-
-def _not_found(task_id: str) -> NotFound:
-    return NotFound("there is no task {task}", task=task_id)

@@ -51,7 +51,9 @@ class Accounts:
         folder = SessionFolder(data_dir)
         #: Sent when it may have changed which accounts can be used.
         self.changed = Signal()
-        self._accounts = AccountSet(table, folder, store, proxy, self._close_connections, self.changed)
+        self._accounts = AccountSet(
+            table, folder, store, proxy, lambda name: self._downloader.forget(name), self.changed
+        )
         self._downloader = Downloader(
             self._accounts.client, folder, self._read_again, self._find_elsewhere, limits, store
         )
@@ -104,10 +106,13 @@ class Accounts:
             found = withheld.rest  # the visible files of a range
         return [replace(media, only=tuple(only)) for media in found] if only else found
 
-    async def find(self, source: Mapping[str, Any]) -> Media:
-        """The file of `Media.source`, read again by any account that can. Raises as `resolve` does, and
-        `Permanent` if the message was deleted or has another file now."""
-        return await self._find(source)
+    async def find(self, source: Mapping[str, Any], prefer: str = "", without: Collection[str] = ()) -> Media:
+        """The file of `Media.source`, read again by any account that can: `prefer` first, and none of
+        `without`. Raises as `resolve` does, and `Permanent` if the message was deleted or has another file
+        now."""
+        only = tuple(source.get("only", ()))
+        found = await self._accounts.first(lambda reader: reader.find(source), prefer, without, only=only)
+        return replace(found, only=only) if only else found
 
     async def download(
         self, media: Media, write: Write, *, have: Sequence[Range] = (), on_wait: OnWait | None = None
@@ -150,22 +155,15 @@ class Accounts:
             return b"".join([piece async for piece in pieces])
 
     async def _read_again(self, media: Media) -> Media:
-        return _same_part(media, await self._find(media.source(), prefer=media.account))
+        return _same_part(media, await self.find(media.source(), prefer=media.account))
 
     async def _find_elsewhere(self, media: Media, without: Collection[str]) -> Media | None:
         """The same file as another account sees it. File references and access hashes are valid for one
         account only, so the other account reads the message again."""
         try:
-            return _same_part(media, await self._find(media.source(), without=without))
+            return _same_part(media, await self.find(media.source(), without=without))
         except TaskError:
             return None
-
-    async def _find(
-        self, source: Mapping[str, Any], prefer: str = "", without: Collection[str] = ()
-    ) -> Media:
-        only = tuple(source.get("only", ()))
-        found = await self._accounts.first(lambda reader: reader.find(source), prefer, without, only=only)
-        return replace(found, only=only) if only else found
 
     # Sending.
 
@@ -224,9 +222,6 @@ class Accounts:
         with translated(name, is_bot=client.is_bot):
             found = await chats.confirmed(chat)
         return types.InputPeerChannel(found.channel_id, found.access_hash)
-
-    async def _close_connections(self, name: str) -> None:
-        await self._downloader.forget(name)
 
 
 def _same_part(before: Media, found: Media) -> Media:

@@ -67,9 +67,9 @@ async def show_history_page(ctx: Context, args: str) -> None:
 
 async def _history_page(ctx: Context, status: Status | None, cursor: str) -> tuple[str, Keyboard]:
     wanted = HistoryFilter(status=status or "", user_id=ctx.user.id)
-    page = await ctx.services.tasks.history(ctx.principal, wanted, PAGE, cursor)
+    page = await ctx.services.tasks.history.page(ctx.principal, wanted, PAGE, cursor)
     while page.cursor and not page.tasks:  # a page covers a limited number of tasks of all users
-        page = await ctx.services.tasks.history(ctx.principal, wanted, PAGE, page.cursor)
+        page = await ctx.services.tasks.history.page(ctx.principal, wanted, PAGE, page.cursor)
     if not page.tasks:
         return ctx.t("No tasks have ended yet."), ()
     older = Button(ctx.t("Older »"), f"hist:{_LETTERS[status]}:{page.cursor}")
@@ -109,7 +109,7 @@ async def retry(ctx: Context, args: str) -> None:
         await _show_progress(ctx, found)
         return
     wanted = HistoryFilter(status=Status.FAILED, user_id=ctx.user.id)
-    failed = (await ctx.services.tasks.history(ctx.principal, wanted, PAGE)).tasks
+    failed = (await ctx.services.tasks.history.page(ctx.principal, wanted, PAGE)).tasks
     if not failed:
         await ctx.reply(ctx.t("No tasks have failed."))
         return

@@ -75,7 +75,7 @@ OPERATIONS: dict[str, Callable[[TaskService, Principal, str], Awaitable[Any]]] =
     "resume": lambda tasks, who, task_id: tasks.resume(who, task_id),
     "prioritize": lambda tasks, who, task_id: tasks.prioritize(who, task_id, 5),
     "retry": lambda tasks, who, task_id: tasks.retry(who, task_id),
-    "remove": lambda tasks, who, task_id: tasks.remove(who, task_id),
+    "remove": lambda tasks, who, task_id: tasks.history.remove(who, task_id),
 }
 
 
@@ -112,12 +112,12 @@ async def test_lists_hold_only_the_tasks_of_the_user(tasks: TaskService) -> None
         await tasks.list(ANNA, 12)
     await tasks.cancel(ANNA, mine)
     await tasks.cancel(BERT, other)
-    assert [each.id for each in (await tasks.history(ANNA, HistoryFilter())).tasks] == [mine]
-    assert len((await tasks.history(ADMIN, HistoryFilter())).tasks) == 2
+    assert [each.id for each in (await tasks.history.page(ANNA, HistoryFilter())).tasks] == [mine]
+    assert len((await tasks.history.page(ADMIN, HistoryFilter())).tasks) == 2
     with pytest.raises(NotFound, match="not to user 12"):
-        await tasks.history(ANNA, HistoryFilter(user_id=12))
-    assert await tasks.remove_all_ended(ANNA) == 1
-    assert [each.id for each in (await tasks.history(ADMIN, HistoryFilter())).tasks] == [other]
+        await tasks.history.page(ANNA, HistoryFilter(user_id=12))
+    assert await tasks.history.clear(ANNA) == 1
+    assert [each.id for each in (await tasks.history.page(ADMIN, HistoryFilter())).tasks] == [other]
 
 
 async def test_only_the_operator_changes_what_concerns_all_users(
