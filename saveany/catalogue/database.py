@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio.engine import AsyncConnection, create_async_engine
 
 from saveany.errors import CatalogueUnavailable
+from saveany.single_flight import SingleFlight
 
 #: Name of the SQLite database in `data_dir`.
 FILE_NAME = "catalogue.db"
@@ -46,7 +47,7 @@ class Database:
             **_OPTIONS[bool(url)],
         )
         self._writing = asyncio.Lock()
-        self._opening = asyncio.Lock()
+        self._opening = SingleFlight()
         self._is_open = False
         self._uses = 0  # of connections, at this moment
         self._unused = asyncio.Event()
@@ -62,11 +63,15 @@ class Database:
         return self.file is not None
 
     async def open(self) -> None:
-        """Call `on_open`, unless that has been done."""
-        async with self._opening:
-            if not self._is_open and self.on_open:
-                await self.on_open()
-            self._is_open = True
+        """Call `on_open`, unless that has been done. Those who wait for it share its error, too: during an
+        outage they would wait for each other's attempts."""
+        if not self._is_open:
+            await self._opening.run("open", self._open)
+
+    async def _open(self) -> None:
+        if self.on_open:
+            await self.on_open()
+        self._is_open = True
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -94,10 +99,20 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """As `write`, while the database is being opened."""
         with _mapped_errors(), self._use():
-            async with self._writing, self._engine.connect() as connection:
+            async with self._turn(), self._engine.connect() as connection:
                 await connection.execution_options(write=True)
                 async with connection.begin():
                     yield connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The turn of a writer of this process, who waits as long as for one of another process."""
+        async with asyncio.timeout(_LOCKED_SECONDS):
+            await self._writing.acquire()
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def upsert(self, table: Table, key: list[str], *, only: list[str] | None = None) -> Any:
         """An INSERT that changes the row with the same `key` instead if there is one: all other columns, or
