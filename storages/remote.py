@@ -19,8 +19,9 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 
 from saveany.errors import Fenced, NameTaken, StorageError
-from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey, plausible
+from storages.base import Entry, Range, Reader, Receipt, Storage, Upload, UploadKey
 from storages.chunks import Chunk, ChunkChannel, Chunks, single_chunk
+from storages.listing import plausible
 from storages.listings import SharedListings
 from storages.parts import RESERVED, PartName, is_reserved, parse, part_name, split, upload_name
 from storages.sequential import SequentialUpload

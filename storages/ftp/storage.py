@@ -15,7 +15,7 @@ from typing import Any, Final
 import aioftp
 
 from saveany.errors import StorageBusy, StorageError, StorageUnavailable
-from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, endless_listing
+from storages.base import Capabilities, Entry, Services
 from storages.chunks import Chunks
 from storages.errors import name_taken, not_a_folder
 from storages.ftp.client import PIECE, SILENCE, FtpClient, cut
@@ -28,6 +28,7 @@ from storages.ftp.replies import (
     parse_facts,
     parse_list_line,
 )
+from storages.listing import MAX_ENTRIES, endless_listing
 from storages.names import Encoder
 from storages.remote import RemoteStorage
 

@@ -25,15 +25,10 @@ from saveany.net import trust
 from saveany.net.client import describe, is_offline
 from saveany.net.dial import CONNECT_SECONDS
 from saveany.texts import Text
-from storages.base import (
-    MAX_ENTRIES,
-    Entry,
-    Receipt,
-    UploadKey,
-    endless_listing,
-)
+from storages.base import Entry, Receipt, UploadKey
 from storages.errors import name_taken
 from storages.http_client import HttpClient
+from storages.listing import MAX_ENTRIES, endless_listing
 from storages.parts import split
 from storages.s3.errors import BROKEN, MEANINGS, error_code, is_unknown_condition
 from storages.s3.http import session_class

@@ -29,8 +29,8 @@ from storages.base import (
     Storage,
     Upload,
     UploadKey,
-    plausible,
 )
+from storages.listing import plausible
 from storages.parts import RESERVED, is_reserved
 from storages.s3.bucket import S3Bucket
 from storages.s3.objects import NAMES, milliseconds

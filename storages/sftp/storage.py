@@ -18,9 +18,10 @@ import asyncssh
 
 from saveany.errors import NoSpace, StorageError, StorageUnavailable
 from saveany.texts import Text
-from storages.base import MAX_ENTRIES, Capabilities, Entry, Services, Usage, endless_listing
+from storages.base import Capabilities, Entry, Services, Usage
 from storages.chunks import Chunks
 from storages.errors import located, name_taken, not_a_folder
+from storages.listing import MAX_ENTRIES, endless_listing
 from storages.reachability import check_port
 from storages.remote import RemoteStorage
 from storages.sftp.options import SftpOptions
