@@ -132,8 +132,8 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     app.state.readiness = health.CachedCheck()
     routers = [*ROUTERS, _description]
     app.state.routes = [route for router in routers for route in router.routes]
-    for router in routers:
-        app.include_router(router)
+    # `include_router` would make a copy of each, with all validators: 5 MB, which processes cannot share.
+    app.router.routes.extend(app.state.routes)
     errors.install(app)
     # The middleware that is added last receives a request first.
     app.add_middleware(Authentication, authenticator=authenticator, routes=app.state.routes)

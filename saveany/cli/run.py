@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -64,6 +65,7 @@ def _roles(config: Config) -> dict[str, Callable[[], int]]:
     from workers.sources import source_classes
 
     loop_factory()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the first one has OpenSSL allocate some megabytes
     source_classes(config)
     for storage in config.storages:
         registry.capabilities(storage.type)

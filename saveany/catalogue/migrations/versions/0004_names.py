@@ -1,4 +1,4 @@
-"""Names in a folder are found by an index; the index of the trash contains only deleted files."""
+"""Names in a folder are found by an index; in SQLite the index of the trash contains only deleted files."""
 
 from alembic import op
 from sqlalchemy import text
@@ -11,7 +11,6 @@ def upgrade() -> None:
     """Create the indexes."""
     op.create_index("files_folder_name", "files", ["folder_id", "name"])
     op.drop_index("files_deleted", "files")
-    deleted = text("deleted_at IS NOT NULL")
     op.create_index(
-        "files_deleted", "files", ["deleted_at", "id"], sqlite_where=deleted, postgresql_where=deleted
+        "files_deleted", "files", ["deleted_at", "id"], sqlite_where=text("deleted_at IS NOT NULL")
     )
