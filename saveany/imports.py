@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
+from typing import Any
 
 #: Modules that are loaded when one of their names is first used -> the reason why they are imported at all.
 _DEFERRED: Mapping[str, str] = {
@@ -23,18 +25,30 @@ _DEFERRED: Mapping[str, str] = {
 #: Modules that cannot be imported -> the reason why they would be. Their importers do without them.
 _REFUSED: Mapping[str, str] = {
     "httpx._main": "httpx's command line, which imports click, Pygments and rich",
+    "pydantic.v1": "FastAPI supports models of Pydantic 1",
 }
 #: Packages of which only named modules are used -> what the package itself would import.
 _BARE: Mapping[str, str] = {
     "sqlalchemy.ext.asyncio": "sessions, and with them SQLAlchemy's ORM, which needs 6 MB",
+    "uvicorn": "its command line, which imports click and multiprocessing",
 }
+#: Names that other modules of such a package take from the package itself -> the module that has them.
+_BORROWED: Mapping[str, Mapping[str, str]] = {"uvicorn": {"Config": "uvicorn.config"}}
 
 
 class _BareLoader(Loader):
     """Loads a package without running its code."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave the package empty."""
+        """Leave the package empty, except for borrowed names."""
+        borrowed = _BORROWED.get(module.__name__, {})
+
+        def attribute(name: str) -> Any:
+            if name not in borrowed:
+                raise AttributeError(f"SaveAny does not load {module.__name__}.{name}")
+            return getattr(import_module(borrowed[name]), name)
+
+        module.__dict__["__getattr__"] = attribute
 
 
 class _Finder:

@@ -21,8 +21,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
-import uvicorn
 from uvicorn._types import ASGI3Application
+from uvicorn.config import Config as ServerConfig
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -197,7 +197,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: ServerConfig,
         server_state: Connections,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,

@@ -12,8 +12,9 @@ from email.utils import formatdate
 from types import FrameType
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import Config as ServerConfig
+from uvicorn.server import Server
 
 from saveany.api.app import create_app
 from saveany.api.connections import Connections, HttpConnection, connection_limit
@@ -98,13 +99,13 @@ _KEEP_ALIVE_SECONDS = 9
 _TICK_SECONDS = 1.0
 
 
-class ApiServer(uvicorn.Server):
+class ApiServer(Server):
     """uvicorn with limited connections, event streams that end when it stops, and our own signal handlers."""
 
     def __init__(self, app: FastAPI, max_connections: int = 2048) -> None:
         proxies = list(app.state.services.config.api.trusted_proxies)
         super().__init__(
-            uvicorn.Config(
+            ServerConfig(
                 app,
                 http=HttpConnection,
                 ws="none",

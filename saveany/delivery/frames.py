@@ -16,9 +16,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Final
 
-import uvicorn
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config as ServerConfig
 from uvicorn.server import ServerState
 
 from saveany.delivery.content import Content, Piece
@@ -149,7 +149,7 @@ class _LoopbackServer:
         return port
 
     async def _listen(self) -> asyncio.Server:
-        config = uvicorn.Config(
+        config = ServerConfig(
             self._app, interface="asgi3", lifespan="off", log_config=None, access_log=False, ws="none"
         )
         config.load()

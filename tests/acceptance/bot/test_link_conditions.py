@@ -56,8 +56,15 @@ async def bert(stack: Stack) -> AsyncIterator[Person]:
         yield one
 
 
-async def test_the_bot_asks_for_what_it_cannot_see(strict: Stack) -> None:
-    strict.sandbox.world.chats[CLUB].admins = set()
+async def test_a_user_joins_and_gets_links(strict: Stack) -> None:
+    # One test: the bot remembers for some minutes who is a member.
+    await _nobody_can_be_seen(strict)
+    await _a_member_gets_links(strict)
+
+
+async def _nobody_can_be_seen(strict: Stack) -> None:
+    club = strict.sandbox.world.chats[CLUB]
+    club.admins = set()
     async with bert(strict) as one, person(strict.sandbox) as anna:
         await one.send(BOT, named(DATA, "notes.txt"))
         told = await one.receives(contains("The operator has been told"))
@@ -67,9 +74,10 @@ async def test_the_bot_asks_for_what_it_cannot_see(strict: Stack) -> None:
         await one.send(BOT, named(DATA, "notes.txt"))
         await one.receives(lambda message: contains("has been told")(message) and message.id > told.id)
         assert len(anna.received) == 1  # once a day
+    club.admins = {samples.BOT.id}
 
 
-async def test_a_user_joins_and_gets_the_link(strict: Stack) -> None:
+async def _a_member_gets_links(strict: Stack) -> None:
     world = strict.sandbox.world
     async with bert(strict) as one:
         sent = await one.send(BOT, named(DATA, "mine.txt"))
