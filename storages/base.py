@@ -210,7 +210,7 @@ class Upload(abc.ABC):
 
 
 #: Lends a descriptor to a function: the result must be called once, in any thread.
-Lend = Callable[[Callable[[int], "int | None"]], Callable[[], "int | None"]]
+Lend = Callable[[Callable[[int], int]], Callable[[], int]]
 
 
 class Reader(abc.ABC):
@@ -251,10 +251,10 @@ class Reader(abc.ABC):
     #: Whether the kernel can pass the file to a socket: `send` works.
     sends = False
 
-    async def send(self, lend: Lend, start: int, end: int) -> int | None:
+    async def send(self, lend: Lend, start: int, end: int) -> int:
         """Let the kernel send bytes from `start` on, up to `end`, to the non-blocking socket that `lend` has.
 
-        Returns how many were sent, at least one; None if the socket takes none at the moment. Raises
+        Returns after a moment at most: how many were sent, 0 if the socket takes none. Raises
         `ConnectionError` if it is closed, and as `read`, but notices no changes of the file.
         """
         raise NotImplementedError

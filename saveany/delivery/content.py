@@ -54,7 +54,7 @@ class Content(abc.ABC):
     #: Whether the kernel can pass it to a socket: `send` works, as that of `Reader`.
     sends = False
 
-    async def send(self, lend: Lend, start: int, end: int) -> int | None:
+    async def send(self, lend: Lend, start: int, end: int) -> int:
         """See `Reader.send`."""
         raise NotImplementedError
 
@@ -82,7 +82,7 @@ class StoredContent(Content):
         self._reader = reader
         self.sends = reader.sends
 
-    async def send(self, lend: Lend, start: int, end: int) -> int | None:
+    async def send(self, lend: Lend, start: int, end: int) -> int:
         """As in the contract."""
         return await self._reader.send(lend, start, end)
 

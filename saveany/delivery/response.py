@@ -22,7 +22,7 @@ from saveany.ranges import Range
 
 log = get_logger("saveany.delivery")
 
-#: Bytes of a large file that the kernel sends at once, at most, and those at its end that are read.
+#: Size of a range from which on the kernel sends it, and bytes at its end that are read.
 _DIRECT, _TAIL = 8 << 20, 64 << 10
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -31,7 +31,7 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 class Socket(Protocol):
     """See `saveany.api.direct.DirectSocket`."""
 
-    def lend(self, work: Callable[[int], int | None]) -> Callable[[], int | None]:
+    def lend(self, work: Callable[[int], int]) -> Callable[[], int]:
         """A function that runs `work` with the socket."""
 
     def sent(self, size: int) -> None:
@@ -140,13 +140,11 @@ class ContentResponse:
                 await socket.flushed()
                 try:
                     while at < end - _TAIL:
-                        sent = await self._content.send(socket.lend, at, min(at + _DIRECT, end - _TAIL))
-                        if sent is None:
-                            await socket.wait()
-                            continue
+                        sent = await self._content.send(socket.lend, at, end - _TAIL)
                         at += sent
                         socket.sent(sent)
                         self._report(sent)
+                        await socket.wait()
                 except ConnectionError:
                     return
                 except (TaskError, StorageError) as error:

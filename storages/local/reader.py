@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -49,15 +51,15 @@ class LocalReader(Reader):
                 return
             yield piece
 
-    async def send(self, lend: Lend, start: int, end: int) -> int | None:
+    async def send(self, lend: Lend, start: int, end: int) -> int:
         """As in the contract."""
 
-        def work(fd: int) -> int | None:
+        def work(fd: int) -> int:
             return lend(lambda sock: _send(sock, fd, start, end))()
 
         sent = await self._use(work)
-        if sent == 0:
-            raise self.changed()  # it ends before
+        if sent == _ENDED:
+            raise self.changed()
         if sent == _CLOSED:
             raise ConnectionResetError
         return sent
@@ -80,20 +82,32 @@ class LocalReader(Reader):
             file.release()
 
 
-#: Result of `_send` for a socket that is closed.
-_CLOSED = -1
+#: Results of `_send` for a file that ends before `start`, and for a socket that is closed.
+_ENDED, _CLOSED = -1, -2
+#: Bytes of one call of the kernel: it may have to wait for the disk.
+_CALL = 2 << 20
+#: Seconds after which `_send` returns, so that others may use its thread.
+_TURN = 0.02
+#: Milliseconds for which `_send` waits for the socket. Waiting in the event loop instead costs more CPU time
+#: than sending what a fast client has made room for.
+_PATIENCE = 2
 
 
-def _send(sock: int, fd: int, start: int, end: int) -> int | None:
-    """Send as much as the socket takes; 0 if the file has ended, None if the socket takes nothing."""
-    at = start
-    try:
-        while at < end:
-            if not (sent := os.sendfile(sock, fd, at, end - at)):
+def _send(sock: int, fd: int, start: int, end: int) -> int:
+    """Send until the socket takes no more, or the turn is over; returns the number of bytes."""
+    room = select.poll()
+    room.register(sock, select.POLLOUT)
+    at, turn_ends = start, time.monotonic() + _TURN
+    while at < end and time.monotonic() < turn_ends:
+        try:
+            sent = os.sendfile(sock, fd, at, min(_CALL, end - at))
+        except BlockingIOError:
+            if not room.poll(_PATIENCE):
                 break
+        except ConnectionError:
+            return _CLOSED
+        else:
+            if not sent:
+                return at - start or _ENDED
             at += sent
-    except BlockingIOError:
-        return at - start or None
-    except ConnectionError:
-        return _CLOSED
     return at - start
