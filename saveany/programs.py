@@ -19,6 +19,8 @@ _PR_SET_PDEATHSIG = 1
 #: mallopt(3): the size from which a block is mapped separately, and the free bytes at the end of the heap
 #: that are returned to the system if there are more.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+#: Parts of files are shorter, in bytes, and this many free bytes are kept for them.
+_BLOCK, _FREE_BYTES = 4 << 20, 24 << 20
 #: Seconds that a program may take to end after SIGTERM.
 _END_SECONDS = 5.0
 #: Seconds for which the result of `is_installed` is remembered: it is asked for with every task.
@@ -66,12 +68,12 @@ def die_with_parent(signum: int) -> Callable[[], None] | None:
     return arm
 
 
-def reuse_memory(block: int, total: int) -> None:
-    """Keep up to `total` free bytes for the next blocks, each shorter than `block`, instead of returning them
-    to the system, which would supply every page of them again. Only with glibc."""
+def reuse_memory() -> None:
+    """Keep the memory of parts of files for the next parts, up to a limit, instead of returning it to the
+    system, which would supply every page of it again. Only with glibc."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, block)
-        libc.mallopt(_M_TRIM_THRESHOLD, total)
+        libc.mallopt(_M_MMAP_THRESHOLD, _BLOCK)
+        libc.mallopt(_M_TRIM_THRESHOLD, _FREE_BYTES)
 
 
 def set_command_line(*words: str) -> None:

@@ -46,8 +46,6 @@ from workers.stall import note_wait
 from workers.storage_queries import reply_forever
 from workers.transfer_budget import TransferBudget
 
-#: Parts of files are shorter, in bytes, and this many free bytes are kept for them.
-_BLOCK, _FREE_BYTES = 4 << 20, 24 << 20
 #: Seconds between two refreshes of the limits.
 _LIMITS_SECONDS = 1.0
 #: Seconds between two checks whether users wait for a slot of this worker.
@@ -72,7 +70,7 @@ def worker_id() -> str:
 async def serve(config: Config, url: str) -> None:
     """Work until SIGTERM or SIGINT, then drain: running tasks get `worker.drain_seconds` to end; those that
     have not ended return to the queue. A second signal ends the drain at once."""
-    reuse_memory(_BLOCK, _FREE_BYTES)
+    reuse_memory()
     stop, end_drain = asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(

@@ -45,6 +45,7 @@ from saveany.api.same_origin import SameOrigin
 from saveany.api.services import ApiServices
 from saveany.api.sse import encode
 from saveany.config import Config
+from saveany.foreground import Foreground
 from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
 
@@ -100,6 +101,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     key_service = KeyService(config, store, catalogue)
     token = config.api.token.get_secret_value()
     authenticator = Authenticator(token, key_service.working, store.sessions)
+    foreground = Foreground()
     services = ApiServices(
         config,
         store,
@@ -110,11 +112,12 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         WebhookService(store, reader),
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
-        LinkDelivery.of(config, store, catalogue),
+        LinkDelivery.of(config, store, catalogue, foreground),
         LinkService(catalogue, store, config),
         UploadService(config, tasks_, reader),
         key_service,
         authenticator,
+        foreground,
     )
     app = _App(
         title="SaveAny",

@@ -50,7 +50,9 @@ class JsonRoute(APIRoute):
                 _check_query(request.query_params, known)
             if changes and self.is_json:
                 _check_type(request, takes_body)
-            return await handle(_JsonRequest(request.scope, request.receive))
+            services: ApiServices = request.app.state.services
+            with services.foreground.work():
+                return await handle(_JsonRequest(request.scope, request.receive))
 
         return strict
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from saveany.api.auth import Authenticator
 from saveany.api.hub import Hub
 from saveany.config import Config
+from saveany.foreground import Foreground
 from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
 from saveany.store import Store
 
@@ -39,6 +40,7 @@ class ApiServices:
     uploads: UploadService
     keys: KeyService
     authenticator: Authenticator
+    foreground: Foreground
 
 
 async def _services(request: Request) -> ApiServices:

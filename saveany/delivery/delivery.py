@@ -27,6 +27,7 @@ from saveany.delivery.telegram import TelegramFiles
 from saveany.delivery.thumbnails import Thumbnails
 from saveany.delivery.usage import LinkUsage
 from saveany.errors import Gone, Unavailable, WrongState
+from saveany.foreground import Foreground
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
@@ -70,11 +71,11 @@ class LinkDelivery:
         self.passwords = Passwords(store)
 
     @classmethod
-    def of(cls, config: Config, store: Store, catalogue: Catalogue) -> LinkDelivery:
+    def of(cls, config: Config, store: Store, catalogue: Catalogue, foreground: Foreground) -> LinkDelivery:
         """With the storages and accounts that are configured. Nothing is connected yet."""
         storages = StorageSet.open(config, config.services, store)
         peers = Peers(store, storages, config.api.internal_url)
-        telegram = TelegramFiles(config, store)
+        telegram = TelegramFiles(config, store, foreground)
         opener = ContentOpener(storages, telegram, peers)
         folder = config.data_dir / "thumbnails"
         thumbnails = Thumbnails(folder, telegram, opener, FrameMaker(config.links.ffmpeg))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from saveany.config import Config
 from saveany.delivery.content import Piece
+from saveany.foreground import Foreground
+from saveany.programs import reuse_memory
 from saveany.single_flight import SingleFlight
 from saveany.store import Store
 
@@ -31,9 +33,10 @@ Key = tuple[Any, ...]
 class TelegramFiles:
     """Finds and reads files in Telegram with all accounts of the installation."""
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, foreground: Foreground) -> None:
         self._config = config
         self._store = store
+        self._foreground = foreground
         self._calls = SingleFlight()
         self._started: Accounts | None = None
         self._known: dict[Key, tuple[float, Media]] = {}  # when it was looked up, monotonic; the oldest first
@@ -92,8 +95,9 @@ class TelegramFiles:
         from saveany.telegram.accounts import Accounts
         from saveany.telegram.pool import PoolLimits
 
+        reuse_memory()
         config = self._config
-        limits = PoolLimits(max_flood_seconds=_FLOOD_SECONDS)
+        limits = PoolLimits(max_flood_seconds=_FLOOD_SECONDS, turn=self._foreground.turn)
         accounts = Accounts(
             config.telegram, config.data_dir, self._store.telegram, proxy=config.proxy, limits=limits
         )

@@ -37,6 +37,7 @@ class PoolLimits:
     max_tries: int = 8  # per part, not counting flood waits
     max_flood_seconds: float = 60.0  # a longer flood wait ends the download with `Retryable`
     idle_seconds: float = 60.0  # unused connections are closed after this time
+    turn: Callable[[], Awaitable[None]] | None = None  # waits until a part may be decrypted
 
 
 class Connection:
@@ -280,6 +281,7 @@ class ConnectionPool:
         # A salt belongs to a key. The data center corrects the salt of a key that was replaced.
         sender = MtprotoSender(key, self._salt if key else 0, loggers=loggers, connect_timeout=seconds)
         connection = TcpConnection(*address, self._dc_id, loggers=loggers, proxy=self._client.settings.proxy)
+        connection.turn = self._limits.turn
         try:
             await wait_connected(sender, sender.connect(connection), seconds)
             first = self._client.initial_request(query or functions.help.GetConfigRequest())

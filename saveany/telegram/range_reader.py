@@ -13,13 +13,14 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
-from saveany.telegram.file import PART, RemoteFile
+from saveany.telegram.file import PART, Bytes, RemoteFile
 from saveany.telegram.flow import FairSemaphore
 
 #: Size in bytes of the first part of a range.
 FIRST_PART = 128 << 10
-#: Maximum number of parts of a range that are in flight or wait for the reader.
-AHEAD = 16
+#: Maximum number of parts of a range that are in flight or wait for the reader: as many as the connections
+#: carry at first (16), and 8 that have arrived before an earlier one.
+AHEAD = 24
 #: The same for a reader that never waits: the one that it has, and the next.
 _LEAST_AHEAD = 2
 #: Bytes that all readers together may have in flight or waiting; each has the least number of parts, though.
@@ -48,22 +49,22 @@ async def read_range(
     end: int,
     buffers: FairSemaphore,
     shared: SharedParts,
-) -> AsyncGenerator[bytes | memoryview, None]:
+) -> AsyncGenerator[Bytes, None]:
     """The bytes from `start` to `end` of a file of `size` bytes, in pieces. Readers of the file with
     the same `key` and `shared` share requests."""
 
-    async def fetch(offset: int, limit: int) -> bytes:
+    async def fetch(offset: int, limit: int) -> Bytes:
         async with buffers.slot(file.length(offset, limit), urgent=True):
-            return bytes(await file.part(offset, limit, precise=True))
+            return await file.part(offset, limit, precise=True)
 
-    async def part(offset: int, limit: int) -> bytes | memoryview:
+    async def part(offset: int, limit: int) -> Bytes:
         keep = offset < _HEAD or offset + limit > size - _TAIL
         data = await shared.get((key, offset, limit), lambda: fetch(offset, limit), keep=keep)
         first, last = max(0, start - offset), end - offset
         return data if not first and last >= len(data) else memoryview(data)[first:last]
 
     ahead = 1
-    fetching: deque[asyncio.Task[bytes | memoryview]] = deque()
+    fetching: deque[asyncio.Task[Bytes]] = deque()
     parts = parts_of(start, end, lambda: shared.part_size(ahead))
 
     def fetch_ahead() -> None:
@@ -107,7 +108,7 @@ class SharedParts:
 
     def __init__(self) -> None:
         self._in_flight: dict[PartKey, _Request] = {}
-        self._kept: OrderedDict[PartKey, tuple[float, bytes]] = OrderedDict()  # the oldest first
+        self._kept: OrderedDict[PartKey, tuple[float, Bytes]] = OrderedDict()  # the oldest first
         self._kept_bytes = 0
         self.readers = 0  # that read at the moment
 
@@ -122,7 +123,7 @@ class SharedParts:
             return _SMALLEST_PART
         return PART if ahead > _LEAST_AHEAD else _SMALL_PART
 
-    async def get(self, key: PartKey, fetch: Callable[[], Awaitable[bytes]], *, keep: bool) -> bytes:
+    async def get(self, key: PartKey, fetch: Callable[[], Awaitable[Bytes]], *, keep: bool) -> Bytes:
         """A part: kept from before, from a request in flight, or by `fetch`. With `keep` it stays in memory
         for a while. A request that nobody waits for any more is canceled."""
         if (kept := self._find(key)) is not None:
@@ -139,12 +140,12 @@ class SharedParts:
             self._keep(key, data)
         return data
 
-    async def _fetch(self, key: PartKey, fetch: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def _fetch(self, key: PartKey, fetch: Callable[[], Awaitable[Bytes]]) -> Bytes:
         request = _Request(asyncio.ensure_future(fetch()))
         self._in_flight[key] = request
         return await self._wait(key, request)
 
-    async def _wait(self, key: PartKey, request: _Request) -> bytes:
+    async def _wait(self, key: PartKey, request: _Request) -> Bytes:
         request.readers += 1
         try:
             return await asyncio.shield(request.data)
@@ -155,11 +156,11 @@ class SharedParts:
                 if self._in_flight.get(key) is request:
                     del self._in_flight[key]
 
-    def _find(self, key: PartKey) -> bytes | None:
+    def _find(self, key: PartKey) -> Bytes | None:
         at, data = self._kept.get(key, (0.0, None))
         return data if time.monotonic() - at < _KEPT_SECONDS else None
 
-    def _keep(self, key: PartKey, data: bytes) -> None:
+    def _keep(self, key: PartKey, data: Bytes) -> None:
         _, before = self._kept.pop(key, (0.0, b""))
         self._kept[key] = time.monotonic(), data
         self._kept_bytes += len(data) - len(before)
@@ -175,5 +176,5 @@ class SharedParts:
 class _Request:
     """A request in flight, and the number of readers that wait for it."""
 
-    data: asyncio.Future[bytes]
+    data: asyncio.Future[Bytes]
     readers: int = 0

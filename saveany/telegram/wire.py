@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -46,6 +47,8 @@ _LENGTH = struct.Struct("<i")
 _KEYS = struct.Struct("<Q16s")  # key id, message key
 _INNER_HEADER = struct.Struct("<qqqii")  # salt, session, message id, sequence number, length
 _MESSAGE_HEADER = struct.Struct("<qii")  # message id, sequence number, length
+#: Size in bytes from which on a packet waits for its turn to be decrypted.
+_LONG = 64 << 10
 _MIN_PADDING, _MAX_PADDING = 12, 1024
 
 
@@ -159,6 +162,8 @@ class TcpConnection(ConnectionRoute):
     """A connection that reads without a stream reader and closes without waiting for the other side."""
 
     _packets: PacketProtocol
+    #: Waits until a long packet may be passed on to be decrypted; None: nothing waits.
+    turn: Callable[[], Awaitable[None]] | None = None
 
     def abort(self) -> None:
         """Close the connection now."""
@@ -176,7 +181,10 @@ class TcpConnection(ConnectionRoute):
         self._writer = _Writer(writer)
 
     async def _recv(self) -> Packet:
-        return await self._packets.next()
+        packet = await self._packets.next()
+        if self.turn and isinstance(packet, EncryptedPacket) and len(packet.data) > _LONG:
+            await self.turn()
+        return packet
 
 
 class _Writer:

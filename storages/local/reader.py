@@ -87,7 +87,7 @@ _ENDED, _CLOSED = -1, -2
 #: Bytes of one call of the kernel: it may have to wait for the disk.
 _CALL = 2 << 20
 #: Seconds after which `_send` returns, so that others may use its thread.
-_TURN = 0.02
+_TURN = 0.05
 #: Milliseconds for which `_send` waits for the socket. Waiting in the event loop instead costs more CPU time
 #: than sending what a fast client has made room for.
 _PATIENCE = 2
