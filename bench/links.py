@@ -23,7 +23,7 @@ from bench.results import MB, MIB, Measurement, compared
 
 _RTT = 0.05
 _DELAY = f"delay={_RTT}"
-_REPETITIONS, _SEEKS = 5, 50
+_REPETITIONS, _LOCAL_REPETITIONS, _SEEKS = 5, 15, 50
 _READERS, _READER_SPEED, _READER_SECONDS = 100, 1 * MB, 20.0
 _POSTS = 200
 #: Exit code of curl at the end of --max-time.
@@ -77,7 +77,10 @@ async def telegram_rtt50() -> list[Measurement]:
 
 
 async def local_cpu() -> list[Measurement]:
-    """A local file, compared with nginx that serves the same file."""
+    """A local file, compared with nginx that serves the same file.
+
+    The least CPU time counts, of both: on loopback, one and the same download costs nginx 10 or 50 ms,
+    depending on the processor on which the client happens to run."""
     number = files.MIB_256
     size = files.size(number) / MB
     async with installation() as running:
@@ -89,7 +92,7 @@ async def local_cpu() -> list[Measurement]:
         async with _nginx(running.folder, saved.parent) as (server, base):
             ours: list[float] = []
             theirs: list[float] = []
-            for _ in range(_REPETITIONS):
+            for _ in range(_LOCAL_REPETITIONS):
                 for address, process, spent in (
                     (url, running.api, ours),
                     (base + saved.name, server, theirs),
@@ -97,7 +100,7 @@ async def local_cpu() -> list[Measurement]:
                     before = process.family_cpu()
                     await _fetch(address)
                     spent.append(process.family_cpu() - before)
-    return [compared("dl_local_cpu", size / median(ours), "MB/CPU-s", size / median(theirs))]
+    return [compared("dl_local_cpu", size / min(ours), "MB/CPU-s", size / min(theirs))]
 
 
 async def many_readers() -> list[Measurement]:
