@@ -170,6 +170,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     final: str = ""  # the path being finished, later the actual path; may differ from `path` by a suffix
     sha256: str = ""
     url: str = ""
+    reference: dict[str, Any] = msgspec.field(default_factory=dict)  # as in `Receipt`
     error: str = ""
     error_text: Text | None = None  # `error` as a translatable text; None in records of older versions
     failures: int = 0  # failures so far, not counting crashes and restarts of workers

@@ -377,6 +377,11 @@ class Storage(abc.ABC):
     async def delete(self, path: str) -> None:
         """Remove the file at `path`, if it exists."""
 
+    async def remove(self, receipt: Receipt) -> None:
+        """Remove the file that a commit has made visible, if it exists. A storage without paths finds it by
+        `Receipt.reference`."""
+        await self.delete(receipt.path)
+
     async def list(self, path: str, *, after: str = "", limit: int | None = None) -> list[Entry]:
         """The entries of folder `path` ("" is the root), sorted by name (capability `lists`): only names
         after `after`, and at most `limit` of them. Raises `StorageError` for a file, and, with `folders`, for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from storages.video import Video
 
@@ -55,6 +55,15 @@ class Document:
     video: Video | None = None  # if Telegram is to show it as a video
 
 
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that was sent."""
+
+    id: int
+    account: str  # that sent it
+    source: Mapping[str, Any]  # what finds its file again (`Media.source`); empty if Telegram did not say
+
+
 class MessageSender(Protocol):
     """Sends files to Telegram (`saveany.telegram.uploads`). Raises subclasses of `TaskError`."""
 
@@ -64,12 +73,13 @@ class MessageSender(Protocol):
     async def upload(self, target: Target, part: DocumentPart) -> None:
         """Upload one part; repeating it is harmless."""
 
-    async def send(self, target: Target, documents: Sequence[Document]) -> Mapping[int, int] | None:
-        """Send one message, or several as an album. Returns the ids of the messages sent now, by random id;
-        messages that were sent before are skipped. None if parts of one are missing."""
+    async def send(self, target: Target, documents: Sequence[Document]) -> Mapping[int, SentMessage] | None:
+        """Send one message, or several as an album. Returns the messages sent now, by random id; messages
+        that were sent before are skipped. None if parts of one are missing."""
 
-    async def delete(self, target: Target, messages: Sequence[int]) -> None:
-        """Delete messages of the account for all members."""
+    async def delete(self, account: str, source: Mapping[str, Any]) -> None:
+        """Delete a message (`SentMessage.source`) that the account has sent, for all members, if it still has
+        that file."""
 
     async def check(self, target: Target) -> None:
         """Raise an error if the account does not see the chat."""

@@ -31,7 +31,7 @@ async def saved_before(context: TransferContext, item: Item) -> Receipt | None:
 
 def completed(item: Item, receipt: Receipt) -> Item:
     """The item as completed, with what the storage has recorded of its file."""
-    return replace(item, status=ItemStatus.COMPLETED, url=receipt.page)
+    return replace(item, status=ItemStatus.COMPLETED, url=receipt.page, reference=dict(receipt.reference))
 
 
 async def roll_back(context: TransferContext, item: Item, *, keep: bool = False) -> None:
@@ -53,7 +53,7 @@ async def roll_back(context: TransferContext, item: Item, *, keep: bool = False)
         return
     if receipt:
         await context.records.confirm(item)
-        await storage.delete(item.final)
+        await storage.remove(receipt)
         item = replace(item, undone=item.undone + 1)
     item = replace(item, final="", sha256="", duplicate=None)
     if context.records.may_have_parts(item.index):
@@ -76,10 +76,9 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
     async def remove(item: Item) -> None:
         key = UploadKey(task_id, item.index, epoch, item.undone)
         # The record first, because no claim protects the task: its user may retry it at any moment.
-        if await _published(storage, key, item) and await store.workers.clear_final_path(
-            task_id, epoch, item
-        ):
-            await storage.delete(item.final)
+        receipt = await _published(storage, key, item)
+        if receipt and await store.workers.clear_final_path(task_id, epoch, item):
+            await storage.remove(receipt)
         await storage.discard(key, item.path)
 
     here = [

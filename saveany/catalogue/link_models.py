@@ -35,6 +35,7 @@ class LinkedFile(msgspec.Struct, frozen=True):
     path: str  # of the copy in the storage
     user_id: int
     added_at: int  # ms
+    reference: dict[str, Any] | None = None  # as in `Receipt`, if the storage needs it
     origin: dict[str, Any] | None = None  # as `Media.source`, if it came from Telegram
     missing_at: int | None = None  # its copy was found deleted or changed from outside
 

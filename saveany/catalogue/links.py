@@ -260,6 +260,7 @@ def _file(row: Any) -> LinkedFile:
     columns = {name: getattr(row, f"f_{name}") for name in _FILE_NAMES}
     if columns["origin"] is not None:
         columns["origin"] = msgspec.msgpack.decode(columns["origin"])
+    columns["reference"] = msgspec.json.decode(columns["reference"]) if columns["reference"] else None
     return LinkedFile(**columns)
 
 

@@ -86,6 +86,7 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "sha1": "",
         "storage": item.copy_storage or task.spec.storage,
         "path": item.copy_path,
+        "reference": _json(item.reference),
         "chat": _number_in(source, "chat"),
         "message": _number_in(source, "message"),
         "document": _number_in(source, "document"),
@@ -121,7 +122,7 @@ def link_row(token: str, file: Row, ttl_ms: int) -> Row:
 
 
 #: The columns of a file that its task may change later. The others belong to the user.
-COPY_COLUMNS = ["size", "sha256", "storage", "path", "page"]
+COPY_COLUMNS = ["size", "sha256", "storage", "path", "reference", "page"]
 
 
 def folder_path(task: Task, item: Item) -> str:
@@ -153,6 +154,10 @@ def _origin(source: dict[str, Any]) -> bytes | None:
         return encode_record(source) if "chat" in source else None
     except OverflowError:  # a number that no id has
         return None
+
+
+def _json(reference: dict[str, Any]) -> str:
+    return msgspec.json.encode(reference, order="deterministic").decode() if reference else ""
 
 
 def _number_in(source: dict[str, Any], name: str) -> int | None:

@@ -128,6 +128,7 @@ files = Table(
     Column("sha1", CleanText, nullable=False),
     Column("storage", CleanText, nullable=False),
     Column("path", CleanText, nullable=False),
+    Column("reference", CleanText, nullable=False, server_default=""),  # `Receipt.reference` as JSON
     Column("chat", BigInteger),
     Column("message", BigInteger),
     Column("document", BigInteger),

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
 from saveany.catalogue.cursors import parse_cursor
@@ -25,7 +25,7 @@ from saveany.catalogue.tables import files, tasks
 from saveany.errors import NotFound
 from saveany.loops import Signal
 from saveany.store import Store
-from saveany.store.removals import Removal
+from saveany.store.removals import Removal, split_copy
 
 _DAY_MS = 24 * 3600 * 1000
 #: Maximum number of copies of one storage that wait for a worker.
@@ -38,6 +38,9 @@ _SWEEP_SECONDS, _WAITING_SECONDS = 60.0, 2.0
 _in_trash = and_(files.c.deleted_at.is_not(None), files.c.purged_at.is_(None))
 _pending = and_(files.c.removed_at.is_(None), files.c.purged_at > 0)
 _newest_first = Listing(files, "deleted_at", descending=True)
+#: Path and reference, which identify a copy in its storage.
+_Copy = tuple[str, str]
+_copy = tuple_(files.c.path, files.c.reference)
 
 
 class Trash:
@@ -141,9 +144,11 @@ class Trash:
         """Make removals ready for copies that no file needs. The order of these steps matters: see
         `saveany.store.removals`."""
         async with self._database.read() as connection:
-            query = select(files.c.path, files.c.size).where(_pending, files.c.storage == storage)
-            rows = await connection.execute(query.order_by(files.c.purged_at).limit(_MAX_WAITING))
-            wanted = {row.path: Removal(storage, row.path, row.size) for row in rows}
+            query = select(files.c.path, files.c.size, files.c.reference)
+            query = query.where(_pending, files.c.storage == storage).order_by(files.c.purged_at)
+            rows = await connection.execute(query.limit(_MAX_WAITING))
+            removals = [Removal(storage, row.path, row.size, row.reference) for row in rows]
+            wanted = {each.copy: each for each in removals}
         proposed = [
             each
             for each in await self._store.removals.open(list(wanted.values()))
@@ -152,20 +157,21 @@ class Trash:
         if not proposed or not await self._recorder.catch_up_completely():
             return
         async with self._database.write() as connection:
-            needed = await _needed(connection, storage, [each.path for each in proposed])
+            copies = [(each.path, each.reference) for each in proposed]
+            needed = await _needed(connection, storage, copies)
             await _mark_removed(connection, storage, needed)
-        for each in proposed:
-            await self._store.removals.decide(each, nonce, needed=each.path in needed)
+        for each, copy in zip(proposed, copies, strict=True):
+            await self._store.removals.decide(each, nonce, needed=copy in needed)
 
     async def _record_removed(self) -> None:
         """Record the copies that workers have removed."""
         while places := await self._store.removals.removed():
             by_storage = defaultdict(list)
-            for storage, path in places:
-                by_storage[storage].append(path)
+            for storage, copy in places:
+                by_storage[storage].append(split_copy(copy))
             async with self._database.write() as connection:
-                for storage, paths in by_storage.items():
-                    await _mark_removed(connection, storage, paths)
+                for storage, copies in by_storage.items():
+                    await _mark_removed(connection, storage, copies)
             await self._store.removals.forget(places)
 
 
@@ -178,13 +184,14 @@ async def _found(connection: AsyncConnection, file_id: str) -> SavedFile | None:
     return SavedFile(**row._mapping) if row else None
 
 
-async def _needed(connection: AsyncConnection, storage: str, paths: Collection[str]) -> set[str]:
+async def _needed(connection: AsyncConnection, storage: str, copies: Collection[_Copy]) -> set[_Copy]:
     """Those of these copies that files have which may still be read or restored."""
-    same = files.c.storage == storage, files.c.path.in_(paths), files.c.purged_at.is_(None)
-    return set(await connection.scalars(select(files.c.path).where(*same)))
+    same = files.c.storage == storage, _copy.in_(copies), files.c.purged_at.is_(None)
+    rows = await connection.execute(select(files.c.path, files.c.reference).where(*same))
+    return {(row.path, row.reference) for row in rows}
 
 
-async def _mark_removed(connection: AsyncConnection, storage: str, paths: Collection[str]) -> None:
+async def _mark_removed(connection: AsyncConnection, storage: str, copies: Collection[_Copy]) -> None:
     """The copies of these files need not be removed any more."""
-    same = and_(files.c.storage == storage, files.c.path.in_(paths), _pending)
+    same = and_(files.c.storage == storage, _copy.in_(copies), _pending)
     await connection.execute(update(files).where(same).values(removed_at=files.c.purged_at))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import base64
 import mimetypes
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from storages.base import Lend, Reader
@@ -96,18 +97,30 @@ class StoredContent(Content):
 
 
 class TelegramContent(Content):
-    """A file in a Telegram message, which is read with any account that can see it."""
+    """A file in a Telegram message, or in pieces in several, which is read with any account that can see
+    them."""
 
-    def __init__(self, read: ReadMedia, media: Media, name: str, sha256: str = "") -> None:
-        """`media` must have its real size; `sha256` as for `StoredContent`."""
-        tag = etag_of(sha256) if sha256 else f'"tg-{media.document_id:x}-{media.size:x}"'
-        super().__init__(name, media.size, media.mime_type or mime_of(name), tag, media.date_ms // 1000)
+    def __init__(
+        self, read: ReadMedia, pieces: Sequence[Media], name: str, mime: str = "", sha256: str = ""
+    ) -> None:
+        """The pieces, in their order, must have their real sizes; `sha256` as for `StoredContent`."""
+        first, size = pieces[0], sum(each.size for each in pieces)
+        tag = etag_of(sha256) if sha256 else f'"tg-{first.document_id:x}-{size:x}"'
+        mime = mime or first.mime_type or mime_of(name)
+        super().__init__(name, size, mime, tag, max(each.date_ms for each in pieces) // 1000)
         self._read = read
-        self._media = media
+        self._media = pieces
 
-    def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
+    async def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """As in the contract."""
-        return self._read(self._media, start, end)
+        begin = 0
+        for media in self._media:
+            first, last = max(start - begin, 0), min(end - begin, media.size)
+            begin += media.size
+            if first < last:
+                async with aclosing(self._read(media, first, last)) as parts:
+                    async for part in parts:
+                        yield part
 
 
 def mime_of(name: str) -> str:

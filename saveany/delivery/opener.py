@@ -59,19 +59,17 @@ class ContentOpener:
         Raises `NotFound` if there is neither, `Unavailable` if it cannot be read at the moment.
         """
         try:
-            reader = await self._open_copy(file)
+            content = await self._open_copy(file, here)
         except StorageElsewhere as failure:
-            if not here and (content := await self.peers.file(file)):
-                return content
+            if not here and (found := await self.peers.file(file)):
+                return found
             return await self._instead(file, failure if here else await self.peers.whereabouts(file.storage))
         except StorageError as error:
             await self._note_missing(file)
             return await self._instead(file, error)
         if file.missing_at is not None:
             await self._note(file, missing=False)
-        # A copy that was written to later may have other bytes of the same number.
-        sha256 = file.sha256 if reader.modified_at <= file.added_at else ""
-        return StoredContent(reader, file.name, file.mime, sha256)
+        return content
 
     async def open_media(self, media: TelegramMedia, name: str, *, here: bool = False) -> Content:
         """A file in a Telegram message. If no login of this machine can read it, it is read through an API
@@ -82,7 +80,7 @@ class ContentOpener:
             if not here and (content := await self.peers.media(media, name)):
                 return content
             raise _unreachable(error) from error
-        return TelegramContent(self._telegram.read, found, name)
+        return TelegramContent(self._telegram.read, [found], name)
 
     async def message(self, url: str, only: Sequence[str]) -> TelegramMedia:
         """See `LinkDelivery.message`."""
@@ -119,7 +117,30 @@ class ContentOpener:
         log.info("copy_unreadable", file=file.id, reason=error.message)
         return await self._open_origin(file, file.origin, error)
 
-    async def _open_copy(self, file: LinkedFile) -> Reader:
+    async def _open_copy(self, file: LinkedFile, here: bool) -> Content:
+        if file.reference:
+            return await self._open_messages(file, file.reference.get("files", ()), here)
+        reader = await self._open_path(file)
+        # A copy that was written to later may have other bytes of the same number.
+        sha256 = file.sha256 if reader.modified_at <= file.added_at else ""
+        return StoredContent(reader, file.name, file.mime, sha256)
+
+    async def _open_messages(
+        self, file: LinkedFile, sources: Sequence[Mapping[str, Any]], here: bool
+    ) -> Content:
+        """A file that a storage has sent to a chat, in one message or several."""
+        try:
+            found = [await self._telegram.find(source) for source in sources]
+        except TaskError as error:
+            if not here and (content := await self.peers.file(file)):
+                return content
+            may_work_later = error.retryable or isinstance(error, NeedsLogin)
+            raise (StorageUnavailable if may_work_later else StorageError)(error.text) from error
+        if not found or sum(each.size for each in found) != file.size:
+            raise StorageError("the messages of {path!r} are not complete", path=file.path)
+        return TelegramContent(self._telegram.read, found, file.name, file.mime, file.sha256)
+
+    async def _open_path(self, file: LinkedFile) -> Reader:
         handle = self._storages.get(file.storage)
         if handle is None:
             raise StorageElsewhere("there is no storage {storage!r} here", storage=file.storage)
@@ -142,7 +163,7 @@ class ContentOpener:
             raise _unreadable(file, copy, error) from error
         if media.size != file.size:
             raise _unreadable(file, copy)
-        return TelegramContent(self._telegram.read, media, file.name, file.sha256)
+        return TelegramContent(self._telegram.read, [media], file.name, file.mime, file.sha256)
 
 
 def _unreadable(file: LinkedFile, copy: StorageError, origin: TaskError | None = None) -> SaveAnyError:

@@ -74,8 +74,8 @@ class Peers:
             await self._client.aclose()
 
     async def file(self, file: LinkedFile) -> Content | None:
-        """A saved file whose disk is in another machine; None if no process there can be reached."""
-        others = [each for each in await self._others() if file.storage in each.storages]
+        """A saved file whose disk or login is in another machine; None if no process there can be reached."""
+        others = [each for each in await self._others() if file.reference or file.storage in each.storages]
         return await self._first(others, f"/internal/files/{quote(file.id)}", file.name)
 
     async def media(self, media: TelegramMedia, name: str) -> Content | None:

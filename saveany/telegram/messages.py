@@ -84,6 +84,7 @@ class MessageReader:
     async def _locate(self, link: MessageLink, username: str) -> tuple[_Chat, int]:
         """The chat of a link, and the id of the message in it."""
         if link.bot_chat_id:
+            self._check_numbers()
             return link.bot_chat_id, link.message
         chat = await self.chats.find(link.chat, username)
         if link.comment is not None:
@@ -183,7 +184,8 @@ class MessageReader:
         return await self.chats.retry_without_cache(lambda: self._find(source))
 
     async def _find(self, source: Mapping[str, Any]) -> Media:
-        chat = await self._marked(source["chat"], source.get("chat_username", ""))
+        only = source.get("only", ())
+        chat = await self._marked(source["chat"], source.get("chat_username", ""), only)
         loaded = await self._load(chat, [source["message"]])
         found = await self.files([_existing(loaded.messages, source["message"])], loaded, previews=True)
         for media in found:
@@ -206,10 +208,17 @@ class MessageReader:
             known |= peers_in(loaded)
         return messages, known
 
-    async def _marked(self, chat: int, username: str = "") -> _Chat:
+    async def _marked(self, chat: int, username: str = "", only: Sequence[str] = ()) -> _Chat:
         if utils.resolve_id(chat)[1] is types.PeerChannel:
             return await self.chats.find(chat, username)
+        self._check_numbers(only)
         return chat
+
+    def _check_numbers(self, only: Sequence[str] = ()) -> None:
+        """Raise `ChatNotVisible` unless the number of a message outside of channels is that of this account:
+        each account has numbers of its own. Users have those of messages that they have sent themselves."""
+        if not self._client.is_bot and list(only) != [self.account]:
+            raise ChatNotVisible("Only the bot can read messages that were sent to it.")
 
     async def _load(self, chat: _Chat, numbers: Sequence[int], extra: Sequence[int] = ()) -> LoadedMessages:
         """Messages of a chat; `extra` as in `MessageLoader.load`."""
@@ -234,8 +243,6 @@ class MessageReader:
         ids = [types.InputMessageID(n) for n in numbers]
         if not isinstance(chat, int):
             return await self.chats.call(functions.channels.GetMessagesRequest(chat, ids))
-        if not self._client.is_bot:
-            raise ChatNotVisible("Only the bot can read messages that were sent to it.")
         return await self.chats.call(functions.messages.GetMessagesRequest(ids))
 
 

@@ -7,12 +7,13 @@ go over the account's control connection; their flood waits delay nothing else, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from telethon import errors as tg
+from telethon import utils
 from telethon.tl import functions, types
 from telethon.tl.tlobject import TLRequest
 
@@ -26,10 +27,12 @@ from saveany.telegram.errors import (
     of_account,
 )
 from saveany.telegram.file import OnWait
+from saveany.telegram.media import files_in
+from saveany.telegram.peers import public_names
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.upload_retries import UploadRetries
 from saveany.texts import Text, gettext_noop
-from storages.message_sender import PART, Document, DocumentPart, Target
+from storages.message_sender import PART, Document, DocumentPart, SentMessage, Target
 
 #: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _MAX_PARTS, _MAX_PREMIUM_PARTS = 4000, 8000
@@ -42,8 +45,8 @@ _MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInval
 #: Maximum number of documents made for albums that are kept until the albums are sent.
 _MAX_DOCUMENTS = 100
 
-#: Random id -> message id, of sent messages.
-MessageIds = dict[int, int]
+#: Sent messages by random id.
+Messages = dict[int, SentMessage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ class Uploader:
 
     # Messages.
 
-    async def send(self, target: Target, documents: Sequence[Document]) -> MessageIds | None:
+    async def send(self, target: Target, documents: Sequence[Document]) -> Messages | None:
         """As in `MessageSender`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
@@ -141,24 +144,24 @@ class Uploader:
 
     async def _send(
         self, name: str, client: Client, target: Target, documents: Sequence[Document]
-    ) -> MessageIds:
+    ) -> Messages:
         chat = _TargetChat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
         if len(documents) > 1:
             return await self._send_album(chat, documents)
         existing = self._documents.get((name, documents[0].file))
         return await self._send_single(chat, documents[0], existing)
 
-    async def _send_single(self, chat: _TargetChat, document: Document, existing: Any = None) -> MessageIds:
+    async def _send_single(self, chat: _TargetChat, document: Document, existing: Any = None) -> Messages:
         """Send a document in a message, made from its parts or `existing`; no id if it was sent before."""
         media = existing or await self._media(chat.account, document)
         request = functions.messages.SendMediaRequest(
             chat.peer, media, document.caption, random_id=document.random_id, reply_to=chat.topic
         )
         with suppress(tg.RandomIdDuplicateError):
-            return _message_ids(await self._send_message(chat.client, request))
+            return _messages(await self._send_message(chat.client, request), chat.account)
         return {}
 
-    async def _send_album(self, chat: _TargetChat, documents: Sequence[Document]) -> MessageIds:
+    async def _send_album(self, chat: _TargetChat, documents: Sequence[Document]) -> Messages:
         """Send the documents that were not sent before, as an album."""
         making = (self._make_document(chat, each) for each in documents)
         made_or_failed = list(
@@ -177,11 +180,11 @@ class Uploader:
             ]
             request = functions.messages.SendMultiMediaRequest(chat.peer, singles, reply_to=chat.topic)
             with suppress(tg.RandomIdDuplicateError):  # some were sent before in another album
-                return _message_ids(await self._send_message(chat.client, request))
-        ids: dict[int, int] = {}
+                return _messages(await self._send_message(chat.client, request), chat.account)
+        sent: Messages = {}
         for each, made in unsent:
-            ids |= await self._send_single(chat, each, made)
-        return ids
+            sent |= await self._send_single(chat, each, made)
+        return sent
 
     async def _make_document(self, chat: _TargetChat, document: Document) -> types.InputMediaDocument:
         """A document for an album, made from its uploaded parts. Telegram deletes the parts then, so the
@@ -234,17 +237,20 @@ class Uploader:
                 tries += 1
                 await self._retries.pause(error, tries)
 
-    async def delete(self, target: Target, messages: Sequence[int]) -> None:
+    async def delete(self, account: str, source: Mapping[str, Any]) -> None:
         """As in `MessageSender`."""
-        name = self._sender(target)
-        async with self._accounts.using(name) as client:
-            await client.retry_with_new_hash(lambda: self._delete(name, client, target, messages))
+        try:  # the account may have become another person's, or the message may have been edited
+            await self._accounts.find({**source, "only": [account]})
+        except Permanent:
+            return
+        async with self._accounts.using(account) as client:
+            await client.retry_with_new_hash(lambda: self._delete(account, client, source))
 
-    async def _delete(self, name: str, client: Client, target: Target, messages: Sequence[int]) -> None:
-        peer = await self._accounts.peer(name, target.chat)
-        request: TLRequest = functions.messages.DeleteMessagesRequest(list(messages), revoke=True)
+    async def _delete(self, name: str, client: Client, source: Mapping[str, Any]) -> None:
+        peer, message = await self._accounts.peer(name, str(source["chat"])), source["message"]
+        request: TLRequest = functions.messages.DeleteMessagesRequest([message], revoke=True)
         if isinstance(peer, types.InputPeerChannel):
-            request = functions.channels.DeleteMessagesRequest(_channel(peer), list(messages))
+            request = functions.channels.DeleteMessagesRequest(_channel(peer), [message])
         await client.call(request)
 
     async def check(self, target: Target) -> None:
@@ -263,9 +269,25 @@ class Uploader:
         return _missing_right(reply.chats[0] if reply.chats else None)
 
 
-def _message_ids(reply: Any) -> MessageIds:
-    """The ids of the messages that were sent."""
-    return {each.random_id: each.id for each in reply.updates if isinstance(each, types.UpdateMessageID)}
+def _messages(reply: Any, account: str) -> Messages:
+    """The messages that were sent."""
+    new = types.UpdateNewMessage | types.UpdateNewChannelMessage
+    shown = {each.message.id: each.message for each in reply.updates if isinstance(each, new)}
+    names = public_names(reply)
+    return {
+        each.random_id: SentMessage(each.id, account, _source(shown.get(each.id), account, names))
+        for each in reply.updates
+        if isinstance(each, types.UpdateMessageID)
+    }
+
+
+def _source(message: Any, account: str, names: Mapping[int, str]) -> Mapping[str, Any]:
+    """What finds the file of a sent message again. Only channels number messages alike for all accounts."""
+    found = files_in(message, account, names)
+    if not found:
+        return {}
+    is_channel = utils.resolve_id(found[0].chat_id)[1] is types.PeerChannel
+    return replace(found[0], only=() if is_channel else (account,)).source()
 
 
 def _channel(peer: types.InputPeerChannel) -> types.InputChannel:

@@ -29,7 +29,7 @@ from storages.base import (
     Upload,
     UploadKey,
 )
-from storages.message_sender import Document, DocumentPart, MessageSender, Target
+from storages.message_sender import Document, DocumentPart, MessageSender, SentMessage, Target
 from storages.parts import split
 from storages.telegram.options import FROM_PATH, TelegramStorageOptions
 from storages.telegram.upload import TelegramUpload
@@ -46,7 +46,7 @@ _CANCEL_SECONDS: Final = 0.8
 #: Maximum seconds of a flood wait that a commit waits out. Longer ones, and all those of `finished` and of
 #: albums, are left to the caller, who may have to clean up after a cancel.
 _MAX_FLOOD_SECONDS: Final = 10.0
-#: Paths and messages that are kept in memory; and uploads whose MD5 and video properties are.
+#: Messages that are kept in memory; and uploads whose MD5 and video properties are.
 _MAX_SENT: Final = 1000
 _MAX_UPLOADS: Final = 200  # more than there are in 16 albums
 _CHAT_FOLDER: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
@@ -75,9 +75,7 @@ class TelegramStorage(Storage):
         self._scratch = services.scratch
         self.album_size = ALBUM if options.group_files else 0
         self._throttle = MessageThrottle(options.rate_limit, options.rate_burst)
-        # The last messages of this process: message ids by random id, and random ids by path.
-        self._messages: dict[int, int] = {}
-        self._sent: dict[str, tuple[Target, list[int]]] = {}
+        self._messages: dict[int, SentMessage] = {}  # the last ones of this process, by random id
         self._properties: dict[int, tuple[str, Video | None]] = {}  # MD5 and video properties, by file number
 
     @property
@@ -177,8 +175,6 @@ class TelegramStorage(Storage):
         `max_wait` seconds are waited out. False if Telegram lacks some of their parts."""
         first = next(iter(files))
         target = self.destination(first).target
-        for path, documents in files.items():
-            _remember(self._sent, path, (target, [each.random_id for each in documents]), _MAX_SENT)
         messages = _for_album([each for documents in files.values() for each in documents])
         for start in range(0, len(messages), ALBUM):
             album = messages[start : start + ALBUM]
@@ -205,10 +201,10 @@ class TelegramStorage(Storage):
             raise
 
     async def _send_album(self, target: Target, documents: Sequence[Document]) -> bool:
-        ids = await self.message_sender.send(target, documents)
-        for random_id, message in (ids or {}).items():
+        sent = await self.message_sender.send(target, documents)
+        for random_id, message in (sent or {}).items():
             _remember(self._messages, random_id, message, _MAX_SENT)
-        return ids is not None
+        return sent is not None
 
     async def send_paced(self, path: str, volumes: Sequence[Volume]) -> bool:
         """Send a file within the rate limit; False if Telegram lacks some of its parts."""
@@ -221,7 +217,7 @@ class TelegramStorage(Storage):
         completes the commit of an earlier claim whose parts Telegram still has."""
         if not size or not await self._send_latest([AlbumFile(key, final, size, None)]):
             return None
-        return self.receipt(final, size)
+        return self.receipt(final, size, await self._volumes(key, final, size))
 
     async def _send_latest(self, album: Sequence[AlbumFile]) -> bool:
         """Send the files as this claim has uploaded them, or else the latest earlier one whose parts Telegram
@@ -246,7 +242,10 @@ class TelegramStorage(Storage):
             await self._throttle.wait()
             if not await self._send_latest(album):
                 return None
-        return [self.receipt(each.path, each.size) for each in files]
+        return [
+            self.receipt(each.path, each.size, await self._volumes(each.key, each.path, each.size))
+            for each in files
+        ]
 
     async def discard(self, key: UploadKey, path: str) -> None:
         """Check the path only: Telegram removes parts that are not sent."""
@@ -270,26 +269,25 @@ class TelegramStorage(Storage):
         split(path)
         return None
 
-    def receipt(self, path: str, size: int) -> Receipt:
+    def receipt(self, path: str, size: int, volumes: Sequence[Volume]) -> Receipt:
         """The receipt of a file; without page and reference if another process has sent it."""
-        target, ids = self._sent_for(path)
-        if not ids:
+        ids = [each.random_id for each in volumes if each.random_id in self._messages]
+        sent = [self._messages[each] for each in ids]
+        if not sent:
             return Receipt(path, size)
-        reference = {"account": target.account, "chat": target.chat, "messages": ids}
-        return Receipt(path, size, page=target.link(ids[0]), reference=reference)
+        files = [dict(each.source) for each in sent if each.source]
+        page = self.destination(path).target.link(sent[0].id)
+        return Receipt(path, size, page=page, reference={"account": sent[0].account, "files": files})
 
     async def delete(self, path: str) -> None:
-        """Delete the messages that this process sent last for a path, if any."""
+        """Check the path only: messages have none. See `remove`."""
         split(path)
-        target, ids = self._sent_for(path)
-        if ids:
-            with self.translated_errors(path):
-                await self.message_sender.delete(target, ids)
-            self._sent.pop(path, None)
 
-    def _sent_for(self, path: str) -> tuple[Target, list[int]]:
-        target, random_ids = self._sent.get(path, (Target("", ""), []))
-        return target, [self._messages[each] for each in random_ids if each in self._messages]
+    async def remove(self, receipt: Receipt) -> None:
+        """As in the contract: delete the messages, unless they have other files by now."""
+        with self.translated_errors(receipt.path):
+            for source in receipt.reference.get("files", ()):
+                await self.message_sender.delete(receipt.reference["account"], source)
 
 
 class MessageThrottle:

@@ -65,7 +65,7 @@ class TelegramUpload(SequentialUpload):
         """Send the messages, at most ten at a time. Nothing is replaced: messages have no names."""
         if not await self._storage.send_paced(path, self._volumes):
             raise self._upload_error("Telegram has lost parts of {path!r}; the next attempt sends them again")
-        return self._storage.receipt(path, size)
+        return self._storage.receipt(path, size, self._volumes)
 
     async def _stop(self) -> None:
         await self._sending.stop()

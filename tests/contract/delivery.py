@@ -48,24 +48,7 @@ class DeliveryTests(SuiteBase):
         data = content(SIZE)
         path = (await save(storage, "a/b.mp4", data)).path
         async with _served(storage, path) as client:
-            for header, expected in RANGES.items():
-                reply = await client.get("/", headers={"Range": header})
-                assert COMMON.items() <= reply.headers.items()
-                if expected == 416:
-                    assert (reply.status_code, reply.content) == (416, b""), header[:50]
-                    assert reply.headers["content-range"] == f"bytes */{SIZE}"
-                    continue
-                if isinstance(expected, tuple):
-                    start, end = expected
-                    assert reply.status_code == 206, header[:50]
-                    assert reply.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
-                else:
-                    start, end = ALL
-                    assert reply.status_code == 200, header[:50]
-                    assert "content-range" not in reply.headers
-                assert reply.content == data[start:end], header[:50]
-                assert reply.headers["content-length"] == str(end - start)
-                assert reply.headers["content-type"] == "video/mp4"
+            await check_ranges(client, "/", data)
 
     @needs("reads")
     async def test_head_and_conditions(self, storage: Storage) -> None:
@@ -116,6 +99,28 @@ class DeliveryTests(SuiteBase):
             for start in (0, MIB - 1, MIB, 3 * MIB):
                 reply = await client.get("/", headers={"Range": f"bytes={start}-"})
                 assert (reply.status_code, reply.content) == (206, data[start:])
+
+
+async def check_ranges(client: httpx.AsyncClient, url: str, data: bytes) -> None:
+    """Compare each row of `RANGES` with slices of `data`, an MP4 file of `SIZE` bytes that is at `url`."""
+    for header, expected in RANGES.items():
+        reply = await client.get(url, headers={"Range": header})
+        assert COMMON.items() <= reply.headers.items()
+        if expected == 416:
+            assert (reply.status_code, reply.content) == (416, b""), header[:50]
+            assert reply.headers["content-range"] == f"bytes */{SIZE}"
+            continue
+        if isinstance(expected, tuple):
+            start, end = expected
+            assert reply.status_code == 206, header[:50]
+            assert reply.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
+        else:
+            start, end = ALL
+            assert reply.status_code == 200, header[:50]
+            assert "content-range" not in reply.headers
+        assert reply.content == data[start:end], header[:50]
+        assert reply.headers["content-length"] == str(end - start)
+        assert reply.headers["content-type"] == "video/mp4"
 
 
 @asynccontextmanager

@@ -79,7 +79,8 @@ async def test_the_page_of_a_file_is_its_message(
     assert (receipt.path, receipt.size) == ("d/a.bin", len(SMALL))
     assert receipt.page == (f"https://t.me/{link}{sent(inbox)[0].id}" if link else "")
     if link:
-        assert receipt.reference["messages"] == [sent(inbox)[0].id]
+        (source,) = receipt.reference["files"]
+        assert source["message"] == sent(inbox)[0].id
     again = await opened(chat).finished(key(2), "d/a.bin", "d/a.bin", len(SMALL))
     assert again is not None
     assert again.page == "", "another process sent it"
@@ -149,20 +150,29 @@ async def test_a_canceled_file_is_not_kept(opened: Open, inbox: Chat) -> None:
     crashed = await storage.begin(key(1), "d/a.bin", len(SMALL))
     await crashed.write(0, SMALL)
     await crashed.seal(len(SMALL))
-    assert await storage.finished(key(1), "d/a.bin", "d/a.bin", len(SMALL))
-    await storage.delete("d/b.bin")
+    receipt = await storage.finished(key(1), "d/a.bin", "d/a.bin", len(SMALL))
+    assert receipt
+    await save(storage, "d/a.bin", BIG, key(item=1))  # at the same path, which messages do not have
+    await storage.remove(receipt)
+    assert [content(message) for message in sent(inbox)] == [BIG]
+    await storage.remove(receipt)  # nothing is left of it
+    await save(opened("me"), "a.bin", SMALL, key(item=2))
+
+
+async def test_a_message_that_has_another_file_now_stays(opened: Open, inbox: Chat, sandbox: Sandbox) -> None:
+    receipt = await save(opened(), "a.bin", SMALL)
+    (message,) = sent(inbox)
+    sandbox.world.edit(inbox, message.id, file=next(iter(sandbox.world.files.values())))
+    await opened().remove(receipt)
     assert len(sent(inbox)) == 1
-    await storage.delete("d/a.bin")
-    assert sent(inbox) == []
-    await save(opened("me"), "a.bin", SMALL, key(item=1))
 
 
 async def test_files_in_saved_messages_are_deleted_too(opened: Open, sandbox: Sandbox) -> None:
     storage = opened("me", split_size_mb=8)
-    await save(storage, "a.bin", BIG)
+    receipt = await save(storage, "a.bin", BIG)
     saved = sandbox.world.saved(samples.USER)
     assert len(sent(saved)) == 3
-    await storage.delete("a.bin")
+    await opened("me").remove(receipt)  # by another process
     assert sent(saved) == []
 
 

@@ -32,6 +32,8 @@ CHAT, FILE, GROUP, FEW = 1600000021, 4101, 1600000022, 4102
 MARKED = -(10**12) - CHAT
 USER, BOT, ANNA = samples.USER.id, samples.BOT.id, samples.PERSON.id
 TARGET = Target("", str(MARKED))
+#: What finds the file of message 5 again.
+SOURCE = {"chat": MARKED, "message": 5, "document": FILE, "kind": "document"}
 
 
 @pytest.fixture
@@ -69,8 +71,7 @@ async def _send(accounts: Accounts) -> None:
 
 
 async def _find(accounts: Accounts) -> None:
-    source = {"chat": MARKED, "message": 5, "document": FILE, "kind": "document"}
-    assert (await accounts.find(source)).message_id == 5
+    assert (await accounts.find(SOURCE)).message_id == 5
 
 
 Way = Callable[[Accounts], Awaitable[Any]]
@@ -81,7 +82,7 @@ WAYS: dict[str, Way] = {
     "comment": lambda accounts: _found(accounts, "https://t.me/opened/5?comment=5"),
     "found again": _find,
     "sent to": _send,
-    "deleted": lambda accounts: Uploader(accounts).delete(TARGET, [5]),
+    "deleted": lambda accounts: Uploader(accounts).delete(accounts.ready[0], SOURCE),
     "checked": lambda accounts: Uploader(accounts).check(TARGET),
 }
 OF_USERS: dict[str, Way] = {
