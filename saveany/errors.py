@@ -11,7 +11,8 @@ listing classes. Errors of libraries are mapped to these classes once, where the
     │   ├── Forbidden      403
     │   ├── NotFound       404
     │   ├── WrongState     409
-    │   │   └── UploadBusy       another request is writing to the same upload
+    │   │   └── UploadBusy       the upload has stopped at another byte
+    │   │       └── UploadLocked 423: another request is writing to the same upload
     │   ├── TooLarge       413   a file is larger than it may be
     │   ├── ChecksumMismatch 460  bytes do not have the checksum that the client stated
     │   ├── KeyReused      422   an idempotency key was sent with a different body
@@ -119,9 +120,16 @@ class WrongState(RequestError):
 
 
 class UploadBusy(WrongState):
-    """Another request is writing to this upload; try again in a moment."""
+    """The upload has stopped at another byte; ask for it and continue there."""
 
     retryable = True
+
+
+class UploadLocked(UploadBusy):
+    """Another request is writing to this upload; try again in a moment."""
+
+    status = 423
+    error = "Locked"
 
 
 class TooLarge(RequestError):

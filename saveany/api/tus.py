@@ -73,9 +73,9 @@ async def begin(services: InjectedServices, principal: FilesPrincipal, request: 
     """Begin an upload, or send all of it."""
     header = request.headers.get("upload-metadata", "")
     metadata = tus.parse_metadata(header)
-    upload = await services.uploads.begin(
-        principal, _wanted(metadata), _number(request, "upload-length"), header
-    )
+    is_deferred = request.headers.get("upload-defer-length") == "1" and "upload-length" not in request.headers
+    length = None if is_deferred else _number(request, "upload-length")
+    upload = await services.uploads.begin(principal, _wanted(metadata), length, header)
     # Relative to the address of the request: a proxy may have removed the start of the path.
     headers = {"Location": f"uploads/{upload.id}", "Upload-Expires": _expires(services, upload)}
     offset = 0
@@ -93,7 +93,7 @@ async def status(services: InjectedServices, principal: FilesPrincipal, upload_i
     upload, offset = await services.uploads.get(principal, upload_id)
     headers = {
         "Upload-Offset": str(offset),
-        "Upload-Length": str(upload.length),
+        **({"Upload-Defer-Length": "1"} if upload.length is None else {"Upload-Length": str(upload.length)}),
         "Upload-Expires": _expires(services, upload),
         "Cache-Control": "no-store",
     }
@@ -112,7 +112,8 @@ async def continue_(
     if request.headers.get("content-type") != _OFFSET_TYPE:
         message = f"the Content-Type must be {_OFFSET_TYPE}"
         return JSONResponse(error_body(415, "Unsupported media type", message), 415)
-    offset = await _append(services, principal, request, upload_id, _number(request, "upload-offset"))
+    length = _number(request, "upload-length") if "upload-length" in request.headers else None
+    offset = await _append(services, principal, request, upload_id, _number(request, "upload-offset"), length)
     upload, _ = await services.uploads.get(principal, upload_id)
     headers = {"Upload-Offset": str(offset), "Upload-Expires": _expires(services, upload)}
     if offset == upload.length:
@@ -147,12 +148,17 @@ async def overridden(
 
 
 async def _append(
-    services: ApiServices, principal: Principal, request: Request, upload_id: str, offset: int
+    services: ApiServices,
+    principal: Principal,
+    request: Request,
+    upload_id: str,
+    offset: int,
+    length: int | None = None,
 ) -> int:
     header = request.headers.get("upload-checksum")
     checksum = tus.parse_checksum(header) if header else None
     expect_upload(request)
-    return await services.uploads.append(principal, upload_id, offset, body_of(request), checksum)
+    return await services.uploads.append(principal, upload_id, offset, body_of(request), checksum, length)
 
 
 def _wanted(metadata: dict[str, str]) -> tus.Wanted:

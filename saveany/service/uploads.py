@@ -150,13 +150,15 @@ class UploadService:
 
     # Resumable uploads.
 
-    async def begin(self, principal: Principal, wanted: Wanted, length: int, metadata: str = "") -> TusUpload:
-        """Begin a resumable upload of `length` bytes."""
-        user_id = await self.check(principal, wanted, length)
+    async def begin(
+        self, principal: Principal, wanted: Wanted, length: int | None, metadata: str = ""
+    ) -> TusUpload:
+        """Begin a resumable upload of `length` bytes; None if that is not known yet."""
+        user_id = await self.check(principal, wanted, length or 0)
         with _unavailable(), closing(self._folder.create(new_id(), length)) as file:
             upload = TusUpload(file.id, user_id, length, metadata, replace(wanted, user_id=user_id))
             self._tus.put(upload)
-        if not length:
+        if length == 0:
             await self._finish(upload)
         return upload
 
@@ -168,7 +170,7 @@ class UploadService:
             raise NotFound("there is no such upload; it may have expired")
         received = self._folder.received(id_)
         if upload.is_submitted or received is None:
-            received = upload.length
+            received = upload.length or 0
         if received == upload.length and not upload.is_submitted:
             with suppress(UploadBusy):  # another request does it
                 await self._finish(upload)
@@ -181,10 +183,12 @@ class UploadService:
         offset: int,
         content: AsyncIterator[bytes],
         checksum: tuple[str, bytes] | None = None,
+        length: int | None = None,
     ) -> int:
         """Append bytes at `offset`, which must be where the upload has stopped; returns the new offset. The
         bytes that have arrived when the client disconnects are kept, unless there is a checksum, an algorithm
-        and the digest. Raises `UploadBusy`, `ChecksumMismatch` and `NotFound`."""
+        and the digest. `length` is that of the whole upload, if it is known by now. Raises `UploadBusy`,
+        `ChecksumMismatch` and `NotFound`."""
         upload, received = await self.get(principal, id_)
         file = await self._resume(id_)
         if file is None:
@@ -194,10 +198,23 @@ class UploadService:
         async with file:
             if offset != file.size:
                 raise UploadBusy("the upload has stopped at byte {offset}", offset=file.size)
+            if length is not None:
+                upload = self._with_length(upload, length, offset)
             await self._append(file, upload, content, checksum)
             if file.size == upload.length:
                 await self._finish(upload, file)
         return file.size
+
+    def _with_length(self, upload: TusUpload, length: int, received: int) -> TusUpload:
+        """The upload, whose length was not known before."""
+        if length < received or upload.length not in (None, length):
+            raise InvalidInput("the upload has another length", "Upload-Length")
+        self._check_size(length)
+        with _unavailable():
+            self._folder.check_space(length - received)
+            upload = replace(upload, length=length)
+            self._tus.put(upload)
+        return upload
 
     async def _resume(self, id_: str) -> IncomingFile | None:
         """As `UploadsFolder.resume`. Waits for a moment for a request whose client has just disconnected."""
@@ -222,7 +239,9 @@ class UploadService:
         is_right = digest is None
         try:
             async for piece in content:
-                if file.size + len(piece) > upload.length:
+                if upload.length is None:
+                    self._check_size(file.size + len(piece))
+                elif file.size + len(piece) > upload.length:
                     raise TooLarge("the upload has only {size} bytes", size=upload.length)
                 await file.write(piece)
                 if digest:
@@ -312,7 +331,8 @@ class UploadService:
 
     async def _tidy_resumable(self, id_: str) -> None:
         upload = self._tus.get(id_)
-        if upload and not upload.is_submitted and self._folder.received(id_) in (None, upload.length):
+        is_open = upload is None or upload.is_submitted or upload.length is None
+        if upload and not is_open and self._folder.received(id_) in (None, upload.length):
             try:
                 await self._finish(upload)
             except UploadBusy:

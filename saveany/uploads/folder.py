@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from saveany.disk import reserve
-from saveany.errors import InsufficientSpace, UploadBusy
+from saveany.errors import InsufficientSpace, UploadBusy, UploadLocked
 
 T = TypeVar("T")
 #: Bytes that are collected before they are written.
@@ -266,12 +266,12 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
 
 def _locked(fd: int) -> int:
-    """The descriptor, with a lock on its file. Raises `UploadBusy` if somebody else has it."""
+    """The descriptor, with a lock on its file. Raises `UploadLocked` if somebody else has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise UploadBusy from None
+        raise UploadLocked from None
     except OSError:
         return fd  # this disk has no locks
     return fd

@@ -17,7 +17,7 @@ from saveany.uploads.folder import UploadsFolder
 
 #: The version of the protocol, and the extensions that are supported.
 VERSION: Final = "1.0.0"
-EXTENSIONS: Final = "creation,creation-with-upload,termination,expiration,checksum"
+EXTENSIONS: Final = "creation,creation-defer-length,creation-with-upload,termination,expiration,checksum"
 CHECKSUMS: Final = ("sha1", "sha256", "md5")
 #: Seconds without a new byte after which an upload expires.
 EXPIRE_SECONDS: Final = 24 * 3600.0
@@ -45,7 +45,7 @@ class TusUpload(msgspec.Struct, frozen=True):
 
     id: str  # also of the task
     user_id: int
-    length: int  # bytes
+    length: int | None  # bytes; None until the client knows it
     metadata: str  # as the client has sent it
     wanted: Wanted
     is_submitted: bool = False  # whether the task exists

@@ -265,10 +265,40 @@ async def test_two_requests_cannot_write_at_the_same_time(
     monkeypatch.setattr("saveany.service.uploads._BUSY_SECONDS", 0.0)
     first = asyncio.create_task(tus.send(0, content()))
     await begun.wait()
-    check_error(await tus.send(0, DATA), 409)
+    check_error(await tus.send(0, DATA), 423)
     go.set()
     assert (await first).status_code == 204
     assert stored(data_dir, tus.id) == DATA
+
+
+async def test_the_length_may_be_told_later(
+    client: httpx.AsyncClient, tus: TusClient, store: Store, data_dir: Path
+) -> None:
+    """For what is made while it is sent: its length comes with the last part."""
+    reply = await client.post(
+        URL, headers=VERSION | {"Upload-Defer-Length": "1"} | metadata(filename="a.bin")
+    )
+    assert reply.status_code == 201
+    tus.url = urljoin(URL, reply.headers["location"])
+    assert (await tus.send(0, DATA[:1000])).headers["upload-offset"] == "1000"
+    head = await client.head(tus.url, headers=VERSION)
+    assert (head.headers["upload-defer-length"], "upload-length" in head.headers) == ("1", False)
+    check_error(await tus.send(1000, b"", Upload_Length="999"), 400)
+    check_error(await tus.send(1000, b"", Upload_Length=str(10**12)), 413)
+    assert await store.tasks.get(tus.id) is None
+    reply = await tus.send(1000, DATA[1000:], Upload_Length=str(len(DATA)))
+    assert reply.headers["task-id"] == tus.id
+    assert stored(data_dir, tus.id) == DATA
+    assert (await client.head(tus.url, headers=VERSION)).headers["upload-length"] == str(len(DATA))
+
+
+async def test_an_upload_of_unknown_length_has_the_limit_of_all(
+    client: httpx.AsyncClient, tus: TusClient, monkeypatch: pytest.MonkeyPatch, app: FastAPI
+) -> None:
+    monkeypatch.setattr(app.state.services.uploads, "max_bytes", 1000)
+    reply = await client.post(URL, headers=VERSION | {"Upload-Defer-Length": "1"})
+    tus.url = urljoin(URL, reply.headers["location"])
+    check_error(await tus.send(0, DATA[:1001]), 413)
 
 
 async def test_an_upload_continues_with_another_process(
