@@ -182,7 +182,9 @@ async def _prepare(world: World, kind: str) -> list[tuple[Open, bytes]]:
             "path": receipt.path,
             "reference": dict(receipt.reference) or None,
         }
-        file = LinkedFile(f"f{n}", "b.mp4", size, "video/mp4", "", user_id=1, added_at=0, origin=origin, **copy)
+        file = LinkedFile(
+            f"f{n}", "b.mp4", size, "video/mp4", "", user_id=1, added_at=0, origin=origin, **copy
+        )
         found.append((partial(opener.open_file, file), data))
     return found
 
