@@ -22,7 +22,7 @@ _HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "x-robots-tag": "noindex",
-    "cache-control": "private, no-store",
+    "cache-control": "no-store",
 }
 _PLAYED: Final = ("video/", "audio/")
 #: Maximum number of files of a folder that its page shows.

@@ -14,9 +14,12 @@ from saveany.models import Rule
 from saveany.preferences import Preferences
 from saveany.store import open_store
 from tests.fixtures import site
+from tests.fixtures.servers import program
 from tests.fixtures.site import Page, Site
 from tests.fixtures.stack import USER_ID, Stack
 from tests.fixtures.waiting import until
+from tests.integration.sources.aria2_tools import metalink
+from tests.integration.sources.programs import PAGE, VIDEO
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,7 +35,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         {"name": f"local{n}", "type": "local", "base_path": str(folder / name)}
         for n, name in ((1, "files"), (2, "more"))
     ]
-    async with Stack(folder, tables={"retry": 1, "storages": storages}) as stack:
+    tables = {"retry": 1, "storages": storages, "aria2": {"enable": True, "dht": False}}
+    async with Stack(folder, tables=tables) as stack:
         yield stack
 
 
@@ -128,6 +132,29 @@ async def test_web_files_and_other_storages_resolve(stack: Stack, web: Site) -> 
     body = {"type": "transfer", "params": params, "storage": "local1"}
     (moved,) = (await resolve(stack, **body))["files"]
     assert (moved["storage"], moved["path"], moved["size"]) == ("local1", "c.txt", 4)
+
+
+async def test_links_that_other_programs_read_resolve(stack: Stack, web: Site) -> None:
+    """The real yt-dlp, gallery-dl and aria2 say what they would save; none of them downloads it for that."""
+    for each in ("yt-dlp", "gallery-dl", "aria2c"):
+        program(each)
+    html = {"Content-Type": "text/html"}
+    pictures = "".join(f'<a href="{web.url(f"/{n}.jpg")}">x</a>' for n in (1, 2))
+    web.pages |= {"/film": Page(PAGE % b"", headers=html), "/a.mp4": Page(VIDEO)}
+    web.pages |= {"/post": Page(pictures.encode(), headers=html), "/1.jpg": Page(b"1"), "/2.jpg": Page(b"22")}
+    web.pages |= {"/both.meta4": metalink(("a.iso", web.url("/a.iso"), ""), ("b.iso", web.url("/b.iso"), ""))}
+
+    async def names(kind: str, **params: Any) -> list[str]:
+        found = await resolve(stack, type=kind, params=params, storage="local1", dir_path="x")
+        return [each["path"] for each in found["files"]]
+
+    assert await names("ytdlp", urls=[web.url("/film")]) == ["x/My_ film_one (1)"]
+    first, second = await names("parseditem", url=f"recursive:{web.url('/post')}")
+    assert (first.rpartition("/")[2], second.rpartition("/")[2]) == ("1.jpg", "2.jpg")
+    assert await names("aria2", urls=[web.url("/c/d.iso")]) == ["x/d.iso"]
+    assert await names("aria2", urls=[web.url("/both.meta4")]) == ["x/a.iso", "x/b.iso"]
+    asked = {path for path, _ in web.asked}
+    assert not asked & {"/1.jpg", "/2.jpg", "/a.iso", "/b.iso"}
 
 
 async def test_what_cannot_be_saved_is_refused(stack: Stack) -> None:

