@@ -145,7 +145,7 @@ async def test_links_that_other_programs_read_resolve(stack: Stack, web: Site) -
     web.pages |= {"/both.meta4": metalink(("a.iso", web.url("/a.iso"), ""), ("b.iso", web.url("/b.iso"), ""))}
 
     async def names(kind: str, **params: Any) -> list[str]:
-        found = await resolve(stack, type=kind, params=params, storage="local1", dir_path="x")
+        found = await resolve(stack, type=kind, params=params, storage="local1", path="x")
         return [each["path"] for each in found["files"]]
 
     assert await names("ytdlp", urls=[web.url("/film")]) == ["x/My_ film_one (1)"]
