@@ -22,6 +22,7 @@ from saveany.delivery.opener import ContentOpener
 from saveany.delivery.peers import Peers
 from saveany.delivery.response import ContentResponse
 from saveany.delivery.telegram import TelegramFiles
+from saveany.foreground import Foreground
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.content import ContentStream
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
@@ -114,7 +115,8 @@ class World:
                 "telegram": table(self.sandbox, user=True).model_dump(),
             }
         )
-        opener = ContentOpener(handles, TelegramFiles(config, self.store), Peers(self.store, handles, ""))
+        telegram = TelegramFiles(config, self.store, Foreground())
+        opener = ContentOpener(handles, telegram, Peers(self.store, handles, ""))
         self.stack.push_async_callback(opener.close)
         return opener
 
