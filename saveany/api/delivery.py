@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import product
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -100,18 +101,25 @@ async def unlock(request: Request, token: str) -> Response:
         value = await delivery.passwords.cookie(link, password, _address(request))
     except PasswordNeeded as error:
         return HTMLResponse(page.locked_page(link, error.message), 401, page.headers())
-    response = RedirectResponse(request.url.path, 303)
-    for kind in ("dl", "stream", "s", "thumb"):
+    # Relative to the address of the request: a proxy may have removed the start of the path.
+    response = RedirectResponse(f"./{quote(request.url.path.rpartition('/')[2], safe='')}", 303)
+    for prefix, kind in product(_prefixes(request), ("dl", "stream", "s", "thumb")):
         response.set_cookie(
             cookie_name(token),
             value,
             max_age=COOKIE_SECONDS,
-            path=f"{request.scope.get('root_path', '')}/{kind}/{token}",
+            path=f"{prefix}/{kind}/{token}",
             secure=request.url.scheme == "https",
             httponly=True,
             samesite="lax",
         )
     return response
+
+
+def _prefixes(request: Request) -> set[str]:
+    """What browsers may have in front of the paths of this API: nothing, or the path of `api.public_url`."""
+    services: ApiServices = request.app.state.services
+    return {"", urlsplit(services.config.api.public_url).path.rstrip("/")}
 
 
 @router.api_route("/s/{token}/{file_id}/playlist.m3u8", methods=_METHODS, include_in_schema=False)

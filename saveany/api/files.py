@@ -14,7 +14,7 @@ from saveany.api.models import (
     FilePageView,
     FileStatsView,
     FileSum,
-    FolderList,
+    FolderPageView,
     FolderView,
     MessageReply,
     OriginView,
@@ -156,11 +156,15 @@ async def list_folders(
     principal: FilesPrincipal,
     parent: Annotated[int, Query(ge=0, lt=2**53, description="Id of the folder to list; 0 is the top.")] = 0,
     user_id: UserId = None,
-) -> FolderList:
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
+) -> FolderPageView:
     """The folders in a folder, by name. The `dir_path` of a task becomes a folder when its first file is
     saved."""
-    found = await services.files.folders(principal, parent, user_id)
-    return FolderList(folders=await _folder_views(services, found))
+    page = await services.files.folders(principal, parent, user_id, limit, cursor)
+    return FolderPageView(
+        folders=await _folder_views(services, page.folders), next_cursor=page.cursor or None
+    )
 
 
 @router.post(

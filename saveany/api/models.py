@@ -274,10 +274,11 @@ class FolderView(Reply):
     user_id: int = Field(examples=[123456789])
 
 
-class FolderList(Reply):
+class FolderPageView(Reply):
     """Folders, by name."""
 
     folders: list[FolderView]
+    next_cursor: str | None = Field(description="Null on the last page.", examples=[None])
 
 
 class FileSum(Reply):

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import Select, Text, cast, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
+from saveany.catalogue.cursors import after, make_cursor, parse_cursor
 from saveany.catalogue.database import Database
-from saveany.catalogue.models import Folder
+from saveany.catalogue.models import Folder, FolderPage
 from saveany.catalogue.tables import files, folders
 from saveany.errors import InvalidInput, NotFound, WrongState
 from saveany.planning.characters import is_hidden
@@ -37,15 +38,21 @@ class Folders:
         self._database = database
         self._recorder = recorder
 
-    async def children(self, parent_id: int, user_id: int | None) -> list[Folder]:
-        """The folders in a folder, by name; only those of one user if given."""
+    async def children(
+        self, parent_id: int, user_id: int | None, limit: int = 50, cursor: str = ""
+    ) -> FolderPage:
+        """At most `limit` of the folders in a folder after `cursor`, by name; only those of one user if
+        given. Raises `InvalidInput` for an invalid cursor."""
+        start, as_text = parse_cursor(cursor, str), cast(folders.c.id, Text)
         query = select(folders).where(folders.c.parent_id == parent_id, folders.c.id != ROOT)
         if user_id is not None:
             query = query.where(folders.c.user_id == user_id)
+        query = after(query, folders.c.name, as_text, start, descending=False).limit(limit + 1)
         await self._recorder.catch_up()
         async with self._database.read() as connection:
-            found = await connection.execute(query.order_by(folders.c.name, folders.c.user_id))
-            return [Folder(**row._mapping) for row in found]
+            found = [Folder(**row._mapping) for row in await connection.execute(query)]
+        page, last = found[:limit], found[limit - 1] if len(found) > limit else None
+        return FolderPage(page, make_cursor((last.name, str(last.id))) if last else "")
 
     async def get(self, folder_id: int) -> Folder | None:
         """The folder with this id, None if there is none; the root is none."""

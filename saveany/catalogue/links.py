@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -197,13 +198,10 @@ class Links:
             query = select(files.c.folder_id.label("in_folder"), *_FILE_COLUMNS)
             where = files.c.folder_id.in_(inside), files.c.deleted_at.is_(None)
             rows = await connection.execute(query.where(*where).order_by(files.c.id).limit(MAX_FILES + 1))
-            found_files = [(_path_from(folder_id, row.in_folder, known), _file(row)) for row in rows]
-        taken: dict[str, int] = {}
-        named = sorted(
-            (_free_path(f"{folder}{safe_name(file.name)}", taken), file)
-            for folder, file in found_files[:MAX_FILES]
-        )
-        return FolderFiles(named, is_complete=len(found_files) <= MAX_FILES)
+            found = [(row.in_folder, _file(row)) for row in rows]
+        # In a thread: the names of ten thousand files take a while.
+        named = await asyncio.to_thread(_named, folder_id, known, found[:MAX_FILES])
+        return FolderFiles(named, is_complete=len(found) <= MAX_FILES)
 
     async def folder_name(self, folder_id: int, user_id: int | None) -> str | None:
         """The name of a folder of a user (None: of any); None if there is no such folder."""
@@ -217,6 +215,17 @@ class Links:
 
 def _packed(media: TelegramMedia | None) -> bytes | None:
     return msgspec.msgpack.encode(media) if media else None
+
+
+def _named(
+    top: int, known: Mapping[int, Any], found: Sequence[tuple[int, LinkedFile]]
+) -> list[tuple[str, LinkedFile]]:
+    """Files with their paths from the folder `top` on; each has the id of its folder."""
+    paths = {folder: _path_from(top, folder, known) for folder in {folder for folder, _ in found}}
+    taken: dict[str, int] = {}
+    return sorted(
+        (_free_path(f"{paths[folder]}{safe_name(file.name)}", taken), file) for folder, file in found
+    )
 
 
 def _path_from(top: int, folder: int, known: Mapping[int, Any]) -> str:

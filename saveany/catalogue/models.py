@@ -111,6 +111,14 @@ class Folder(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class FolderPage:
+    """A page of folders. `cursor` leads to the next page; it is empty on the last one."""
+
+    folders: list[Folder]
+    cursor: str
+
+
 class FileStats(msgspec.Struct, frozen=True):
     """Number and bytes of some files."""
 

@@ -97,9 +97,9 @@ class Trash:
     async def empty(self, user_id: int | None = None) -> int:
         """Have the copies of all files in the trash removed, or of those of one user; returns how many."""
         at = await self._store.db.time_ms()
-        query = update(files).where(*_of(user_id)).values(purged_at=at).returning(files.c.id)
+        query = update(files).where(*_of(user_id)).values(purged_at=at)
         async with self._database.write() as connection:
-            count = len((await connection.scalars(query)).all())
+            count = (await connection.execute(query)).rowcount
         self._wake_up.send()
         return count
 

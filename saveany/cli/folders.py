@@ -35,6 +35,7 @@ def list_(
     ctx: typer.Context,
     parent: Annotated[int, typer.Argument(min=0, help="Id of the folder to list; 0 is the top.")] = 0,
     user: UserOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of folders.")] = 200,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
@@ -44,8 +45,9 @@ def list_(
     --json prints {"folders": […]}, with the fields of `GET /api/v1/folders`.
     """
     found: list[Json] = call(
-        connect(ctx, url, token), lambda api: api.get("folders", parent=parent, user_id=user)
-    )["folders"]
+        connect(ctx, url, token),
+        lambda api: api.pages("folders", "folders", limit, parent=parent, user_id=user),
+    )
     if as_json:
         typer.echo(json.dumps({"folders": found}))
     elif found:

@@ -13,7 +13,7 @@ from typing import Final
 from zipstream import ZIP_STORED, ZipStream
 
 from saveany.delivery.content import Content, Piece
-from saveany.errors import RequestError, StorageError, StorageUnavailable, WrongState
+from saveany.errors import Permanent, RequestError, StorageError, StorageUnavailable, WrongState
 
 #: Sent pieces are joined up to this size: a zip has several small pieces for each file.
 _PIECE: Final = 256 << 10
@@ -50,7 +50,8 @@ class ZipContent(Content):
         self._members = members
 
     async def read(self, start: int, end: int) -> AsyncGenerator[Piece, None]:
-        """The whole zip. Raises `StorageError` if a file has another size than its member states."""
+        """The whole zip. Raises `StorageError` if a file has another size than its member states or cannot be
+        read at the moment, `Permanent` if it does not exist any more."""
         if (start, end) != (0, self.size):
             raise ValueError("a zip is read from its start to its end")
         loop = asyncio.get_running_loop()
@@ -120,7 +121,7 @@ async def _bytes_of(member: Member) -> AsyncGenerator[Piece, None]:
     try:
         content = await member.open()
     except RequestError as error:  # such as a file that does not exist any more
-        kind = StorageUnavailable if error.retryable else StorageError
+        kind = StorageUnavailable if error.retryable else Permanent
         raise kind(error.text) from error
     try:
         if content.size != member.size:

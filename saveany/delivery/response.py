@@ -74,6 +74,7 @@ class ContentResponse:
         self._headers = headers
         self._report = report
         self._stop = stop
+        self._is_begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a GET or HEAD request. Raises the errors of `Content.read` before anything was sent."""
@@ -114,15 +115,17 @@ class ContentResponse:
         await self._send_while_wanted(receive, sending)
 
     async def _send_while_wanted(self, receive: Receive, sending: Coroutine[None, None, None]) -> None:
-        """Send, until the client disconnects or `stop` raises an error."""
+        """Send, until the client disconnects or `stop` raises an error, which is the response if nothing was
+        sent yet."""
         work = asyncio.create_task(sending)
         others = [asyncio.create_task(_disconnected(receive))]
         if self._stop is not None:
             others.append(asyncio.ensure_future(self._stop()))
         try:
             await asyncio.wait((work, *others), return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            for task in (work,) if self._is_begun else (work, *others):
+                if task.done():
+                    task.result()
         finally:
             for task in (work, *others):
                 task.cancel()
@@ -134,7 +137,7 @@ class ContentResponse:
         """Let the kernel send all but the last bytes, which are read as usual: that finds out whether the
         file has changed."""
         at, end = selected
-        await _start(send, status, headers)
+        await self._begin(send, status, headers)
         with direct() as socket:
             if socket is not None:
                 await socket.flushed()
@@ -150,19 +153,16 @@ class ContentResponse:
                 except (TaskError, StorageError) as error:
                     self._log_break(at - selected[0], error)
                     return
-        await self._send(send, status, headers, (at, end), started=True)
+        await self._send(send, status, headers, (at, end))
 
-    async def _send(
-        self, send: Send, status: int, headers: dict[str, str], selected: Range, *, started: bool = False
-    ) -> None:
+    async def _send(self, send: Send, status: int, headers: dict[str, str], selected: Range) -> None:
         sent, total = 0, selected[1] - selected[0]
         last: Piece = b""
         try:
             async with aclosing(self._content.read(*selected)) as pieces:
                 async for piece in pieces:
-                    if not started:
-                        await _start(send, status, headers)
-                        started = True
+                    if not self._is_begun:
+                        await self._begin(send, status, headers)
                     sent += len(piece)
                     if sent == total:  # kept until `read` has ended, because it may still find a change
                         last = piece
@@ -170,12 +170,16 @@ class ContentResponse:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     self._report(len(piece))
         except (TaskError, StorageError) as error:
-            if not started:
+            if not self._is_begun:
                 raise unreadable(error) from error
             self._log_break(sent, error)
             return  # the server closes the connection, because the response is not complete
         await send({"type": "http.response.body", "body": last})
         self._report(len(last))
+
+    async def _begin(self, send: Send, status: int, headers: dict[str, str]) -> None:
+        self._is_begun = True
+        await _start(send, status, headers)
 
     def _log_break(self, sent: int, error: TaskError | StorageError) -> None:
         log.warning("delivery_broke_off", name=self._content.name, sent=sent, reason=error.message)

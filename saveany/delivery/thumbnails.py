@@ -106,7 +106,7 @@ class ThumbnailFolder:
 
     def write(self, key: str, data: bytes) -> None:
         """Keep a picture; empty says that there is none."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = self._folder / f".{secrets.token_hex(8)}"
         try:
             part.write_bytes(data)

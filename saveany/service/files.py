@@ -10,7 +10,7 @@ from saveany.errors import InvalidInput, NotFound
 from saveany.service.principal import Principal
 
 if TYPE_CHECKING:
-    from saveany.catalogue import FileFilter, FilePage, FileStats, Folder, SavedFile
+    from saveany.catalogue import FileFilter, FilePage, FileStats, Folder, FolderPage, SavedFile
     from saveany.catalogue.catalogue import Catalogue
 
 
@@ -48,11 +48,20 @@ class FileService:
             raise NotFound("there is no folder {folder}", folder=folder_id)
         return folder
 
-    async def folders(self, principal: Principal, parent_id: int, user_id: int | None = None) -> list[Folder]:
-        """The folders in a folder (0: those in no other folder), by name."""
+    async def folders(
+        self,
+        principal: Principal,
+        parent_id: int,
+        user_id: int | None = None,
+        limit: int = 50,
+        cursor: str = "",
+    ) -> FolderPage:
+        """At most `limit` of the folders in a folder (0: those in no other folder) after `cursor`, by name.
+        Raises `InvalidInput` for a bad cursor."""
         if parent_id:
             await self.folder(principal, parent_id)
-        return await self._catalogue.folders.children(parent_id, principal.visible_user(user_id))
+        visible = principal.visible_user(user_id)
+        return await self._catalogue.folders.children(parent_id, visible, limit, cursor)
 
     async def paths(self, folder_ids: Iterable[int]) -> dict[int, str]:
         """The paths of folders by id, such as `/films/2024`."""

@@ -133,7 +133,11 @@ BOT_NOTICE = _key("bot:told:<name>", "string", "a notice that is not repeated be
 PROGRESS_MESSAGES = _key("live", "hash", "<chat>:<message> -> progress message of the bot, as JSON")
 
 # Links.
-LINK_OPENED = _key("opened:<token>:<address>", "string", "the address uses the link; for ten minutes after")
+LINK_OPENED = _key(
+    "opened:<token>:<address>",
+    "string",
+    "the address uses the link; for ten minutes after. `pending` until its download is counted",
+)
 LINK_TRIES = _key(
     "tries:<token>:<address>", "string", 'number of passwords tried; "" as token: of unknown tokens'
 )

@@ -12,7 +12,8 @@ local used = redis.call('ZCARD', list)
 local oldest = redis.call('ZRANGE', list, 0, 0, 'WITHSCORES')
 local reset = oldest[2] and num(oldest[2]) + window - at or 0
 local left = math.max(0, max - used)
-if redis.call('GET', opened) == 'pending' then return {'pending', left, reset} end
+local is_text = redis.call('TYPE', opened)['ok'] == 'string' -- a damaged key counts as open
+if is_text and redis.call('GET', opened) == 'pending' then return {'pending', left, reset} end
 if redis.call('PEXPIRE', opened, ARGV[3]) == 1 then return {'open', left, reset} end
 if max > 0 and used >= max then return {'wait', 0, reset} end
 redis.call('ZADD', list, at, ARGV[1])

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from saveany.service.links import LinkService
 from saveany.service.principal import Principal
 from saveany.store import Store, keys
 from tests.fixtures.waiting import until
-from tests.integration.api.conftest import USER, check_error, over_tcp, serving
+from tests.integration.api.conftest import USER, check_error, over_tcp, serving, url_of
 from tests.integration.api.links import DATA, config_with, link, save
 
 BIG = bytes(64 << 20)  # more than connections buffer
@@ -87,6 +88,23 @@ async def test_links_are_shown_at_the_public_address(
     async with serving(create_app(config, store, catalogue)) as server, over_tcp(server) as live:
         made = await link(live, await save(live, store, tmp_path / "files", DATA))
     assert made["url"] == f"https://files.example.com/x/dl/{made['token']}/film.mp4"
+
+
+async def test_a_password_opens_a_link_also_behind_a_proxy_with_a_path(
+    store: Store, catalogue: Catalogue, public: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """The proxy removes its path from requests; browsers have it in their addresses."""
+    config = config_with(tmp_path, {}, public_url="https://files.example.com/x/")
+    async with serving(create_app(config, store, catalogue)) as server, over_tcp(server) as live:
+        made = await link(live, await save(live, store, tmp_path / "files", DATA), password="secret")
+        page = f"/s/{made['token']}"
+        reply = await public.post(f"{url_of(server)}{page}", data={"password": "secret"})
+    assert reply.status_code == 303
+    assert urljoin(f"https://files.example.com/x{page}", reply.headers["location"]) == made["page_url"]
+    paths = {
+        cookie.partition("Path=")[2].partition(";")[0] for cookie in reply.headers.get_list("set-cookie")
+    }
+    assert {f"/x/dl/{made['token']}", f"/x{page}", f"/dl/{made['token']}", page} <= paths
 
 
 async def test_tokens_cannot_be_found_by_trying(live: httpx.AsyncClient, public: httpx.AsyncClient) -> None:

@@ -80,7 +80,7 @@ async def test_no_two_things_in_a_folder_get_the_same_name(store: Store, any_cat
     await save(store, "e.mkv", user=8)
     by_name = {file.name: file for file in (await any_catalogue.files.page(FileFilter())).files}
     films = by_name["a.mkv"].folder_id
-    (inner,) = await any_catalogue.folders.children(films, 7)
+    (inner,) = (await any_catalogue.folders.children(films, 7)).folders
     for change in (
         any_catalogue.files.change(by_name["a.mkv"].id, name="b.mkv"),
         any_catalogue.files.change(by_name["a.mkv"].id, name="c"),
@@ -137,14 +137,14 @@ async def test_processes_that_make_the_same_folder_make_one(
 async def test_only_an_empty_folder_is_removed(store: Store, any_catalogue: Catalogue) -> None:
     await save(store, "films/c/d.mkv", user=7)
     file = await only_file(any_catalogue)
-    (films,) = await any_catalogue.folders.children(0, 7)
+    (films,) = (await any_catalogue.folders.children(0, 7)).folders
     for folder_id in (films.id, file.folder_id):
         with pytest.raises(WrongState, match="not empty"):
             await any_catalogue.folders.remove(folder_id)
     await any_catalogue.files.change(file.id, folder_id=0)
     await any_catalogue.folders.remove(file.folder_id)
     await any_catalogue.folders.remove(films.id)
-    assert await any_catalogue.folders.children(0, None) == []
+    assert (await any_catalogue.folders.children(0, None)).folders == []
     with pytest.raises(NotFound):
         await any_catalogue.folders.remove(films.id)
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import insert
 
-from saveany.catalogue import FileFilter, FileKind, FileOrder, HistoryFilter, SavedFile
+from saveany.catalogue import FileFilter, FileKind, FileOrder, Folder, HistoryFilter, SavedFile
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.inventory import FoundCopy
 from saveany.catalogue.tables import folders
@@ -83,7 +83,7 @@ async def test_filters_select_files(store: Store, any_catalogue: Catalogue) -> N
     await save(store, "films/one.mkv", "films/two.mp3", user=1)
     await save(store, "three.jpg", user=2, storage="nas", text="on the 海边")
     await save(store, "four.txt", "five.bin", user=2)
-    (films,) = await any_catalogue.folders.children(0, None)
+    (films,) = (await any_catalogue.folders.children(0, None)).folders
     assert sorted(await names(any_catalogue, user_id=1)) == ["one.mkv", "two.mp3"]
     assert sorted(await names(any_catalogue, folder_id=films.id)) == ["one.mkv", "two.mp3"]
     assert sorted(await names(any_catalogue, folder_id=0)) == ["five.bin", "four.txt", "three.jpg"]
@@ -126,9 +126,9 @@ async def test_each_user_has_own_folders(store: Store, any_catalogue: Catalogue)
     await save(store, "films/a/x.bin", "films/b/y.bin", "music/z.bin", user=1)
     await save(store, "films/a/x.bin", user=2)
     await any_catalogue.recorder.catch_up()
-    top = await any_catalogue.folders.children(0, None)
+    top = (await any_catalogue.folders.children(0, None)).folders
     assert [(each.name, each.user_id) for each in top] == [("films", 1), ("films", 2), ("music", 1)]
-    below = await any_catalogue.folders.children(top[0].id, 1)
+    below = (await any_catalogue.folders.children(top[0].id, 1)).folders
     assert [each.name for each in below] == ["a", "b"]
     assert await any_catalogue.folders.get(below[0].id) == below[0]
     assert await any_catalogue.folders.get(0) is None
@@ -189,10 +189,26 @@ async def test_a_folder_may_have_more_folders_than_a_statement_may_list(any_cata
     await any_catalogue.inventory.add("local1", [FoundCopy("top/7/a.txt", 1, 1)], 1)
     found = await any_catalogue.links.files_in(top.id)
     assert [path for path, _ in found.files] == ["7/a.txt"]
-    inside = (await any_catalogue.folders.children(top.id, 1))[0]
+    page = await any_catalogue.folders.children(top.id, 1)
+    assert (len(page.folders), bool(page.cursor)) == (50, True)
+    inside = page.folders[0]
     with pytest.raises(WrongState):
         await any_catalogue.folders.change(top.id, parent_id=inside.id)
     await any_catalogue.folders.remove(top.id, with_files=True)
-    assert await any_catalogue.folders.children(0, None) == []
+    assert (await any_catalogue.folders.children(0, None)).folders == []
     [deleted] = (await any_catalogue.trash.page()).files
     assert deleted.old_folder == "/top/7"
+
+
+async def test_pages_of_folders_contain_each_of_them_once(any_catalogue: Catalogue) -> None:
+    made = [await any_catalogue.folders.make(user, 0, name) for user in (1, 2) for name in ("b", "a", "c")]
+    found: list[Folder] = []
+    cursor, pages = "", 0
+    while cursor or not pages:
+        page = await any_catalogue.folders.children(0, None, 2, cursor)
+        found, cursor, pages = [*found, *page.folders], page.cursor, pages + 1
+    assert [folder.name for folder in found] == ["a", "a", "b", "b", "c", "c"]
+    assert sorted(folder.id for folder in found) == sorted(folder.id for folder in made)
+    assert pages == 3
+    with pytest.raises(InvalidInput):
+        await any_catalogue.folders.children(0, None, 2, "x")

@@ -439,9 +439,9 @@ async def test_a_folder_is_deleted_with_its_files_and_restored_by_them(
     await save(store, "films/2024/a.mkv", "films/b.mkv", "c.mkv", user=7)
     by_name = {file.name: file for file in (await any_catalogue.files.page(FileFilter())).files}
     await any_catalogue.trash.put(by_name["b.mkv"].id)
-    (films,) = await any_catalogue.folders.children(0, 7)
+    (films,) = (await any_catalogue.folders.children(0, 7)).folders
     await any_catalogue.folders.remove(films.id, with_files=True)
-    assert await any_catalogue.folders.children(0, 7) == []
+    assert (await any_catalogue.folders.children(0, 7)).folders == []
     assert await names(any_catalogue) == ["c.mkv"]
     assert sorted(await in_trash(any_catalogue)) == ["a.mkv", "b.mkv"]
     for name in ("a.mkv", "b.mkv"):

@@ -17,7 +17,15 @@ import pytest
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content, Piece
 from saveany.delivery.errors import FileNotFound
-from saveany.errors import RequestError, StorageError, StorageUnavailable, Unavailable, WrongState
+from saveany.errors import (
+    Permanent,
+    RequestError,
+    SaveAnyError,
+    StorageError,
+    StorageUnavailable,
+    Unavailable,
+    WrongState,
+)
 from tests.fixtures.contents import BytesContent, Zeros
 from tests.fixtures.servers import program
 
@@ -130,10 +138,10 @@ async def test_a_zip_needs_no_thread_that_others_wait_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [(FileNotFound(), StorageError), (Unavailable("later"), StorageUnavailable)]
+    ("error", "expected"), [(FileNotFound(), Permanent), (Unavailable("later"), StorageUnavailable)]
 )
 async def test_a_file_that_cannot_be_opened_ends_the_zip_with_an_error(
-    error: RequestError, expected: type[StorageError]
+    error: RequestError, expected: type[SaveAnyError]
 ) -> None:
     """An error of a request could not follow a response that has begun."""
 

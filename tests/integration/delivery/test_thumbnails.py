@@ -158,6 +158,7 @@ def test_the_folder_of_thumbnails_has_a_limit(tmp_path: Path) -> None:
     assert kept.read("0") is None
     assert kept.read("39") == bytes(5000)
     assert kept.read("never") is None
+    assert (tmp_path / "thumbnails").stat().st_mode & 0o777 == 0o700
 
 
 def test_it_is_remembered_for_a_day_that_there_is_none(tmp_path: Path) -> None:
