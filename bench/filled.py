@@ -1,4 +1,5 @@
-"""Catalogues with a million rows, in SQLite and in PostgreSQL, and small ones to compare them with."""
+"""Catalogues with a million rows, in SQLite and in PostgreSQL, and small ones to compare them with
+(CA2)."""
 
 from __future__ import annotations
 

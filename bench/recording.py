@@ -1,4 +1,5 @@
-"""Measures how soon the catalogue shows what has ended, and what an ended task leaves in Redis."""
+"""Measures how soon the catalogue shows what has ended, and what an ended task leaves in Redis
+(CA3)."""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ class DeliveryTests(SuiteBase):
 
     @needs("reads")
     async def test_each_range_is_a_slice(self, storage: Storage) -> None:
+        """DL1."""
         data = content(SIZE)
         path = (await save(storage, "a/b.mp4", data)).path
         async with _served(storage, path) as client:
@@ -52,6 +53,7 @@ class DeliveryTests(SuiteBase):
 
     @needs("reads")
     async def test_head_and_conditions(self, storage: Storage) -> None:
+        """SB8, DL3, DL4, DL5."""
         data = content(SIZE)
         path = (await save(storage, "a.bin", data)).path
         async with _served(storage, path) as client:
@@ -84,6 +86,7 @@ class DeliveryTests(SuiteBase):
 
     @needs("reads")
     async def test_an_empty_file(self, storage: Storage) -> None:
+        """SB19."""
         path = (await save(storage, "empty.bin", b"")).path
         async with _served(storage, path) as client:
             for header, status in (("", 200), ("bytes=0-", 416), ("bytes=-5", 200)):

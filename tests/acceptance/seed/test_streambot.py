@@ -87,6 +87,7 @@ def test_the_program_is_found() -> None:
 
 
 async def test_every_file_that_enters_is_announced_with_a_link_that_works(tmp_path: Path) -> None:
+    """SB16, X1, X3."""
     with flask_receiver(tmp_path) as receiver:
         tables = {
             "api": {"webhook_url": receiver.url, "webhook_events": ["file_uploaded"]},

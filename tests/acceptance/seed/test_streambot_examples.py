@@ -93,6 +93,7 @@ def test_the_curl_examples(running: Demo) -> None:
 
 
 def test_the_python_download_example(running: Demo) -> None:
+    """SB4."""
     text = block("python", "def download_file(file_id, output_path)")
     out = running.python(running.adapted(text, your_file_id=running.file_id))
     assert out == "Downloaded file to downloaded_file.pdf\n"
@@ -100,12 +101,13 @@ def test_the_python_download_example(running: Demo) -> None:
 
 
 def test_the_python_information_example(running: Demo) -> None:
+    """SB2."""
     out = running.python(running.adapted(block("python", "def get_bot_info")))
     assert re.fullmatch(r"Bot status: running\nTotal users: \d+\n", out)
 
 
 def test_the_python_batch_example(running: Demo) -> None:
-    """Five threads; all ids are of one link, which is opened once."""
+    """Five threads; all ids are of one link, which is opened once (SB4)."""
     text = running.adapted(block("python", "def download_multiple_files"), file1=running.file_id)
     text = text.replace("'file2'", f"'{running.file_id}'").replace("'file3'", "'unknown'")
     done, failed = f"Downloaded: {running.file_id}\n", "Failed: unknown\n"
@@ -114,7 +116,7 @@ def test_the_python_batch_example(running: Demo) -> None:
 
 
 def test_the_javascript_example(running: Demo) -> None:
-    """In Node.js, with a page's document that notes what is clicked."""
+    """In Node.js, with a page's document that notes what is clicked (SB15)."""
     stub = """
     const done = {};
     globalThis.window = { URL: { createObjectURL: (b) => (done.blob = b, "blob:1"), revokeObjectURL() {} } };
@@ -138,6 +140,7 @@ def test_the_javascript_example(running: Demo) -> None:
     [("/dl/unknown", {}, 1), ("/api/info", {}, 2), ("/api/info", {"Authorization": "Bearer wrong"}, 2)],
 )
 def test_the_printed_errors(running: Demo, path: str, headers: dict[str, str], printed: int) -> None:
+    """SB1, SB9."""
     expected: dict[str, Any] = json.loads(blocks("json")[printed])
     reply = httpx.get(running.base + path, headers=headers, trust_env=False)
     assert (reply.status_code, reply.json()) == (expected["code"], expected)
@@ -154,7 +157,7 @@ def test_the_python_error_example(running: Demo) -> None:
 
 
 def test_the_python_retry_example_ends_with_the_printed_error(running: Demo) -> None:
-    """The address has opened as many links as it may; the example waits and tries again."""
+    """The address has opened as many links as it may; the example waits and tries again (SB11)."""
     with httpx.Client(base_url=running.base, trust_env=False) as client:
         body = {"telegram_url": "https://t.me/channel/123", "user_id": 123456789}
         for _ in range(16):

@@ -1,4 +1,5 @@
-"""kill -9 of a worker, the API, Valkey or the database at each step of finishing a task and recording it."""
+"""kill -9 of a worker, the API, Valkey or the database at each step of finishing a task and recording it
+(CA1)."""
 
 from __future__ import annotations
 

@@ -81,6 +81,7 @@ async def test_downloads_and_bytes_are_counted(
 async def test_links_that_do_not_work(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str, change: dict[str, Any], message: str
 ) -> None:
+    """SB9."""
     made = await link(live, file_id)
     changed = await live.patch(f"/api/v1/links/{made['token']}", json=change)
     assert changed.status_code == 200
@@ -122,6 +123,7 @@ async def test_a_link_stays_open_while_it_is_read(
 async def test_an_address_opens_a_limited_number_of_links(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
 ) -> None:
+    """SB11."""
     made = [await link(live, file_id) for _ in range(4)]
     replies = [await public.get(each["url"]) for each in made]
     assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
@@ -192,6 +194,7 @@ async def test_a_storage_that_is_away_has_lost_no_copy(
 async def test_links_stop_working_in_the_call_that_deletes_their_file(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
 ) -> None:
+    """CA4, X1."""
     made = await link(live, file_id)
     address = f"/api/v1/files/{file_id}"
     for _ in range(2):
@@ -234,6 +237,7 @@ async def test_a_folder_is_deleted_with_its_files(
 
 @pytest.mark.parametrize("token", ["x", "a" * 22, "%00", "é" * 22, "x" * 5000])
 async def test_unknown_links(live: httpx.AsyncClient, public: httpx.AsyncClient, token: str) -> None:
+    """SB9."""
     for kind in ("dl", "stream"):
         check_error(await public.get(f"{live.base_url}/{kind}/{token}"), 404)
 
@@ -241,6 +245,7 @@ async def test_unknown_links(live: httpx.AsyncClient, public: httpx.AsyncClient,
 async def test_pages_of_other_sites_may_read_a_file(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
 ) -> None:
+    """SB15, DL6: L14."""
     made = await link(live, file_id)
     foreign = {"Origin": "https://player.example.com", "Sec-Fetch-Site": "cross-site"}
     asked = await public.options(made["url"], headers=foreign)
@@ -254,6 +259,7 @@ async def test_pages_of_other_sites_may_read_a_file(
 async def test_a_link_with_a_password_is_opened_by_a_cookie(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
 ) -> None:
+    """DL14."""
     made = await link(live, file_id, password="correct horse")
     assert made["has_password"]
     assert "correct" not in str(made)
@@ -307,7 +313,7 @@ async def test_the_page_of_a_link(live: httpx.AsyncClient, public: httpx.AsyncCl
 async def test_what_was_served_is_told(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
 ) -> None:
-    """As in seed 000."""
+    """As in seed 000 (SB1, SB2)."""
     assert check_error(await public.get(f"{live.base_url}/api/info"), 401) == {
         "error": "Unauthorized",
         "code": 401,
@@ -329,6 +335,7 @@ async def test_what_was_served_is_told(
 async def test_errors_are_those_of_streambot(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
 ) -> None:
+    """SB9, SB11."""
     assert (await public.get(f"{live.base_url}/dl/unknown")).json() == {
         "error": "File not found",
         "code": 404,

@@ -145,6 +145,7 @@ async def test_a_scope_is_needed(
 
 
 async def test_a_key_for_other_apis_may_not_use_this_one(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """X2."""
     async with await with_key(app, client, USER, "compat") as user:
         for route in routes_of(app):
             if requirement_of(route):
@@ -163,6 +164,7 @@ async def test_a_revoked_key_ends_at_once_in_all_processes(
     owner: httpx.AsyncClient,
     key: dict[str, Any],
 ) -> None:
+    """X2."""
     second = Catalogue("", tmp_path / "data", store)
     async with with_secret(create_app(config, store, second), key["secret"]) as elsewhere:
         for user in (owner, elsewhere):

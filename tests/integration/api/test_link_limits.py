@@ -35,6 +35,7 @@ async def public() -> AsyncIterator[httpx.AsyncClient]:
 async def test_addresses_from_unknown_proxies_are_not_believed(
     store: Store, catalogue: Catalogue, public: httpx.AsyncClient, tmp_path: Path
 ) -> None:
+    """SB11."""
     config = config_with(tmp_path, {"openings": 1})
     async with serving(create_app(config, store, catalogue)) as server, over_tcp(server) as live:
         file_id = await save(live, store, tmp_path / "files", DATA)
@@ -108,6 +109,7 @@ async def test_a_password_opens_a_link_also_behind_a_proxy_with_a_path(
 
 
 async def test_tokens_cannot_be_found_by_trying(live: httpx.AsyncClient, public: httpx.AsyncClient) -> None:
+    """SB9."""
     url = str(live.base_url)
     answers = [await public.get(f"{url}/dl/{n:022}") for n in range(21)]
     assert [reply.status_code for reply in answers] == [404] * 20 + [429]
@@ -119,6 +121,7 @@ async def test_tokens_cannot_be_found_by_trying(live: httpx.AsyncClient, public:
 async def test_the_traffic_of_a_month_is_limited(
     store: Store, catalogue: Catalogue, public: httpx.AsyncClient, tmp_path: Path
 ) -> None:
+    """SB12."""
     config = config_with(tmp_path, {"monthly_gb": 1})
     month = keys.TRAFFIC(time.strftime("%Y-%m", time.gmtime()))
     async with serving(create_app(config, store, catalogue)) as server, over_tcp(server) as live:

@@ -206,6 +206,7 @@ async def test_a_route_of_the_operator_is_forbidden(users: Users, route: APIRout
 async def test_what_belongs_to_another_user_does_not_exist(
     users: Users, route: APIRoute, method: str
 ) -> None:
+    """SB10."""
     await users.prepare(route)
     before = await users.state()
     reply = await users.send(users.bert, route, method)

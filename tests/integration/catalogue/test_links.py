@@ -62,6 +62,7 @@ async def test_an_unknown_token_leads_nowhere(any_catalogue: Catalogue, token: s
 
 
 def test_tokens_are_random() -> None:
+    """SB10."""
     tokens = {new_token() for _ in range(1000)}
     assert len(tokens) == 1000
     assert len(set("".join(tokens))) == 62

@@ -67,6 +67,7 @@ async def test_a_folder_without_files_is_an_empty_zip() -> None:
 
 
 async def test_a_zip_may_be_larger_than_4_gib(tmp_path: Path) -> None:
+    """DL15."""
     large = Zeros((4 << 30) + 5)
     made = ZipContent("folder.zip", [member("large", large), member("small", BytesContent(b"end"))])
     with (tmp_path / "folder.zip").open("wb") as file:

@@ -88,6 +88,7 @@ async def url(live: httpx.AsyncClient, sandbox: Sandbox, chat: Chat) -> str:
 
 
 async def test_curl_resumes(url: str, tmp_path: Path) -> None:
+    """SB6."""
     whole = CONTENT.read(0, SIZE)
     target = tmp_path / "large.bin"
     target.write_bytes(whole[: 5 * PART + 17])
@@ -96,7 +97,7 @@ async def test_curl_resumes(url: str, tmp_path: Path) -> None:
 
 
 async def test_curl_does_not_continue_another_version(url: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    """The ETag of the part is not that of the file any more: the whole file is sent."""
+    """The ETag of the part is not that of the file any more: the whole file is sent (DL7)."""
     async with httpx.AsyncClient() as client:
         etag = (await client.head(url)).headers["etag"]
     target = tmp_path / "large.bin"
@@ -107,6 +108,7 @@ async def test_curl_does_not_continue_another_version(url: str, sandbox: Sandbox
 
 
 async def test_wget_resumes(url: str, tmp_path: Path) -> None:
+    """DL8."""
     whole = CONTENT.read(0, SIZE)
     target = tmp_path / "large.bin"
     target.write_bytes(whole[: 5 * PART + 17])
@@ -117,7 +119,7 @@ async def test_wget_resumes(url: str, tmp_path: Path) -> None:
 async def test_aria2_uses_sixteen_connections(
     url: str, sandbox: Sandbox, live: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """They count as one download."""
+    """They count as one download (SB6, DL8)."""
     options = ("--quiet", "-x16", "-s16", "-k1M", "--dir", tmp_path, "--out", "large.bin")
     await run("aria2c", "--no-conf", *options, url)
     assert (tmp_path / "large.bin").read_bytes() == CONTENT.read(0, SIZE)
@@ -139,6 +141,7 @@ async def played(
 
 
 async def test_ffprobe(played: str) -> None:
+    """DL13."""
     shown = await run("ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", played)
     assert float(shown) == pytest.approx(SECONDS, abs=0.3)
     for second in JUMPS:
@@ -148,6 +151,7 @@ async def test_ffprobe(played: str) -> None:
 
 
 async def test_mpv(played: str, tmp_path: Path) -> None:
+    """DL13."""
     script = tmp_path / "seek.lua"
     script.write_text(MPV_SCRIPT.replace("JUMPS", ", ".join(map(str, JUMPS))))
     # Paused: it could reach the end between two jumps.
@@ -184,6 +188,7 @@ def folder_of_vlc() -> Iterator[tuple[Path, str | None]]:
 
 
 async def test_vlc(played: str, folder_of_vlc: tuple[Path, str | None]) -> None:
+    """DL13."""
     with_output, user = folder_of_vlc
     mux = "ogg" if played.endswith(".flac") else "ts"
     # A transport stream cannot hold what is in a WebM file.
@@ -199,6 +204,7 @@ async def test_vlc(played: str, folder_of_vlc: tuple[Path, str | None]) -> None:
 
 
 async def test_gstreamer(played: str, tmp_path: Path) -> None:
+    """DL13."""
     sinks = ("--videosink=fakesink sync=false", "--audiosink=fakesink sync=false")
     for second in JUMPS:
         await run(
@@ -207,7 +213,7 @@ async def test_gstreamer(played: str, tmp_path: Path) -> None:
 
 
 async def test_chromium(played: str, tmp_path: Path) -> None:
-    """A page of another site plays the file."""
+    """A page of another site plays the file (DL13)."""
     if played.endswith(".mkv"):
         pytest.skip("browsers do not play Matroska; the page of a link offers players that do")
     async with page_of_player(played) as (page, result):

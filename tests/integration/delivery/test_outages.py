@@ -98,7 +98,7 @@ async def test_a_player_may_jump_while_redis_is_down(
 async def test_a_revoked_link_ends_its_streams(
     saved: dict[str, Any], public: httpx.AsyncClient, live: httpx.AsyncClient
 ) -> None:
-    """Within 5 seconds, also if the client reads nothing."""
+    """Within 5 seconds, also if the client reads nothing (DL9)."""
     async with public.stream("GET", saved["url"]) as reply:
         pieces = reply.aiter_raw()
         await anext(pieces)

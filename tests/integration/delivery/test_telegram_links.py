@@ -48,6 +48,7 @@ async def test_a_file_that_was_never_saved_is_delivered(
     file: StoredFile,
     made: dict[str, Any],
 ) -> None:
+    """SB7, DL3."""
     assert (made["name"], made["file_id"], made["state"]) == ("film.mkv", None, "active")
     head = await public.head(made["url"], headers={"Range": "bytes=0-1"})
     assert (head.status_code, head.headers["content-length"]) == (200, str(SIZE))
@@ -76,6 +77,7 @@ async def test_a_file_that_was_never_saved_is_delivered(
 async def test_every_kind_of_file(
     live: httpx.AsyncClient, public: httpx.AsyncClient, message: int, mime: str, name: str, sha256: str
 ) -> None:
+    """SB19."""
     made = await link(live, f"https://t.me/channel/{message}")
     assert made["name"] == name
     reply = await public.get(made["url"])
@@ -86,6 +88,7 @@ async def test_every_kind_of_file(
 async def test_an_empty_file(
     live: httpx.AsyncClient, public: httpx.AsyncClient, sandbox: Sandbox, file: StoredFile
 ) -> None:
+    """SB19."""
     empty = StoredFile(id=2003, content=ContentStream(2003, 0), name="empty.txt", dc=sandbox.dc_id)
     sandbox.world.add_file(empty)
     sandbox.world.post(sandbox.world.chats[1600000000], StoredMessage(id=6, file=empty))
@@ -139,7 +142,7 @@ async def test_a_file_reference_expires(
     after: int,
     count: int,
 ) -> None:
-    """Before the stream and within it; once and twice in a row."""
+    """Before the stream and within it; once and twice in a row (SB17, DL6: L10)."""
     fault = sandbox.faults.add(f"expire,file={FILE},after={after},count={count}")
     assert (await public.get(made["url"])).content == file.content.read(0, SIZE)
     assert fault.fired == count
@@ -149,7 +152,7 @@ async def test_another_account_continues_at_the_same_byte(
     public: httpx.AsyncClient, sandbox: Sandbox, file: StoredFile, made: dict[str, Any]
 ) -> None:
     """It reads the message itself: the access hash and the file reference of the first one are not valid
-    for it."""
+    for it (SB17)."""
     fault = sandbox.faults.add(f"flood_wait=600,file={FILE},account=7000000001,after={3 * PART}")
     assert (await public.get(made["url"])).content == file.content.read(0, SIZE)
     assert fault.fired
@@ -159,7 +162,7 @@ async def test_another_account_continues_at_the_same_byte(
 async def test_a_body_never_ends_early(
     public: httpx.AsyncClient, sandbox: Sandbox, file: StoredFile, made: dict[str, Any]
 ) -> None:
-    """All accounts must wait: the connection breaks off, and the client can continue later."""
+    """All accounts must wait: the connection breaks off, and the client can continue later (SB17, DL6: L11)."""
     flood = sandbox.faults.add(f"flood_wait=600,file={FILE},after={3 * PART}")
     got = b""
 
@@ -186,6 +189,7 @@ async def test_a_body_never_ends_early(
 async def test_temporary_faults_are_overcome(
     public: httpx.AsyncClient, sandbox: Sandbox, file: StoredFile, made: dict[str, Any], fault: str
 ) -> None:
+    """SB17."""
     added = sandbox.faults.add(f"{fault},file={FILE}")
     assert (await public.get(made["url"])).content == file.content.read(0, SIZE)
     assert added.fired
@@ -194,6 +198,7 @@ async def test_temporary_faults_are_overcome(
 async def test_requests_stop_when_the_client_leaves(
     public: httpx.AsyncClient, sandbox: Sandbox, file: StoredFile, made: dict[str, Any]
 ) -> None:
+    """SB18, DL6: L2."""
     sandbox.faults.add(f"delay=30,file={FILE},after={PART}")
     async with public.stream("GET", made["url"]) as reply:
         await anext(reply.aiter_raw())

@@ -86,6 +86,7 @@ def test_parts_cover_a_range_and_follow_telegrams_rules(start: int, length: int,
 
 
 async def test_random_ranges_are_exact(accounts: Accounts, media: Media, file: StoredFile) -> None:
+    """SB6."""
     chance = random.Random(1)
     for _ in range(100):
         offset = chance.randrange(SIZE)
@@ -137,6 +138,8 @@ async def test_the_first_piece_arrives_before_the_rest_is_fetched(
 async def test_a_slow_consumer_limits_the_read_ahead(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
+    """SB18."""
+
     def has_come(parts: int) -> bool:
         return sandbox.counters.requests(**GET) == parts
 
@@ -166,6 +169,7 @@ async def test_a_fast_reader_fetches_several_parts_at_once(
 async def test_readers_of_the_same_bytes_share_requests(
     sandbox: Sandbox, accounts: Accounts, media: Media, file: StoredFile
 ) -> None:
+    """DL6: L4."""
     delayed = sandbox.faults.add(f"delay=0.2,file={FILE}")
     expected = file.content.read(PART, 3 * PART)
     assert await asyncio.gather(*(read(accounts, media, PART, 3 * PART) for _ in range(5))) == [expected] * 5
@@ -201,6 +205,7 @@ async def test_a_reader_that_leaves_does_not_disturb_the_others(
 
 
 async def test_stalled_readers_do_not_block_others(sandbox: Sandbox, start: Start, file: StoredFile) -> None:
+    """SB18."""
     accounts = await start(user=True, limits=replace(LIMITS, max_memory=4 * PART))
     [media] = await accounts.resolve(parse("https://t.me/files/5"))
     paused = [accounts.read(media, each * PART, SIZE) for each in range(3)]

@@ -75,5 +75,6 @@ NAMES = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(st.characters(codec="latin-1"), max_size=80)))
 def test_any_text_is_accepted(headers: dict[str, str]) -> None:
+    """DL2."""
     assert evaluate(headers, ETAG, MODIFIED) in Verdict
     assert range_applies(headers, ETAG, MODIFIED) in (True, False)

@@ -84,7 +84,7 @@ positions = st.one_of(st.none(), st.integers(0, 40), st.integers(0, 10**30))
 @given(st.lists(st.tuples(positions, positions), min_size=1, max_size=8), st.integers(0, 30))
 @example([(None, 5)], 0)
 def test_a_range_is_a_slice(asked: list[tuple[int | None, int | None]], size: int) -> None:
-    """The bytes are those that slicing selects, or the response is the whole file."""
+    """The bytes are those that slicing selects, or the response is the whole file (DL2)."""
     content = bytes(range(size))
     header = "bytes=" + ",".join(f"{'' if a is None else a}-{'' if b is None else b}" for a, b in asked)
     valid = all((a, b) != (None, None) and (a is None or b is None or a <= b) for a, b in asked)
@@ -117,6 +117,7 @@ def test_a_range_is_a_slice(asked: list[tuple[int | None, int | None]], size: in
     st.text(HEADER, max_size=60).map(lambda text: f"bytes={text}") | st.text(HEADER), st.integers(0, 2**63)
 )
 def test_any_text_selects_bytes_within_the_file(header: str, size: int) -> None:
+    """DL2."""
     try:
         found = ranges.select(header, size)
     except Unsatisfiable:

@@ -138,6 +138,7 @@ async def test_concurrency_is_limited() -> None:
 
 
 async def test_a_silent_host_does_not_delay_others() -> None:
+    """SB16."""
     answers = asyncio.Event()
 
     async def reply(delivery: Delivery) -> Outcome:

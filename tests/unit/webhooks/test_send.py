@@ -60,6 +60,7 @@ def assert_failed(outcome: Outcome, status: int, text: str) -> None:
 async def test_the_request_is_json_signed_and_carries_the_token_only_to_the_operators_url(
     trusted: bool, sender: WebhookSender, receiver: Receiver
 ) -> None:
+    """SB16."""
     assert await sender.send(to(receiver.url, trusted=trusted), time.time_ns() // 1_000_000) == Delivered(200)
     (request,) = receiver.requests
     assert request.line == "POST /hook HTTP/1.1"
@@ -95,6 +96,7 @@ async def test_every_2xx_is_a_success(status: int, sender: WebhookSender, receiv
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 429, 500, 502, 503, 504])
 async def test_other_replies_are_retried(status: int, sender: WebhookSender, receiver: Receiver) -> None:
+    """SB16."""
     receiver.answer = reply(status)
     assert_failed(await sender.send(to(receiver.url), NOW_MS), status, f"responded {status}")
 
