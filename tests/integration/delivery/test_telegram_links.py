@@ -162,7 +162,7 @@ async def test_another_account_continues_at_the_same_byte(
 async def test_a_body_never_ends_early(
     public: httpx.AsyncClient, sandbox: Sandbox, file: StoredFile, made: dict[str, Any]
 ) -> None:
-    """All accounts must wait: the connection breaks off, and the client can continue later (SB17, DL6: L11)."""
+    """All accounts must wait: the connection breaks off, and the client can continue later (SB17, DL6)."""
     flood = sandbox.faults.add(f"flood_wait=600,file={FILE},after={3 * PART}")
     got = b""
 

@@ -35,7 +35,7 @@ CASES = {
     "DL3": "HEAD ignores Range",
     "DL4": "If-Range with tags, weak tags and dates",
     "DL5": "If-None-Match comes before Range",
-    "DL6": "what users report about other servers: slow jumps, abandoned readers, old references, players on televisions",
+    "DL6": "what users report: slow jumps, abandoned readers, old references, televisions",
     "DL7": "a file that has changed is not continued",
     "DL8": "aria2 with 16 connections is one opening; wget continues",
     "DL9": "a revoked link ends its streams; one that expires lets them end",
