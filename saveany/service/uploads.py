@@ -196,6 +196,7 @@ class UploadService:
                 raise UploadBusy("the upload has stopped at byte {offset}", offset=received)
             return received
         async with file:
+            upload = self._tus.get(id_) or upload  # another request may have stated its length meanwhile
             if offset != file.size:
                 raise UploadBusy("the upload has stopped at byte {offset}", offset=file.size)
             if length is not None:

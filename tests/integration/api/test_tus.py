@@ -18,6 +18,7 @@ from saveany.api.app import create_app
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import StoreUnavailable
+from saveany.service import OPERATOR, Principal
 from saveany.store import Store
 from tests.fixtures.tcp import connection
 from tests.fixtures.waiting import until
@@ -290,6 +291,24 @@ async def test_the_length_may_be_told_later(
     assert reply.headers["task-id"] == tus.id
     assert stored(data_dir, tus.id) == DATA
     assert (await client.head(tus.url, headers=VERSION)).headers["upload-length"] == str(len(DATA))
+
+
+async def test_a_length_that_was_stated_while_a_request_waited_counts_for_it(
+    client: httpx.AsyncClient, tus: TusClient, monkeypatch: pytest.MonkeyPatch, app: FastAPI
+) -> None:
+    reply = await client.post(URL, headers=VERSION | {"Upload-Defer-Length": "1"})
+    tus.url = urljoin(URL, reply.headers["location"])
+    before = await app.state.services.uploads.get(OPERATOR, tus.id)
+    assert (await tus.send(0, b"ab", Upload_Length="5")).status_code == 204
+
+    async def get(principal: Principal, id_: str) -> Any:
+        return before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.state.services.uploads, "get", get)
+        check_error(await tus.send(2, DATA), 413)
+        check_error(await tus.send(2, b"", Upload_Length="6"), 400)
+    assert await tus.offset() == 2
 
 
 async def test_an_upload_of_unknown_length_has_the_limit_of_all(
