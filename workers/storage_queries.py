@@ -74,6 +74,8 @@ async def _stat(storage: Storage, path: str) -> bool:
 
 
 async def _size(storage: Storage, path: str) -> int | None:
+    if not storage.capabilities.lists:  # a chat: its messages have no paths, so it would have no file at all
+        raise InvalidInput("storage {storage!r} cannot list its files", storage=storage.name)
     return await storage.size(path)
 
 

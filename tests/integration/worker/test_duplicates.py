@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -180,6 +181,24 @@ async def test_a_file_without_its_copy_is_no_duplicate(
     (again,) = await world.save("a.bin", content("a.bin"), document, path="three", on_duplicate=policy)
     assert again.duplicate is not None
     assert again.duplicate.path == "two/a.bin"
+
+
+async def test_a_file_in_a_storage_without_paths_is_not_taken_for_missing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a chat in Telegram."""
+    await world.save("a.bin", content("a.bin"), 5, path="one")
+    storage = world.harness.storage
+
+    async def stat(path: str) -> None:
+        return None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "capabilities", dataclasses.replace(storage.capabilities, lists=False))
+        patch.setattr(storage, "stat", stat)
+        (item,) = await world.save("a.bin", content("a.bin"), 5, path="two", on_duplicate=SKIP)
+    assert (item.status, item.duplicate) == (ItemStatus.COMPLETED, None)
+    assert [each.missing_at for each in await world.files()] == [None, None]
 
 
 @pytest.mark.parametrize("policy", [SKIP, LINK])
