@@ -172,7 +172,8 @@ class Trash:
             async with self._database.write() as connection:
                 for storage, copies in by_storage.items():
                     await _mark_removed(connection, storage, copies)
-            await self._store.removals.forget(places)
+            if not await self._store.removals.forget(places):
+                return  # they are damaged
 
 
 def _of(user_id: int | None) -> list[ColumnElement[bool]]:

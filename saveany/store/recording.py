@@ -127,9 +127,12 @@ class Recording:
         return {i: EraseResult(text(result)) for i, result in zip(task_ids, results, strict=True)}
 
     async def expire(self) -> None:
-        """Delete recorded tasks after an hour, and the oldest ones at once if there are more than 10,000."""
-        while await self._db.script("expire", _KEPT_MS, _MAX_KEPT, _BATCH) == _BATCH:
-            pass
+        """Delete recorded tasks after an hour, and the oldest ones at once if there are more than 10,000.
+        Those with unsent webhooks stay; each task is looked at once, however many of them there are."""
+        count = await self._db.do("ZCARD", keys.RECORDED())
+        for _ in range(0, count, _BATCH):
+            if await self._db.script("expire", _KEPT_MS, _MAX_KEPT, _BATCH) < _BATCH:
+                return
 
     async def catalogue_id(self) -> str:
         """The id of the catalogue of this installation; "" if none is known, or if it is damaged."""

@@ -100,6 +100,8 @@ class Removals:
         members = await self._db.do("SRANDMEMBER", keys.REMOVED(), _BATCH)
         return self._db.records.all("removed copy", ((each, each) for each in members or []), _place)
 
-    async def forget(self, places: Sequence[tuple[str, str]]) -> None:
-        """The catalogue knows that these copies are gone."""
-        await self._db.do("SREM", keys.REMOVED(), *(msgspec.json.encode(each) for each in places))
+    async def forget(self, places: Sequence[tuple[str, str]]) -> bool:
+        """The catalogue knows that these copies are gone. Returns whether any of them was still listed."""
+        return bool(
+            await self._db.do("SREM", keys.REMOVED(), *(msgspec.json.encode(each) for each in places))
+        )

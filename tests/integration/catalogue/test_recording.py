@@ -339,3 +339,22 @@ async def test_old_tasks_are_forgotten(store: Store, tmp_path: Path, patient: No
     assert await history(catalogue) == [new.task.id]
     assert not await store.tasks.exists(old.task.id)
     await catalogue.close()
+
+
+async def test_too_many_tasks_that_cannot_leave_redis_yet_do_not_stop_the_recorder(
+    store: Store, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example while the receiver of all their webhooks is down."""
+    monkeypatch.setattr("saveany.store.recording._MAX_KEPT", 0)
+    monkeypatch.setattr("saveany.store.recording._BATCH", 1)
+    kept = []
+    for n in range(2):
+        claimed = await planned(store, item(n))
+        await claimed.finish(Status.COMPLETED, deliveries=[delivery(claimed.task.id)])
+        kept.append(claimed.task.id)
+    sent = await planned(store, item(2))
+    await sent.finish(Status.COMPLETED)
+    await catalogue.recorder.catch_up()
+    async with asyncio.timeout(20):
+        await store.recording.expire()
+    assert [await store.tasks.exists(each) for each in (*kept, sent.task.id)] == [True, True, False]

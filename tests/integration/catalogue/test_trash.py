@@ -17,7 +17,7 @@ from saveany.catalogue.link_models import LinkTarget, State
 from saveany.catalogue.trash import Trash
 from saveany.errors import NotFound, StorageUnavailable
 from saveany.models import Item, ItemStatus, Progress, Status
-from saveany.store import Claim, Store
+from saveany.store import Claim, Store, keys
 from saveany.store.removals import Removals
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
@@ -467,3 +467,9 @@ async def test_the_recorder_process_has_copies_removed(
             return not (folder / "a.mkv").exists()
 
         await until(is_removed)
+
+
+async def test_a_damaged_list_of_removed_copies_ends_the_sweep(store: Store, catalogue: Catalogue) -> None:
+    await store.db.do("SADD", keys.REMOVED(), '["local1", "written by somebody else"]', "damaged")
+    async with asyncio.timeout(20):
+        await catalogue.trash.sweep()
