@@ -1,6 +1,6 @@
 """The reference for links: our own downloader without hashing and writing, in a separate process.
 
-`python -m bench.downloader CONFIG NUMBER TIMES` prints one line of JSON each time: seconds and CPU seconds.
+`python -m bench.downloader CONFIG NUMBER` prints one line of JSON: seconds and CPU seconds.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from saveany.telegram import links
 from saveany.telegram.accounts import Accounts
 
 
-async def main(config: Config, number: int, times: int) -> None:
-    """Download over warm connections."""
+async def main(config: Config, number: int) -> None:
+    """Download twice; the first time opens the connections."""
     accounts = Accounts(config.telegram, config.data_dir)
     await accounts.start()
     try:
-        await _download(accounts, files.WARM_UP)
-        for _ in range(times):
-            began, cpu = time.monotonic(), time.process_time()
-            await _download(accounts, number)
-            report = {"seconds": time.monotonic() - began, "cpu": time.process_time() - cpu}
-            print(json.dumps(report), flush=True)
+        await _download(accounts, number)
+        began, cpu = time.monotonic(), time.process_time()
+        await _download(accounts, number)
+        print(json.dumps({"seconds": time.monotonic() - began, "cpu": time.process_time() - cpu}), flush=True)
     finally:
         await accounts.close()
 
@@ -43,4 +41,4 @@ async def _download(accounts: Accounts, number: int) -> None:
 
 if __name__ == "__main__":
     logs.setup("warning", "text")
-    asyncio.run(main(load(Path(sys.argv[1]), {}), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(load(Path(sys.argv[1]), {}), int(sys.argv[2])))

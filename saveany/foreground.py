@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 
 #: Seconds for which a turn waits for short work at most, and after which work does not count as short.
 _LONGEST_WAIT, _SHORT = 0.005, 0.05
+#: Passes of the event loop between two turns: in these, a packet goes through Telethon's loops and is decrypted.
+_PASSES = 3
 
 
 class Foreground:
@@ -39,12 +41,13 @@ class Foreground:
         """Wait until there is no short work, but only for some milliseconds, and until it is the caller's
         turn. Between two turns runs what has become ready."""
         async with self._turns:
+            for _ in range(_PASSES):
+                await asyncio.sleep(0)
             if self._is_busy:
                 self._ended.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._longest_wait):
                         await self._ended.wait()
-            await asyncio.sleep(0)
 
     @property
     def _is_busy(self) -> bool:

@@ -1,7 +1,7 @@
 """Reads a range of a file in order, for someone who waits for it: a player, a browser.
 
 The first part is small, so that it arrives early. How many parts are fetched ahead depends on the reader:
-twice as many each time that it has to wait, fewer while it is slow. So one fast reader gets all that the
+four times as many each time that it has to wait, fewer while it is slow. So one fast reader gets all that the
 connections carry, and a hundred slow ones need little memory.
 """
 
@@ -23,6 +23,8 @@ FIRST_PART = 128 << 10
 AHEAD = 24
 #: The same for a reader that never waits: the one that it has, and the next.
 _LEAST_AHEAD = 2
+#: How many times as many parts a reader gets that has to wait.
+_GROWTH = 4
 #: Bytes that all readers together may have in flight or waiting; each has the least number of parts, though.
 _MAX_AHEAD = 48 << 20
 #: `precise` parts start and end at multiples of this many bytes.
@@ -78,7 +80,7 @@ async def read_range(
             if not fetching:
                 return
             if not fetching[0].done():
-                ahead = min(shared.max_ahead, 2 * ahead)
+                ahead = min(shared.max_ahead, _GROWTH * ahead if ahead > 1 else _LEAST_AHEAD)
                 fetch_ahead()
             elif all(task.done() for task in fetching):
                 ahead = max(_LEAST_AHEAD, min(shared.max_ahead, ahead - 1))
