@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 #: Seconds for which a turn waits for short work at most, and after which work does not count as short.
 _LONGEST_WAIT, _SHORT = 0.005, 0.05
-#: Passes of the event loop between two turns: in these, a packet goes through Telethon's loops and is decrypted.
+#: Passes of the event loop between two turns, in which Telethon's loops pass a packet on and decrypt it.
 _PASSES = 3
 
 

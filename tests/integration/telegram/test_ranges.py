@@ -265,3 +265,22 @@ async def test_an_error_is_raised_after_the_preceding_bytes(
         await collect()
     assert len(got) >= FIRST_PART
     assert got == file.content.read(0, len(got))
+
+
+async def test_a_part_is_decrypted_when_it_is_its_turn(
+    sandbox: Sandbox, start: Start, file: StoredFile
+) -> None:
+    waiting, go = 0, asyncio.Event()
+
+    async def turn() -> None:
+        nonlocal waiting
+        waiting += 1
+        await go.wait()
+
+    accounts = await start(user=True, limits=replace(LIMITS, turn=turn))
+    [media] = await accounts.resolve(parse("https://t.me/files/5"))
+    reading = asyncio.create_task(read(accounts, media, 0, PART))
+    await until(lambda: waiting == 1 and sandbox.counters.requests(**GET) >= 2)
+    assert not reading.done()
+    go.set()
+    assert await reading == file.content.read(0, PART)
