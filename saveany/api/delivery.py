@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["links"], dependencies=[Depends(public)])
 
 _METHODS = ["GET", "HEAD"]
+#: Maximum size of the form with a password, in bytes; the rest of a longer one is ignored.
+_MAX_FORM = 4096
 
 
 @router.api_route("/dl/{token}", methods=_METHODS, include_in_schema=False)
@@ -96,7 +98,8 @@ async def unlock(request: Request, token: str) -> Response:
 
     delivery = _delivery(request)
     link = await delivery.link(token, _address(request))
-    password = parse_qs((await request.body()).decode("utf-8", "replace")).get("password", [""])[0]
+    form = (await request.body())[:_MAX_FORM].decode("utf-8", "replace")
+    password = parse_qs(form).get("password", [""])[0]
     try:
         value = await delivery.passwords.cookie(link, password, _address(request))
     except PasswordNeeded as error:

@@ -289,6 +289,16 @@ async def _is_refused(public: httpx.AsyncClient, url: str) -> bool:
     return (await public.get(url)).status_code == 401
 
 
+async def test_the_form_of_a_password_is_short(
+    live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
+) -> None:
+    """Millions of fields would keep the API busy."""
+    made = await link(live, file_id, password="secret")
+    filled = {"x": "a" * 5000, "password": "secret"}
+    assert (await public.post(made["page_url"], data=filled)).status_code == 401
+    assert (await public.post(made["page_url"], data={"password": "secret"})).status_code == 303
+
+
 async def test_passwords_cannot_be_guessed(
     live: httpx.AsyncClient, public: httpx.AsyncClient, file_id: str
 ) -> None:

@@ -1,5 +1,8 @@
 """Conditional requests (RFC 9110, section 13)."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +71,14 @@ def test_without_if_range_a_range_applies() -> None:
 def test_a_file_without_a_time_has_no_date_to_compare_with() -> None:
     assert not range_applies({"if-range": "Thu, 01 Jan 1970 00:00:00 GMT"}, ETAG, 0)
     assert evaluate({"if-modified-since": LATER}, ETAG, 0) is Verdict.SEND
+
+
+@pytest.mark.parametrize("text", [", ", " ", ",", "\t,", '"', '""', '"a" ', 'W/"', 'W/"a" x', "\\"])
+def test_long_lists_keep_nobody_waiting(text: str) -> None:
+    """They are evaluated in the event loop. In a process, because an expression cannot be interrupted."""
+    call = f"evaluate({{'if-none-match': {text!r} * 30_000}}, 'x', 0)"
+    code = f"from saveany.delivery.conditions import evaluate; {call}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 NAMES = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range")
