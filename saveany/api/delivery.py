@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -83,9 +84,7 @@ async def show(request: Request, token: str, file_id: str = "") -> Response:
         outside = page.entry_of(shown, _base(request), file_id)
         text = page.file_page(shown, entry, outside or entry)
     else:
-        found = await delivery.members(link)
-        entries = page.entries_of(link, base, found.files)
-        text = page.folder_page(link, base, entries, is_complete=found.is_complete)
+        text = page.folder_page(link, base, await delivery.members(link))
     return HTMLResponse(text, headers=page.headers())
 
 
@@ -132,9 +131,12 @@ async def play(request: Request, token: str, file_id: str = "") -> Response:
 
     link, base = await _opened(request, token, file_id), _base(request)
     entry = page.entry_of(link, base, file_id)
-    found = await _delivery(request).members(link)
-    entries = [entry] if entry else page.entries_of(link, base, found.files)
-    return Response(page.playlist(entries), media_type="audio/x-mpegurl", headers=page.headers())
+    if entry:
+        text = page.playlist([entry])
+    else:
+        found = await _delivery(request).members(link)
+        text = await asyncio.to_thread(lambda: page.playlist(page.entries_of(link, base, found.files)))
+    return Response(text, media_type="audio/x-mpegurl", headers=page.headers())
 
 
 async def _opened(request: Request, token: str, file_id: str) -> Link:

@@ -41,7 +41,7 @@ _FILTER: Final = "scale=w=320:h=320:force_original_aspect_ratio=decrease:force_d
 #: Limits of one run: seconds of time, of CPU time, bytes of memory, and bytes of output.
 _SECONDS, _CPU_SECONDS, _MEMORY, _MAX_OUTPUT = 20.0, 15, 1 << 30, 1 << 20
 #: Maximum number of ffmpeg at the same time.
-_AT_ONCE: Final = 2
+AT_ONCE: Final = 2
 
 
 class FrameMaker:
@@ -50,7 +50,7 @@ class FrameMaker:
     def __init__(self, program: str = "ffmpeg") -> None:
         """`program` is the name or path of ffmpeg; "" makes no pictures."""
         self._program = program
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._server = _LoopbackServer()
 
     @property

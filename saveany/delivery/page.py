@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
-from saveany.catalogue.link_models import Link, LinkedFile
+from saveany.catalogue.link_models import FolderFiles, Link, LinkedFile
 from saveany.delivery.content import mime_of
 from saveany.delivery.headers import shown_name
 
@@ -113,18 +113,20 @@ def file_page(link: Link, entry: LinkEntry, outside: LinkEntry) -> str:
     return _render("share.html", link, entry=entry, size=readable(entry.size), players=players)
 
 
-def folder_page(link: Link, base: str, entries: Sequence[LinkEntry], *, is_complete: bool = True) -> str:
-    """The page of a folder, with its files as a gallery. A folder with more files than `entries`, which is
-    not complete, is too large for a zip."""
-    played = any(entry.is_played for entry in entries)
+def folder_page(link: Link, base: str, found: FolderFiles) -> str:
+    """The page of a folder, with its first files as a gallery."""
+    shown = entries_of(link, base, found.files[:_MAX_SHOWN])
+    count = len(found.files)
+    archive = f"{base}/dl/{link.token}/{quote(shown_name(link.name), safe='')}.zip"
+    played = any(entry.is_played for entry in shown)
     return _render(
         "folder.html",
         link,
-        entries=[(entry, readable(entry.size)) for entry in entries[:_MAX_SHOWN]],
-        more=max(0, len(entries) - _MAX_SHOWN),
-        total=readable(sum(entry.size for entry in entries)),
-        count=len(entries),
-        archive=f"{base}/dl/{link.token}/{quote(shown_name(link.name), safe='')}.zip" if is_complete else "",
+        entries=[(entry, readable(entry.size)) for entry in shown],
+        more=count - len(shown),
+        total=readable(sum(file.size for _, file in found.files)),
+        count=count,
+        archive=archive if found.is_complete else "",
         playlist=f"{base}/s/{link.token}/playlist.m3u8" if played and not link.password else "",
     )
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from saveany.catalogue.link_models import Link
 from saveany.delivery.content import mime_of
 from saveany.delivery.errors import FileNotFound, NotNow
-from saveany.delivery.frames import FrameMaker
+from saveany.delivery.frames import AT_ONCE, FrameMaker
 from saveany.delivery.opener import ContentOpener
 from saveany.delivery.telegram import TelegramFiles
 from saveany.errors import TaskError
@@ -25,6 +25,8 @@ from saveany.single_flight import SingleFlight
 MAX_BYTES: Final = 256 << 20
 #: Seconds for which it is remembered that a file has none.
 _NONE_SECONDS: Final = 24 * 3600
+#: Maximum number of files that wait for a frame.
+_MAX_WAITING: Final = 64
 _WITH_PICTURES: Final = ("video/", "image/", "audio/")
 
 
@@ -39,6 +41,8 @@ class Thumbnails:
         self._opener = opener
         self._frames = frames
         self._calls = SingleFlight()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0  # for a frame
 
     async def get(self, link: Link) -> bytes:
         """The picture of the file of a link. Raises `FileNotFound` if there is none, and `Unavailable`."""
@@ -66,16 +70,28 @@ class Thumbnails:
         if own:
             return own
         mime = (link.media.mime if link.media else link.file.mime if link.file else "") or mime_of(link.name)
-        if mime.startswith(_WITH_PICTURES) and self._frames.path:
-            content = await self._opener.open(link)
-            try:
-                if picture := await self._frames.make(content):
-                    return picture
-            finally:
-                await content.close()
+        may_have_one = mime.startswith(_WITH_PICTURES) and self._frames.path
+        if may_have_one and (picture := await self._frame(link)):
+            return picture
         if later:
             raise NotNow(later.after) from later
         return b""
+
+    async def _frame(self, link: Link) -> bytes:
+        """A frame of the file; empty if it has none. A file is opened only when its turn has come: a page
+        that nobody waits for any more may have asked for thousands."""
+        if self._waiting >= _MAX_WAITING:
+            raise NotNow
+        self._waiting += 1
+        try:
+            async with self._turns:
+                content = await self._opener.open(link)
+                try:
+                    return await self._frames.make(content)
+                finally:
+                    await content.close()
+        finally:
+            self._waiting -= 1
 
     async def _from_telegram(self, source: Mapping[str, Any]) -> tuple[bytes, TaskError | None]:
         """Telegram's own picture; empty if there is none, with the error if it may be read later."""

@@ -77,10 +77,11 @@ class _Reader:
 
     async def until(self, text: bytes, limit: int) -> bytes:
         """The bytes up to `text`, and go on behind it."""
-        at = -1
-        while (at := self._data.find(text)) < 0:
+        searched = 0
+        while (at := self._data.find(text, searched)) < 0:
             if len(self._data) > limit:
                 raise InvalidInput("the form has too much in front of its file")
+            searched = max(0, len(self._data) - len(text) + 1)
             await self._more()
         found = bytes(self._data[:at])
         del self._data[: at + len(text)]

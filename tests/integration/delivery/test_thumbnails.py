@@ -6,20 +6,24 @@ import asyncio
 import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from saveany.catalogue.link_models import Link, LinkedFile, State
 from saveany.config import Config
 from saveany.delivery.content import Content
+from saveany.delivery.errors import NotNow
 from saveany.delivery.frames import FrameMaker, _LoopbackServer
-from saveany.delivery.thumbnails import ThumbnailFolder
+from saveany.delivery.thumbnails import ThumbnailFolder, Thumbnails
 from saveany.sandbox import Sandbox
 from saveany.sandbox.documents import jpeg
 from saveany.store import Store
+from tests.fixtures.contents import BytesContent
 from tests.fixtures.tcp import tcp_server
 from tests.fixtures.videos import make_video
+from tests.fixtures.waiting import until
 from tests.integration.api.conftest import check_error
 from tests.integration.delivery.conftest import link, link_to, save
 
@@ -189,3 +193,47 @@ async def test_pictures_at_the_same_time_share_a_server() -> None:
     server = _LoopbackServer()
     assert len(set(await asyncio.gather(*(server.start() for _ in range(5))))) == 1
     await server.close()
+
+
+async def test_files_are_opened_when_their_turn_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests for thousands of thumbnails take neither all descriptors nor all memory."""
+    opened, most, go = 0, 0, asyncio.Event()
+
+    class Opener:
+        async def open(self, link: Link) -> Content:
+            nonlocal opened, most
+            opened += 1
+            most = max(most, opened)
+            return Counted(b"1", mime="video/mp4")
+
+    class Counted(BytesContent):
+        async def close(self) -> None:
+            nonlocal opened
+            opened -= 1
+
+    class Frames:
+        path = "ffmpeg"
+
+        async def make(self, content: Content) -> bytes:
+            await go.wait()
+            return b"picture"
+
+    thumbnails = Thumbnails(tmp_path, cast(Any, None), cast(Any, Opener()), cast(Any, Frames()))
+    monkeypatch.setattr("saveany.delivery.thumbnails._MAX_WAITING", 10)
+    asked = [asyncio.create_task(thumbnails.get(video(number))) for number in range(30)]
+    await until(lambda: sum(each.done() for each in asked) == 20)
+    assert {type(each.exception()) for each in asked if each.done()} == {NotNow}
+    go.set()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert found.count(b"picture") == 10
+    assert (opened, most) == (0, 2)
+
+
+def video(number: int) -> Link:
+    """A link to a saved video."""
+    file = LinkedFile(
+        str(number), "a.mp4", 1, "video/mp4", sha256="", storage="a", path="a.mp4", user_id=1, added_at=0
+    )
+    return Link(token="x", user_id=1, name="a.mp4", made_at=0, state=State.ACTIVE, file=file)
