@@ -274,11 +274,18 @@ def _cookie(scope: Scope) -> str:
     return ""
 
 
+def _harmless(cookies: bytes) -> bytes:
+    """A Cookie header without those that have backslashes."""
+    return b";".join(pair for pair in cookies.split(b";") if b"\\" not in pair)
+
+
 class Authentication:
     """Middleware: refuses requests that do not say who sends them, also to unknown addresses; public routes
     are open to all, and work without Redis and the catalogue.
 
-    Sets `caller` in the state of the request, and marks the connection as trusted.
+    Sets `caller` in the state of the request, and marks the connection as trusted. Removes cookies with
+    backslashes, which none of ours has: the framework reads the cookies of every request, and Python's parser
+    takes time that grows with the square of their number (CVE-2024-7592).
     """
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, routes: Sequence[APIRoute]) -> None:
@@ -291,6 +298,10 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if any(b"\\" in cookies for cookies in _headers(scope, b"cookie")):
+            scope["headers"] = [
+                (name, _harmless(value) if name == b"cookie" else value) for name, value in scope["headers"]
+            ]
         try:
             caller = await self._caller(scope)
         except RequestError as error:
