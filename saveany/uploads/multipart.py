@@ -14,6 +14,8 @@ from saveany.net.disposition import filename
 #: Maximum size of the headers of a part, and of all parts before the file, in bytes.
 _MAX_HEADERS, _MAX_BEFORE = 16 << 10, 1 << 20
 _MAX_BOUNDARY: Final = 70
+#: Maximum length of a Content-Type: the time of Python's parser grows with its square.
+_MAX_TYPE: Final = 1_000
 _FILE = re.compile(r"form-data\s*;(?:.*;)?\s*filename\*?\s*=", re.IGNORECASE | re.DOTALL)
 
 
@@ -29,7 +31,7 @@ class FormFile:
 def boundary_of(content_type: str) -> bytes:
     """The boundary in a Content-Type. Raises `InvalidInput` if there is none."""
     header = Message()
-    header["content-type"] = content_type
+    header["content-type"] = content_type if len(content_type) <= _MAX_TYPE else ""
     boundary = header.get_param("boundary")
     if not isinstance(boundary, str) or not 0 < len(boundary) <= _MAX_BOUNDARY or not boundary.isascii():
         raise InvalidInput("the Content-Type multipart/form-data needs a boundary")

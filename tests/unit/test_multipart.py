@@ -114,7 +114,15 @@ def test_the_boundary(header: str, boundary: bytes) -> None:
     assert boundary_of(header) == boundary
 
 
-@pytest.mark.parametrize("header", ["multipart/form-data", "multipart/form-data; boundary=", "x"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "x",
+        f'multipart/form-data; boundary=abc; x="{";" * 1000}"',
+    ],
+)
 def test_a_form_without_a_boundary_is_refused(header: str) -> None:
     with pytest.raises(InvalidInput):
         boundary_of(header)
