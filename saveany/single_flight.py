@@ -31,6 +31,14 @@ class SingleFlight:
         """Share nothing that is in flight with later callers, because its result may be outdated."""
         self._in_flight.clear()
 
+    async def close(self) -> None:
+        """Cancel what is in flight."""
+        tasks = list(self._in_flight.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     def _remove(self, key: Hashable, done: asyncio.Task[Any]) -> None:
         if self._in_flight.get(key) is done:
             del self._in_flight[key]

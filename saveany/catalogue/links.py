@@ -136,6 +136,14 @@ class Links:
             gone = await connection.scalar(delete(links).where(links.c.id == token).returning(links.c.id))
         return gone is not None
 
+    async def served_telegram(self, since: int) -> bool:
+        """Whether a link to a file in Telegram was opened since then (ms)."""
+        in_telegram = or_(links.c.media.is_not(None), files.c.reference != "")
+        query = select(links.c.id).join(files, links.c.file_id == files.c.id, isouter=True)
+        async with self._database.read() as connection:
+            found = await connection.scalar(query.where(links.c.used_at >= since, in_telegram).limit(1))
+        return found is not None
+
     async def count_download(self, token: str) -> bool:
         """Count one more download, unless the link is used up; returns whether it was counted."""
         now = await self._store.db.time_ms()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Never
@@ -26,8 +26,9 @@ from saveany.delivery.peers import ANNOUNCE_SECONDS, Peers
 from saveany.delivery.telegram import TelegramFiles
 from saveany.delivery.thumbnails import Thumbnails
 from saveany.delivery.usage import LinkUsage
-from saveany.errors import Gone, Unavailable, WrongState
+from saveany.errors import Gone, SaveAnyError, Unavailable, WrongState
 from saveany.foreground import Foreground
+from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
@@ -35,6 +36,8 @@ from saveany.store.openings import Opening
 
 #: Seconds for which a link that was read is not read again; also while the catalogue is down.
 _FRESH, _OUTAGE = 2.0, 60.0
+#: Milliseconds for which a link that was opened lets the API get ready for files in Telegram when it starts.
+_LATELY_MS: Final = 24 * 3600 * 1000
 #: Seconds between two writes of the numbers of bytes sent.
 _COUNT_SECONDS: Final = 5.0
 _MAX_KNOWN: Final = 10_000
@@ -45,6 +48,9 @@ _WHY: Final = {
     State.USED_UP: "this link was downloaded as often as it may be",
     State.GONE: "the file of this link was deleted",
 }
+
+
+log = get_logger("saveany.delivery")
 
 
 class LinkDelivery:
@@ -62,6 +68,7 @@ class LinkDelivery:
         self._usage = LinkUsage(catalogue.links, store)
         self.limits = limits
         self.thumbnails = thumbnails
+        self._store = store
         self._openings = store.openings
         self._opener = opener
         self._files = catalogue.files
@@ -85,7 +92,10 @@ class LinkDelivery:
     async def running(self) -> AsyncIterator[None]:
         """Write the numbers of bytes sent, and let other processes know of this one, until the block ends;
         then close all files."""
-        loops = [repeat("bytes_sent", self._usage.write, _COUNT_SECONDS)]
+        loops: list[Coroutine[Any, Any, None]] = [
+            repeat("bytes_sent", self._usage.write, _COUNT_SECONDS),
+            self._warm_up(),
+        ]
         if self.peers.is_announced:
             loops.append(repeat("announce", self.peers.announce, ANNOUNCE_SECONDS))
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -99,6 +109,16 @@ class LinkDelivery:
                 await self._usage.write()
             await self.thumbnails.close()
             await self._opener.close()
+
+    async def _warm_up(self) -> None:
+        """Get ready for files in Telegram if somebody had such a link open lately. An API that serves none
+        does not load what reads them."""
+        try:
+            since = await self._store.db.time_ms() - _LATELY_MS
+            if await self._links.served_telegram(since):
+                await self._opener.warm_up()
+        except SaveAnyError as error:
+            log.info("not_warmed_up", reason=error.message)  # the first file starts it
 
     async def link(self, token: str, address: str) -> Link:
         """A link that works, or that the address has open. Raises `NotFound`, `Gone`, or `TooMany` for an

@@ -37,6 +37,10 @@ class ContentOpener:
         self.on_copy: Callable[[str, bool], Awaitable[None]] | None = None
         self.peers = peers
 
+    async def warm_up(self) -> None:
+        """Get ready for files in Telegram."""
+        await self._telegram.warm_up()
+
     async def close(self) -> None:
         """Close all connections."""
         await self.peers.close()

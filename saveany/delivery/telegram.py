@@ -3,9 +3,11 @@ the first file."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from saveany.config import Config
@@ -70,8 +72,14 @@ class TelegramFiles:
         media = await self.find(source)
         return await (await self._accounts()).thumbnail(media)
 
+    async def warm_up(self) -> None:
+        """Start the accounts, which the first file would have to wait for."""
+        await asyncio.to_thread(import_module, "saveany.telegram.accounts")  # takes a second
+        await self._accounts()
+
     async def close(self) -> None:
         """Close all connections."""
+        await self._calls.close()
         if self._started is not None:
             await self._started.close()
 
@@ -101,7 +109,11 @@ class TelegramFiles:
         accounts = Accounts(
             config.telegram, config.data_dir, self._store.telegram, proxy=config.proxy, limits=limits
         )
-        await accounts.start()
+        try:
+            await accounts.start()
+        except BaseException:
+            await accounts.close()
+            raise
         self._started = accounts
         return accounts
 

@@ -9,13 +9,18 @@ from typing import Any
 import httpx
 import pytest
 
+from saveany.api.app import create_app
+from saveany.catalogue.catalogue import Catalogue
+from saveany.config import Config
 from saveany.sandbox import Sandbox
 from saveany.sandbox.content import ContentStream
 from saveany.sandbox.samples import PERSON, SHA256, USER
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
+from saveany.store import Store
+from saveany.telegram.accounts import Accounts
 from saveany.telegram.file import PART
 from tests.fixtures.waiting import until
-from tests.integration.api.conftest import check_error
+from tests.integration.api.conftest import check_error, serving
 from tests.integration.delivery.conftest import link
 
 SIZE = 12 * PART + 4321
@@ -219,3 +224,29 @@ async def test_a_message_that_is_deleted_or_edited_is_not_mixed(
     with pytest.raises(httpx.RemoteProtocolError):
         await public.get(made["url"])
     check_error(await public.get(made["url"], headers={"Range": f"bytes={4 * PART}-"}), 404)
+
+
+async def test_an_api_that_served_telegram_lately_is_ready_for_it_when_it_starts(
+    public: httpx.AsyncClient,
+    config: Config,
+    store: Store,
+    catalogue: Catalogue,
+    made: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others do not load what reads Telegram: that costs memory."""
+    start, started = Accounts.start, list[list[str]]()
+
+    async def noted(accounts: Accounts) -> None:
+        await start(accounts)
+        started.append(accounts.ready)
+
+    monkeypatch.setattr(Accounts, "start", noted)
+    assert not await catalogue.links.served_telegram(0)
+    assert (await public.get(made["url"])).status_code == 200
+    now = await store.db.time_ms()
+    assert await catalogue.links.served_telegram(now - 60_000)
+    assert not await catalogue.links.served_telegram(now + 60_000)
+    async with serving(create_app(config, store, catalogue)):
+        await until(lambda: started, within=30, what="accounts that are ready")
+    assert set(started[0]) == {"bot", "me"}
