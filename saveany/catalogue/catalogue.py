@@ -59,7 +59,7 @@ class Catalogue:
         self.recorder = Recorder(self._database, store, link_days=link_days)
         self.history = History(self._database, store, self.recorder)
         self.files = Files(self._database, self.recorder)
-        self.folders = Folders(self._database, self.recorder)
+        self.folders = Folders(self._database, store, self.recorder)
         self.inventory = Inventory(self._database, self.recorder)
         self.links = Links(self._database, store, self.recorder)
         self.duplicates = Duplicates(self._database, store, self.recorder, self.files)

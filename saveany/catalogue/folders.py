@@ -17,6 +17,7 @@ from saveany.catalogue.models import Folder, FolderPage
 from saveany.catalogue.tables import files, folders
 from saveany.errors import InvalidInput, NotFound, WrongState
 from saveany.planning.characters import is_hidden
+from saveany.store import Store
 
 if TYPE_CHECKING:
     from saveany.catalogue.recorder import Recorder
@@ -34,8 +35,9 @@ class Folders:
     another user than the rest, `WrongState` if a name is taken, and `InvalidInput` for a name that is not
     allowed."""
 
-    def __init__(self, database: Database, recorder: Recorder) -> None:
+    def __init__(self, database: Database, store: Store, recorder: Recorder) -> None:
         self._database = database
+        self._store = store
         self._recorder = recorder
 
     async def children(
@@ -106,6 +108,7 @@ class Folders:
             await connection.execute(update(files).where(*inside).values(deleted_at=now))
             await _leave(connection, folder_id)
             await connection.execute(delete(folders).where(folders.c.id.in_(subtree(folder_id))))
+        await self._store.openings.changed()
 
     @asynccontextmanager
     async def _change(self) -> AsyncIterator[AsyncConnection]:

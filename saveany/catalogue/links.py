@@ -128,12 +128,14 @@ class Links:
         """Change columns of a link; returns the link, None if there is none."""
         async with self._database.write() as connection:
             await connection.execute(update(links).where(links.c.id == token).values(dict(changes)))
+        await self._store.openings.changed()
         return await self.get(token)
 
     async def remove(self, token: str) -> bool:
         """Remove a link; returns whether there was one."""
         async with self._database.write() as connection:
             gone = await connection.scalar(delete(links).where(links.c.id == token).returning(links.c.id))
+        await self._store.openings.changed()
         return gone is not None
 
     async def served_telegram(self, since: int) -> bool:

@@ -78,6 +78,7 @@ class Trash:
             gone = await connection.scalar(query.values(changes).returning(files.c.id))
         if gone is None:
             raise unknown_file(file_id)
+        await self._store.openings.changed()
         if now:
             self._wake_up.send()
 

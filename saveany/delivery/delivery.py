@@ -75,6 +75,7 @@ class LinkDelivery:
         opener.on_copy = self._note_copy
         self.peers = opener.peers
         self._known: dict[str, tuple[float, Link | None]] = {}  # by token: when it was read, monotonic
+        self._changes = -1  # number of changes of links that this process knows of
         self.passwords = Passwords(store)
 
     @classmethod
@@ -139,9 +140,11 @@ class LinkDelivery:
         limited = link.max_downloads is not None
         opening = await self.limits.open(link.token, address, counted=limited)
         if not opening.is_new:
+            await self._check_again(link, address, opening)
             return await self.look(link), opening
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._close, link.token, address)
+            await self._check_again(link, address, opening)
             content = await self.look(link)
             undo.push_async_callback(content.close)
             if not await self._usage.opened(link.token, limited=limited):
@@ -151,6 +154,14 @@ class LinkDelivery:
                 await self.limits.confirm(link.token, address)
             undo.pop_all()
         return content, opening
+
+    async def _check_again(self, link: Link, address: str, opening: Opening) -> None:
+        """Raise `Gone` or `NotFound` if the link does not work any more. It is read again only if something
+        was changed since this process knows it, which Redis says with each opening."""
+        if opening.changes not in (self._changes, -1):
+            self._known = {known: (at - _FRESH, found) for known, (at, found) in self._known.items()}
+            self._changes = opening.changes
+            await self.link(link.token, address)
 
     async def _close(self, token: str, address: str) -> None:
         await asyncio.shield(self.limits.close(token, address))

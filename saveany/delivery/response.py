@@ -143,10 +143,7 @@ class ContentResponse:
                 await socket.flushed()
                 try:
                     while at < end - _TAIL:
-                        sent = await self._content.send(socket.lend, at, end - _TAIL)
-                        at += sent
-                        socket.sent(sent)
-                        self._report(sent)
+                        at += await self._send_piece(socket, at, end - _TAIL)
                         await socket.wait()
                 except ConnectionError:
                     return
@@ -154,6 +151,23 @@ class ContentResponse:
                     self._log_break(at - selected[0], error)
                     return
         await self._send(send, status, headers, (at, end))
+
+    async def _send_piece(self, socket: Socket, start: int, end: int) -> int:
+        """Let the kernel send some bytes; returns how many. They count even if the response is canceled
+        meanwhile, as it is when the client disconnects."""
+        sending = asyncio.ensure_future(self._content.send(socket.lend, start, end))
+        sending.add_done_callback(self._report_piece)
+        try:
+            sent = await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            await asyncio.wait([sending])
+            raise
+        socket.sent(sent)
+        return sent
+
+    def _report_piece(self, sending: asyncio.Future[int]) -> None:
+        if not sending.cancelled() and not sending.exception():
+            self._report(sending.result())
 
     async def _send(self, send: Send, status: int, headers: dict[str, str], selected: Range) -> None:
         sent, total = 0, selected[1] - selected[0]

@@ -142,6 +142,9 @@ LINK_TRIES = _key(
     "tries:<token>:<address>", "string", 'number of passwords tried; "" as token: of unknown tokens'
 )
 LINKS_MADE = _key("links:<user>", "string", "number of links that the user made; for a day after the first")
+LINK_CHANGES = _key(
+    "links", "string", "number of changes of links, and of files and folders that were deleted"
+)
 TRAFFIC = _key("traffic:<month>", "string", "bytes that links sent in that month, such as 2026-11")
 LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has opened, by time")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from saveany.errors import StoreUnavailable
 from saveany.store import keys
 from saveany.store.db import Db
 from saveany.store.records import text
@@ -25,6 +27,7 @@ class Opening:
     is_pending: bool  # another request of the address is counting its download
     remaining: int  # openings that the address has left
     reset: int  # seconds until it has one more
+    changes: int = -1  # number of changes of links so far (`Openings.changed`); -1 if it is unknown
 
 
 class Openings:
@@ -39,11 +42,17 @@ class Openings:
         """Open a link at an address, which may open `maximum` links in `window` seconds; 0 is no limit. If
         its downloads are `counted`, a new opening is pending until `confirm` or `close`."""
         pending = _PENDING_MS if counted else 0
-        kind, remaining, reset = await self._db.script(
+        kind, remaining, reset, changes = await self._db.script(
             "open_link", token, address, _OPEN_MS, window * 1000, maximum, pending
         )
         kind, left = text(kind), -(-int(reset) // 1000)
-        return Opening(kind == "new", kind == "wait", kind == "pending", int(remaining), left)
+        return Opening(kind == "new", kind == "wait", kind == "pending", int(remaining), left, int(changes))
+
+    async def changed(self) -> None:
+        """A link was changed, or a file or folder deleted: processes that know links have to read them
+        again. If Redis is down, they do so after two seconds."""
+        with suppress(StoreUnavailable):
+            await self._db.do("INCR", keys.LINK_CHANGES())
 
     async def confirm(self, token: str, address: str) -> None:
         """The download of a new opening was counted."""

@@ -105,7 +105,7 @@ def _send(sock: int, fd: int, start: int, end: int) -> int:
             if not room.poll(_PATIENCE):
                 break
         except ConnectionError:
-            return _CLOSED
+            return at - start or _CLOSED
         else:
             if not sent:
                 return at - start or _ENDED
