@@ -71,6 +71,7 @@ class Capabilities:
     copies: bool = False  # `Upload.copy` copies a file without sending its bytes through this machine
     usage: bool = False  # `usage` works
     links: bool = False  # `url` works
+    presigned: bool = False  # `url` leads to the bytes themselves, under the headers that the caller wants
     this_machine_only: bool = False  # the files are on a disk of one machine
     needs_account: bool = False  # a Telegram account of the worker sends the files
     albums: bool = False  # `publish_album` shows files that belong together as one album
@@ -435,8 +436,9 @@ class Storage(abc.ABC):
         """How full the storage is (capability `usage`)."""
         raise NotImplementedError(f"{type(self).__name__} does not report its usage")
 
-    async def url(self, path: str, seconds: int) -> str:
-        """A URL at which anyone can read the file for at least this many seconds (capability `links`)."""
+    async def url(self, path: str, seconds: int, headers: Mapping[str, str] | None = None) -> str:
+        """A URL at which anyone can read the file for at least this many seconds (capability `links`).
+        `headers`, Content-Disposition and Content-Type, are those of its response (`presigned`)."""
         raise NotImplementedError(f"{type(self).__name__} has no links")
 
     async def close(self) -> None:

@@ -163,6 +163,12 @@ _DOWNLOADS = Field(default=None, ge=0, lt=2**31, description="How often it may b
 _PASSWORD = Field(default=None, max_length=200, description="What must be entered first; empty: nothing.")
 
 
+_REDIRECT = (
+    "Whether a storage that can do so sends the file itself, if the configuration allows it "
+    "(`links.redirect`); never with a password."
+)
+
+
 class NewLink(Strict):
     """A new link to a saved file, a folder, or the file of a message that was not saved."""
 
@@ -185,6 +191,7 @@ class NewLink(Strict):
     max_downloads: int | None = _DOWNLOADS
     password: str | None = _PASSWORD
     inline: bool = Field(default=False, description="Whether browsers show the file in place.")
+    redirect: bool = Field(default=False, description=_REDIRECT)
 
 
 _NAME = Field(default=None, max_length=1024, description="New name, without folders.", examples=["a.pdf"])
@@ -226,6 +233,7 @@ class LinkChange(Strict):
     max_downloads: int | None = _DOWNLOADS
     password: str | None = _PASSWORD
     inline: bool | None = None
+    redirect: bool | None = Field(default=None, description=_REDIRECT)
     revoked: bool | None = Field(default=None, description="True: it stops working; false: it works again.")
 
 

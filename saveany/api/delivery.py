@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from starlette.types import Receive, Scope, Send
 from saveany.api.auth import public
 from saveany.api.errors import rate_limit
 from saveany.api.services import ApiServices
-from saveany.delivery.headers import PICTURE, PREFLIGHT
+from saveany.delivery.headers import PICTURE, PREFLIGHT, REDIRECT, headers_of
 from saveany.delivery.response import ContentResponse
+from saveany.errors import StorageError
 from saveany.net.addresses import network_of
 
 if TYPE_CHECKING:
     from saveany.catalogue.link_models import Link
+    from saveany.delivery.content import Content
     from saveany.delivery.delivery import LinkDelivery
 
 router = APIRouter(tags=["links"], dependencies=[Depends(public)])
@@ -28,6 +31,8 @@ router = APIRouter(tags=["links"], dependencies=[Depends(public)])
 _METHODS = ["GET", "HEAD"]
 #: Maximum size of the form with a password, in bytes; the rest of a longer one is ignored.
 _MAX_FORM = 4096
+#: Seconds for which a presigned URL works: as long as an opening.
+_PRESIGNED_SECONDS = 600
 
 
 @router.api_route("/dl/{token}", methods=_METHODS, include_in_schema=False)
@@ -176,15 +181,39 @@ async def _deliver(request: Request, token: str, rest: str, *, inline: bool) -> 
         stack.enter_context(delivery.limits.connection(token, address))
         content, opening = await delivery.open(link, address)
         limit = services.config.links.openings
+        limits = rate_limit(limit, opening.remaining, opening.reset) if limit else {}
+        if _may_redirect(services, link) and (
+            reply := await _redirected(content, inline=inline, headers=limits)
+        ):
+            return reply
         response = ContentResponse(
             content,
             inline=inline,
-            headers=rate_limit(limit, opening.remaining, opening.reset) if limit else {},
+            headers=limits,
             report=lambda size: delivery.sent(token, address, size, content.size),
             stop=lambda: delivery.until_stopped(token, address),
         )
         return ContentReply(response, stack.pop_all())
     raise AssertionError("unreachable")
+
+
+def _may_redirect(services: ApiServices, link: Link) -> bool:
+    """Whether the storage may send the file itself. A password would not protect that."""
+    return services.config.links.redirect and link.redirect and not link.password
+
+
+async def _redirected(content: Content, *, inline: bool, headers: Mapping[str, str]) -> Response | None:
+    """A redirect to the storage, which sends the file itself; None if it cannot."""
+    own = headers_of(content, inline=inline)
+    names = ("content-disposition", "content-type")
+    try:
+        url = await content.url(_PRESIGNED_SECONDS, {name.title(): own[name] for name in names})
+    except StorageError:
+        return None  # `ContentResponse` finds out why
+    if not url:
+        return None
+    await content.close()
+    return RedirectResponse(url, 302, {**headers, **REDIRECT})
 
 
 def _trust(request: Request) -> None:

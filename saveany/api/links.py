@@ -43,7 +43,9 @@ async def create(
 
     if [body.file_id, body.folder_id, body.telegram_url].count(None) != 2:
         raise InvalidInput("give one of file_id, folder_id and telegram_url", "file_id")
-    options = LinkOptions(body.ttl, body.max_downloads or None, body.password or "", body.inline)
+    options = LinkOptions(
+        body.ttl, body.max_downloads or None, body.password or "", body.inline, body.redirect
+    )
     media = None
     if body.telegram_url is not None:
         services.links.check(principal, body.user_id)
@@ -121,6 +123,7 @@ def _view(request: Request, link: Link) -> LinkView:
         file_id=link.file.id if link.file else None,
         folder_id=link.folder_id,
         inline=link.inline,
+        redirect=link.redirect,
         has_password=bool(link.password),
         created_at=rfc3339(link.made_at),
         expires_at=rfc3339(link.expires_at) if link.expires_at is not None else None,

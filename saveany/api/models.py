@@ -314,6 +314,7 @@ class LinkView(Reply):
     file_id: str | None = Field(examples=[EXAMPLE_ID])
     folder_id: int | None
     inline: bool
+    redirect: bool
     has_password: bool
     created_at: Time
     expires_at: Time | None

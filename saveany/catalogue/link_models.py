@@ -61,6 +61,7 @@ class Link(msgspec.Struct, frozen=True):
     folder_id: int | None = None
     media: TelegramMedia | None = None
     inline: bool = False
+    redirect: bool = False  # to a presigned URL of the storage, if the configuration allows it
     expires_at: int | None = None
     revoked_at: int | None = None
     max_downloads: int | None = None

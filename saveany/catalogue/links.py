@@ -52,6 +52,7 @@ class Links:
         max_downloads: int | None = None,
         password: str = "",
         inline: bool = False,
+        redirect: bool = False,
     ) -> Link:
         """Make a link for a user to a target that exists; `password` is a hash."""
         token = new_token()
@@ -63,6 +64,7 @@ class Links:
             "media": _packed(target.media),
             "name": name,
             "inline": inline,
+            "redirect": redirect,
             "made_at": await self._store.db.time_ms(),
             "expires_at": expires_at,
             "max_downloads": max_downloads,
@@ -270,7 +272,17 @@ _SELECT: Final = select(links, files.c.deleted_at.label("f_deleted_at"), *_FILE_
 )
 #: Columns that a `Link` has under the same name.
 _SAME: Final = (
-    *("user_id", "name", "made_at", "folder_id", "inline", "expires_at", "revoked_at", "max_downloads"),
+    *(
+        "user_id",
+        "name",
+        "made_at",
+        "folder_id",
+        "inline",
+        "redirect",
+        "expires_at",
+        "revoked_at",
+        "max_downloads",
+    ),
     *("password", "downloads", "bytes_sent", "used_at"),
 )
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -176,6 +177,7 @@ links = Table(
     Column("media", LargeBinary),
     Column("name", CleanText, nullable=False),
     Column("inline", Boolean, nullable=False),
+    Column("redirect", Boolean, nullable=False, server_default=false()),
     Column("made_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),

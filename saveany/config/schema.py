@@ -350,6 +350,12 @@ class LinksConfig(Table):
         description="Number of links that one address may open in 10 minutes; 0: any number. All connections "
         "of a download manager, and all jumps of a player, are one opening.",
     )
+    redirect: bool = Field(
+        default=False,
+        description="Whether links that ask for it (`redirect`) send clients to presigned URLs of `s3` "
+        "storages, which work for 10 minutes. All clients must reach the storage under its `endpoint`. What "
+        "it sends is not counted, and a link that is revoked still works for these minutes where it is open.",
+    )
     channel: _Chat = Field(
         default="",
         description="Channel to which the bot copies files that get a link without being saved, as @name or "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import base64
 import mimetypes
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -64,15 +64,26 @@ class Content(abc.ABC):
         """The bytes from `start` up to, not including, `end`, in pieces; all of them, or an error of
         `saveany.errors`."""
 
+    async def url(self, seconds: int, headers: Mapping[str, str]) -> str:
+        """A URL at which anyone can read it for so many seconds; "" if there is none. Its response has these
+        headers."""
+        return ""
+
     async def close(self) -> None:
         """Release handles."""
         return  # most hold none
 
 
+#: As `Storage.url`, for one file.
+MakeUrl = Callable[[int, Mapping[str, str]], Awaitable[str]]
+
+
 class StoredContent(Content):
     """A file in a storage."""
 
-    def __init__(self, reader: Reader, name: str, mime: str = "", sha256: str = "") -> None:
+    def __init__(
+        self, reader: Reader, name: str, mime: str = "", sha256: str = "", presign: MakeUrl | None = None
+    ) -> None:
         """`sha256` is that of the opened file, in hexadecimal digits; "" if it is unknown."""
         tag = (
             etag_of(sha256)
@@ -81,7 +92,12 @@ class StoredContent(Content):
         )
         super().__init__(name, reader.size, mime or mime_of(name), tag, reader.modified_at // 1000)
         self._reader = reader
+        self._presign = presign
         self.sends = reader.sends
+
+    async def url(self, seconds: int, headers: Mapping[str, str]) -> str:
+        """As in the contract."""
+        return await self._presign(seconds, headers) if self._presign else ""
 
     async def send(self, lend: Lend, start: int, end: int) -> int:
         """As in the contract."""

@@ -39,6 +39,8 @@ PICTURE = {
     "cache-control": "private, max-age=3600",
     "content-security-policy": "default-src 'none'",
 }
+#: The headers of a redirect to a storage.
+REDIRECT = {**_COMMON, "cache-control": "no-store"}
 #: The reply to a browser that asks whether a page of another site may read a file.
 PREFLIGHT = {
     **_CORS,

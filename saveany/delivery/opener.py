@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from saveany.catalogue.link_models import Link, LinkedFile, TelegramMedia, media_of
@@ -127,7 +128,9 @@ class ContentOpener:
         reader = await self._open_path(file)
         # A copy that was written to later may have other bytes of the same number.
         sha256 = file.sha256 if reader.modified_at <= file.added_at else ""
-        return StoredContent(reader, file.name, file.mime, sha256)
+        storage = self._storages[file.storage].storage
+        presign = partial(storage.url, file.path) if storage.capabilities.presigned else None
+        return StoredContent(reader, file.name, file.mime, sha256, presign)
 
     async def _open_messages(
         self, file: LinkedFile, sources: Sequence[Mapping[str, Any]], here: bool

@@ -29,6 +29,7 @@ class LinkOptions:
     max_downloads: int | None = None
     password: str = ""
     inline: bool = False
+    redirect: bool = False
 
 
 class LinkService:
@@ -60,6 +61,7 @@ class LinkService:
             max_downloads=options.max_downloads,
             password=await hash_password(options.password) if options.password else "",
             inline=options.inline,
+            redirect=options.redirect,
         )
         await self._announce(link)
         return link
@@ -120,6 +122,8 @@ class LinkService:
             columns["password"] = await hash_password(changes.password) if changes.password else ""
         if changes.inline is not None:
             columns["inline"] = changes.inline
+        if changes.redirect is not None:
+            columns["redirect"] = changes.redirect
         if changes.revoked is not None:
             columns["revoked_at"] = await self._store.db.time_ms() if changes.revoked else None
         links = self._catalogue.links
@@ -181,6 +185,7 @@ class LinkChanges:
     max_downloads: int | None = None  # 0: without a limit
     password: str | None = None  # "" removes it
     inline: bool | None = None
+    redirect: bool | None = None
     revoked: bool | None = None
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -254,7 +254,7 @@ class OpenloadStorage(RemoteStorage):
 
     # Optional calls.
 
-    async def url(self, path: str, seconds: int) -> str:
+    async def url(self, path: str, seconds: int, headers: Mapping[str, str] | None = None) -> str:
         """As in the contract: the page of the file, which does not expire."""
         split(path)
         if page := await self._page(path):

@@ -15,7 +15,7 @@ it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from urllib.request import getproxies
 
 from saveany.errors import NameTaken, StorageError
@@ -42,7 +42,9 @@ from storages.s3.upload import MAX_PARTS, S3Upload
 class S3Storage(Storage):
     """A bucket, or a folder in a bucket."""
 
-    capabilities = Capabilities(resumes=True, lists=True, reads=True, moves=True, copies=True, links=True)
+    capabilities = Capabilities(
+        resumes=True, lists=True, reads=True, moves=True, copies=True, links=True, presigned=True
+    )
     uploads_at_once = 16
 
     def __init__(self, options: S3Options, services: Services | None = None) -> None:
@@ -187,10 +189,11 @@ class S3Storage(Storage):
         """Also other buckets of the same account at the same service."""
         return isinstance(origin, S3Storage) and self.bucket.account == origin.bucket.account
 
-    async def url(self, path: str, seconds: int) -> str:
+    async def url(self, path: str, seconds: int, headers: Mapping[str, str] | None = None) -> str:
         """As in the contract: a presigned URL, valid for at most 7 days."""
         client = await self.bucket.client()
         arguments = {"Bucket": self.bucket.bucket_name, "Key": self.bucket.key(path)}
+        arguments |= {f"Response{name.replace('-', '')}": value for name, value in (headers or {}).items()}
         with self.bucket.translated_errors():
             link: str = await client.generate_presigned_url("get_object", arguments, min(seconds, 604_800))
         return link
