@@ -143,7 +143,7 @@ class LinkDelivery:
             await self._check_again(link, address, opening)
             return await self.look(link), opening
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(self._close, link.token, address)
+            undo.push_async_callback(_take_back, self.limits, link.token, address)
             await self._check_again(link, address, opening)
             content = await self.look(link)
             undo.push_async_callback(content.close)
@@ -162,9 +162,6 @@ class LinkDelivery:
             self._known = {known: (at - _FRESH, found) for known, (at, found) in self._known.items()}
             self._changes = opening.changes
             await self.link(link.token, address)
-
-    async def _close(self, token: str, address: str) -> None:
-        await asyncio.shield(self.limits.close(token, address))
 
     async def look(self, link: Link) -> Content:
         """The file of a link, without counting anything. Raises as `ContentOpener`."""
@@ -261,3 +258,8 @@ class LinkDelivery:
             while len(self._known) > _MAX_KNOWN:
                 del self._known[next(iter(self._known))]
         return link
+
+
+async def _take_back(limits: DeliveryLimits, token: str, address: str) -> None:
+    """Take an opening back, also if the request was canceled."""
+    await asyncio.shield(limits.close(token, address))
