@@ -18,6 +18,7 @@ class Traffic:
 
     sent: int  # bytes
     seconds_left: int  # until the next month
+    month: str  # such as 2026-11
 
 
 class TrafficCounter:
@@ -40,6 +41,7 @@ class TrafficCounter:
         return Traffic(
             self._db.records.one("traffic", month, sent or b"0", int) or 0,
             max(1, int((following - now).total_seconds())),
+            month,
         )
 
     async def _now(self) -> datetime:

@@ -339,7 +339,12 @@ async def test_what_was_served_is_told(
     await until(served)
     told = (await live.get("/api/info")).json()
     assert (told["status"], told["users_count"]) == ("running", 1)
-    assert set(told) == {"status", "uptime", "users_count", "files_served", "total_bandwidth", "version"}
+    first = ["status", "uptime", "users_count", "files_served", "total_bandwidth", "version"]
+    assert list(told) == [*first, "features", "bandwidth_info", "totaluser", "server_time_utc"]
+    assert told["bandwidth_info"]["used_bytes"] == len(DATA)
+    assert told["bandwidth_info"]["remaining_gb"] is None
+    assert told["features"]["link_expiry_duration_seconds"] == 30 * 24 * 3600
+    assert told["features"]["link_expiry_duration_human"].startswith("30 days")
 
 
 async def test_errors_are_those_of_streambot(
