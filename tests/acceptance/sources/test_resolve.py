@@ -154,7 +154,7 @@ async def test_links_that_other_programs_read_resolve(stack: Stack, web: Site) -
 
 async def test_what_cannot_be_saved_is_refused(stack: Stack) -> None:
     assert await refused(stack, 404, telegram_url="https://t.me/channel/9999")
-    assert await refused(stack, 400, url="ftp://example.com/x")
+    assert await refused(stack, 400, url="gopher://example.com/x")
     assert await refused(stack, 404, telegram_url=PDF, storage_name="nothing")
     assert await refused(stack, 403, telegram_url=PDF, user_id=1)
     params = {"source_storage": "local2", "source_path": "nothing", "target_storage": "local1"}

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import sqlite3
 import tarfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli_w
+from sqlalchemy import Connection, MetaData, select
 
 from saveany.backup.make import make_backup
 from saveany.backup.restore import configuration, restore_backup
 from saveany.catalogue import FileFilter, HistoryFilter, copies, schema
 from saveany.catalogue.catalogue import Catalogue
+from saveany.catalogue.database import Database
+from saveany.catalogue.tables import SEARCHED
 from saveany.config import Config, load
 from saveany.embedded import EmbeddedRedis
 from saveany.errors import ConfigError, SaveAnyError
@@ -128,18 +131,71 @@ async def test_a_backup_brings_back_what_was_deleted_since(tmp_path: Path) -> No
     assert await here.content() == before
 
 
-async def test_an_older_backup_is_migrated(
-    urls: Callable[[], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def _oldest_schema(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The program is that of the first schema, in this block."""
     from alembic import command
 
     upgrade = command.upgrade
-    here, file = place(tmp_path / "here", **urls()), tmp_path / "backup.tar"
     with monkeypatch.context() as patch:
         patch.setattr(schema, "_create", schema._upgrade)
         patch.setattr(schema, "newest", lambda: "0001")
         patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0001"))
-        await here.fill()
+        yield
+
+
+async def _replace_schema(here: Place) -> None:
+    """Make the database again, and copy the rows with all columns that the schema of now has."""
+    database = Database(here.config.catalogue.url, here.config.data_dir)
+    try:
+        async with database.transaction() as connection:
+            rows = await connection.run_sync(_take_rows)
+        await schema.migrate(database)
+        async with database.transaction() as connection:
+            await connection.run_sync(_put_rows, rows)
+    finally:
+        await database.close()
+
+
+def _tables(connection: Connection) -> MetaData:
+    found = MetaData()
+    found.reflect(connection, only=lambda name, _: "_search" not in name)
+    return found
+
+
+def _take_rows(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """The rows of all tables, which are removed."""
+    found = _tables(connection)
+    rows = {
+        table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
+        for table in found.sorted_tables
+    }
+    if connection.dialect.name == "sqlite":
+        for table in SEARCHED:
+            connection.exec_driver_sql(f"DROP TABLE {table}_search")
+    found.drop_all(connection)
+    del rows["alembic_version"]
+    return rows
+
+
+def _put_rows(connection: Connection, rows: dict[str, list[dict[str, Any]]]) -> None:
+    found = _tables(connection)
+    for table in reversed(found.sorted_tables):
+        if table.name in rows:
+            connection.execute(table.delete())
+    for table in found.sorted_tables:
+        for row in rows.get(table.name, ()):
+            known = {column.name: row[column.name] for column in table.columns}
+            connection.execute(table.insert().values(known))
+
+
+async def test_an_older_backup_is_migrated(
+    urls: Callable[[], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, file = place(tmp_path / "here", **urls()), tmp_path / "backup.tar"
+    await here.fill()
+    with _oldest_schema(monkeypatch):
+        await _replace_schema(here)
         await here.back_up(file)
     with tarfile.open(file) as tar:
         manifest = json.load(tar.extractfile("manifest.json") or pytest.fail("no manifest"))
