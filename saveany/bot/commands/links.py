@@ -111,5 +111,5 @@ async def _page(ctx: Context, *, everyone: bool, after: str = "") -> tuple[str, 
     return "\n".join(lines), (*number_buttons(page.links), *(((older,),) if page.cursor else ()))
 
 
-COMMANDS = (Command("links", links, gettext_noop("Your links"), usage=("",), private=True),)
+COMMANDS = (Command("links", links, gettext_noop("Your links"), usage=("", "all"), private=True),)
 BUTTONS = {"link": press_link, "share": press_share, "joined": press_joined, "ln": press_change}

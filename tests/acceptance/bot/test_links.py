@@ -175,6 +175,18 @@ async def test_users_list_only_their_own_links(stack: Stack, anna: Person) -> No
     assert token in await tokens(stack, samples.PERSON.id)
 
 
+async def test_admins_list_the_links_of_all_users(stack: Stack, anna: Person) -> None:
+    target = {"telegram_url": "https://t.me/channel/125", "user_id": OTHER}
+    made = (await stack.client.post("/api/v1/links", json=target)).json()
+    await anna.send(BOT, "/links all")
+    await anna.receives(contains(made["name"]))
+    async with person(stack.sandbox, OTHER) as bert:
+        await bert.send(BOT, "/links all")
+        listed = await bert.receives(contains(made["name"]))
+        assert "2. " not in listed.raw_text
+    await stack.client.delete(f"/api/v1/links/{made['token']}")
+
+
 @pytest.mark.parametrize("text", ["/save @channel 123-125", "https://telegra.ph/a-page"])
 async def test_only_single_messages_have_links_without_being_saved(
     stack: Stack, anna: Person, text: str
