@@ -21,6 +21,7 @@ from storages.s3.storage import S3Storage
 from storages.testing import helpers
 from tests.fixtures import s3
 from tests.fixtures.s3 import S3Server
+from tests.fixtures.waiting import until
 from tests.integration.api.conftest import TOKEN, USER, check_error, claim, create, over_tcp, serving
 from tests.integration.api.links import DATA, link
 
@@ -113,7 +114,11 @@ async def test_only_if_the_link_and_the_operator_allow_it(
         assert (reply.status_code, reply.content) == (200, DATA)
         changed = await live.patch(f"/api/v1/links/{made['token']}", json={"redirect": True})
         assert changed.json()["redirect"]
-        assert (await public.get(made["url"])).status_code == (302 if allowed else 200)
+
+        async def follows() -> bool:
+            return (await public.get(made["url"])).status_code == (302 if allowed else 200)
+
+        await until(follows)  # links are read again after two seconds
 
 
 async def test_never_with_a_password(opened: Opened, public: httpx.AsyncClient) -> None:
