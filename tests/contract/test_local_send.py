@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,3 +86,22 @@ async def test_a_file_that_was_truncated(
         assert await reader.send(lending(ours), 0, SIZE) == 10
         with pytest.raises(StorageError, match="has changed"):
             await reader.send(lending(ours), 10, SIZE)
+
+
+async def test_what_was_sent_before_the_client_left_counts(
+    storage: LocalStorage, sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = os.sendfile
+
+    def leaving(sock: int, fd: int, offset: int, size: int) -> int:
+        if offset:
+            raise BrokenPipeError
+        return send(sock, fd, offset, size)
+
+    monkeypatch.setattr(os, "sendfile", leaving)
+    ours, _ = sockets
+    async with await opened(storage) as reader:
+        sent = await reader.send(lending(ours), 0, SIZE)
+        assert sent > 0
+        with pytest.raises(ConnectionError):
+            await reader.send(lending(ours), sent, SIZE)
