@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator, Iterator
@@ -225,12 +226,13 @@ async def test_chromium(played: str, tmp_path: Path) -> None:
             stdout=DEVNULL,
             stderr=DEVNULL,
             preexec_fn=die_with_parent(9),
+            start_new_session=True,
         )
         try:
             async with asyncio.timeout(90):
                 shown = await result
         finally:
-            browser.kill()
+            os.killpg(browser.pid, signal.SIGKILL)  # what was started is a script, which starts the browser
             await browser.wait()
     assert [float(each) for each in shown.split(",")] == pytest.approx([*JUMPS, SECONDS], abs=0.5)
 
