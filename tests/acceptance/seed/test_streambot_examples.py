@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,8 @@ class Demo:
         return hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    folder = tmp_path_factory.mktemp("streambot")
+@contextmanager
+def run_demo(folder: Path) -> Iterator[Demo]:
     with demo(folder, "--port", "0"):
         log = folder / "demo.log"
         shown = re.compile(r"(http://\S+)/dl/(\w{22})/")
@@ -77,6 +77,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         found = shown.search(log.read_text())
         assert found
         yield Demo(folder, found[1], found[2])
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with run_demo(tmp_path_factory.mktemp("streambot")) as found:
+        yield found
 
 
 def test_the_curl_examples(running: Demo) -> None:
@@ -156,16 +162,16 @@ def test_the_python_error_example(running: Demo) -> None:
     assert running.python(text + calls) == "File not found\nAuthentication failed\n"
 
 
-def test_the_python_retry_example_ends_with_the_printed_error(running: Demo) -> None:
+def test_the_python_retry_example_ends_with_the_printed_error(tmp_path: Path) -> None:
     """The address has opened as many links as it may; the example waits and tries again (SB11)."""
-    with httpx.Client(base_url=running.base, trust_env=False) as client:
+    with run_demo(tmp_path) as running, httpx.Client(base_url=running.base, trust_env=False) as client:
         body = {"telegram_url": "https://t.me/channel/123", "user_id": 123456789}
         for _ in range(16):
             made = client.post("/api/v1/links", json=body, headers=HEADERS).json()
             reply = client.get(f"/dl/{made['token']}")
         assert (reply.status_code, reply.json()) == (429, json.loads(blocks("json")[3]))
-    imports = "import requests\nfrom requests import RequestException\n"  # the example expects them
-    text = imports + block("python", "def api_call_with_retry").replace("time.sleep(wait_time)", "pass")
-    url = f"{running.base}/dl/{made['token']}"
-    out = running.python(f"{text}\nprint(api_call_with_retry({url!r}))")
-    assert out.count("Rate limited, waiting") == 3
+        imports = "import requests\nfrom requests import RequestException\n"  # the example expects them
+        text = imports + block("python", "def api_call_with_retry").replace("time.sleep(wait_time)", "pass")
+        url = f"{running.base}/dl/{made['token']}"
+        out = running.python(f"{text}\nprint(api_call_with_retry({url!r}))")
+        assert out.count("Rate limited, waiting") == 3

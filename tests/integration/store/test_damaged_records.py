@@ -135,6 +135,7 @@ async def use_links(store: Store) -> None:
     assert await store.openings.is_open("token", "address")
     assert await store.openings.count_try("token", "address", 600) >= 1
     assert (await store.openings.count_made(USER))[0] >= 1
+    await store.openings.changed()
     await store.traffic.add(5)
     await store.traffic.this_month()
 
