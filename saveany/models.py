@@ -136,6 +136,9 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source_storage: str = ""  # for the sources "transfer" and "upload": the storage to read from
     template: str = ""  # template of the user for file names; "" keeps the original names
     rules: tuple[Rule, ...] = ()  # rules of the user at that time; the first matching rule applies
+    folder_id: int = (
+        0  # folder of the catalogue that contains the files, whatever `path` is; 0: that of `path`
+    )
 
     @property
     def lane(self) -> str:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from saveany import __version__
 from saveany.api import (
+    compat,
     delivery,
     errors,
     events,
@@ -76,6 +77,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         workers,
         health,
         metrics,
+        compat,
     )
 )
 
@@ -142,6 +144,8 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     app.add_middleware(Authentication, authenticator=authenticator, routes=app.state.routes)
     app.add_middleware(SameOrigin, only_loopback=bool(authenticator.default))
     app.add_middleware(BodyLimit)
+    if facades := compat.enabled_facades(services):
+        app.add_middleware(compat.Facades, facades=facades)
     app.add_middleware(errors.CrashHandler)
     return app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,15 +22,17 @@ class BodyLimit:
     """Middleware: refuses a body larger than `MAX_BODY` with 413, with and without a Content-Length.
     Files that are uploaded may be larger."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_upload: Callable[[Scope], bool] | None = None) -> None:
+        """`is_upload` says whether a request may have a body of any size."""
         self._app = app
+        self._is_upload = is_upload or _is_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        body = _Body(receive, math.inf if _is_upload(scope) else MAX_BODY)
+        body = _Body(receive, math.inf if self._is_upload(scope) else MAX_BODY)
         waits = any(name == b"expect" for name, _ in scope["headers"])
 
         async def send_after_body(message: Message) -> None:

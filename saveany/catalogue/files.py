@@ -79,9 +79,10 @@ class Files:
         name: str | None = None,
         folder_id: int | None = None,
         caption: str | None = None,
+        same_name: bool = False,
     ) -> SavedFile:
         """Rename a file, move it to another folder of its user or change its caption; None leaves it as it
-        is. The copy in the storage keeps its path.
+        is. The copy in the storage keeps its path. With `same_name` another file may have the name.
 
         Raises `NotFound` for a file or folder that does not exist, `WrongState` if the name is taken, and
         `InvalidInput` for a name that is not allowed."""
@@ -92,7 +93,8 @@ class Files:
             caption = now.caption if caption is None else clean(caption)
             if (name, folder_id) != (now.name, now.folder_id):
                 await check_folder(connection, now.user_id, folder_id)
-                await check_free(connection, now.user_id, folder_id, name)
+                if not same_name:
+                    await check_free(connection, now.user_id, folder_id, name)
             query = update(files).where(files.c.id == file_id)
             query = query.values(name=name, folder_id=folder_id, caption=caption, search=fold(name, caption))
             await connection.execute(query)

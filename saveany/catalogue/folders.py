@@ -214,9 +214,15 @@ async def _folder(connection: AsyncConnection, folder_id: int) -> Folder:
     return Folder(**row._mapping)
 
 
-async def folder_at(connection: AsyncConnection, user_id: int, path: str) -> int:
-    """The id of the folder with this path, created if necessary."""
-    folder = ROOT
+async def has_folder(connection: AsyncConnection, user_id: int, folder_id: int) -> bool:
+    """Whether there is a folder of this user with this id."""
+    query = select(folders.c.id).where(folders.c.id == folder_id, folders.c.user_id == user_id)
+    return await connection.scalar(query) is not None
+
+
+async def folder_at(connection: AsyncConnection, user_id: int, path: str, start: int = ROOT) -> int:
+    """The id of the folder with this path below the folder `start`, created if necessary."""
+    folder = start
     for name in filter(None, path.split("/")):
         folder = await _child(connection, user_id, folder, name[:MAX_NAME])
     return folder

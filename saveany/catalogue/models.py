@@ -92,6 +92,7 @@ class SavedFile(msgspec.Struct, frozen=True, kw_only=True):
     deleted_at: int | None = None  # it is in the trash since then
     old_folder: str | None = None  # path of its folder, if that was deleted
     missing_at: int | None = None  # its copy was found deleted or changed from outside
+    sha1: str = ""  # hexadecimal; known only of files that were uploaded for a protocol that needs it
 
 
 @dataclass(frozen=True, slots=True)

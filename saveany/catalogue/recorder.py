@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
 from saveany.catalogue import rows
 from saveany.catalogue.database import Database
-from saveany.catalogue.folders import folder_at
+from saveany.catalogue.folders import ROOT, folder_at, has_folder
 from saveany.catalogue.tables import catalogue, files, links, task_items, task_records, tasks
 from saveany.errors import SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
@@ -291,13 +291,13 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
         removed = [{"of_task": task_id, "of_item": item} for task_id, item in batch.unsaved]
         same = (files.c.task_id == bindparam("of_task"), files.c.item == bindparam("of_item"))
         await connection.execute(delete(files).where(*same), removed)
-    known: dict[tuple[int, str], int] = {}
+    known: dict[tuple[int, tuple[int, str]], int] = {}
     saved, made = [], []
     recorded = await _recorded(connection, batch.saved)
     for task, item in batch.saved:
-        place = (rows.number(task.spec.user_id), rows.folder_path(task, item))
+        place = (rows.number(task.spec.user_id), rows.folder_below(task, item))
         if place not in known:
-            known[place] = await folder_at(connection, *place)
+            known[place] = await _folder_of(connection, task, item)
         saved.append(rows.file_row(task, item, known[place]))
         if item.link and (task.id, item.index) not in recorded:
             made.append(rows.link_row(item.link, saved[-1], link_ms))
@@ -306,6 +306,16 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
         await connection.execute(database.upsert(files, ["task_id", "item"], only=rows.COPY_COLUMNS), saved)
     if made:
         await connection.execute(insert(links), made)
+
+
+async def _folder_of(connection: AsyncConnection, task: Task, item: Item) -> int:
+    """The id of the folder of a saved file, which is created if necessary; that of its path if the folder
+    that was requested has been deleted."""
+    user_id = rows.number(task.spec.user_id)
+    folder_id, path = rows.folder_below(task, item)
+    if folder_id and not await has_folder(connection, user_id, folder_id):
+        folder_id, path = ROOT, rows.folder_path(task, item)
+    return await folder_at(connection, user_id, path, folder_id)
 
 
 async def _forget_scanned(connection: AsyncConnection, saved: Sequence[rows.Row]) -> None:

@@ -83,7 +83,7 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
         "mime": str(mime),
         "kind": kind_of(str(mime)),
         "sha256": item.sha256,
-        "sha1": "",
+        "sha1": str(source.get("sha1") or ""),
         "storage": item.copy_storage or task.spec.storage,
         "path": item.copy_path,
         "reference": _json(item.reference),
@@ -123,6 +123,14 @@ def link_row(token: str, file: Row, ttl_ms: int) -> Row:
 
 #: The columns of a file that its task may change later. The others belong to the user.
 COPY_COLUMNS = ["size", "sha256", "storage", "path", "reference", "page"]
+
+
+def folder_below(task: Task, item: Item) -> tuple[int, str]:
+    """The folder of a saved file: the id of a folder, 0 for the root, and the path below it."""
+    path = folder_path(task, item)
+    if task.spec.folder_id and f"{path}/".startswith(f"{task.spec.path}/"):
+        return task.spec.folder_id, path[len(task.spec.path) + 1 :]
+    return 0, path
 
 
 def folder_path(task: Task, item: Item) -> str:

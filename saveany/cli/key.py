@@ -9,7 +9,8 @@ from urllib.parse import quote
 import typer
 
 from saveany import advice
-from saveany.cli import usage
+from saveany.cli import load_config, usage
+from saveany.cli.address import own_address
 from saveany.cli.client import Json, JsonOption, TokenOption, UrlOption, call, connect, printable
 from saveany.errors import ConfigError
 from saveany.models import KEY_SCOPES
@@ -71,6 +72,10 @@ def add(
         list[str],
         typer.Option("--scope", help=f"What it may be used for: {', '.join(KEY_SCOPES)}. May be repeated."),
     ] = ["tasks", "files", "links"],  # noqa: B006  typer does not change it
+    compat: Annotated[
+        bool,
+        typer.Option("--compat", help="Only for clients of other hosts; prints what they have to be told."),
+    ] = False,
     readable: Annotated[
         bool, typer.Option("--readable", help="Keep the secret for protocols that must sign with it.")
     ] = False,
@@ -87,14 +92,30 @@ def add(
         if scope not in KEY_SCOPES:
             known = ", ".join(KEY_SCOPES)
             raise ConfigError("there is no scope {scope!r}; there are: {known}", scope=scope, known=known)
+    scopes = ["compat"] if compat else scopes
     body: Json = {"name": name, "user_id": user, "scopes": scopes, "readable": readable}
     made = call(connect(ctx, url, token), lambda api: api.post("keys", body))
     if as_json:
         typer.echo(json.dumps(made))
         return
-    typer.echo(made["secret"])
+    if compat:
+        _print_login(ctx, made, url)
+    else:
+        typer.echo(made["secret"])
     revoke_command = advice.command(f"key revoke {made['key_id']}")
     typer.echo(f"This secret is not shown again. To revoke the key: {revoke_command}", err=True)
+
+
+def _print_login(ctx: typer.Context, made: Json, url: str) -> None:
+    """Print what a client of another host asks for."""
+    config = load_config(ctx, warn=False)
+    facade = config.compat.openload
+    site = url or config.api.public_url or own_address(ctx).url
+    typer.echo(f"login:    {made['key_id']}\nkey:      {made['secret']}")
+    typer.echo(f"base URL: {site.rstrip('/')}{facade.path}")
+    if not facade.enable:
+        command = advice.command("config set compat.openload.enable true")
+        typer.echo(f"The API for these clients is off. To turn it on: {command}", err=True)
 
 
 @app.command()

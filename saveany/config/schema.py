@@ -386,6 +386,28 @@ class UploadsConfig(Table):
     )
 
 
+class OpenloadConfig(Table):
+    """The API of openload, Streamtape and pstream, for clients written for these hosts. It accepts only keys
+    with the scope compat: `saveany key add NAME --user ID --compat`."""
+
+    enable: bool = Field(default=False, description="Whether to offer it.")
+    path: Annotated[str, AfterValidator(values.url_path)] = Field(
+        default="/compat/openload", description="Path of the API at which it is offered."
+    )
+    host: Annotated[str, AfterValidator(values.host_name)] = Field(
+        default="",
+        description="Host name at which it is offered as well, without the path: for clients whose address "
+        "cannot be changed except for its host.",
+        examples=["api.example.com"],
+    )
+
+
+class CompatConfig(Table):
+    """APIs of other hosts."""
+
+    openload: OpenloadConfig = Field(default_factory=OpenloadConfig)
+
+
 class WorkerConfig(Table):
     """The worker processes, which download files."""
 
@@ -537,6 +559,7 @@ class Config(Table):
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
     links: LinksConfig = Field(default_factory=LinksConfig)
     uploads: UploadsConfig = Field(default_factory=UploadsConfig)
+    compat: CompatConfig = Field(default_factory=CompatConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     net: NetConfig = Field(default_factory=NetConfig)

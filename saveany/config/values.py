@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -28,6 +29,21 @@ def http_url(value: str) -> str:
     if value and not (parts.scheme in ("http", "https") and parts.hostname):
         raise ValueError("must be a URL that starts with http:// or https://")
     return value
+
+
+def url_path(value: str) -> str:
+    """The path of an address, without a slash at the end."""
+    path = value.rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        raise ValueError("must be a path such as /compat/openload")
+    return path
+
+
+def host_name(value: str) -> str:
+    """A host name without a port, in lower case, or an empty text."""
+    if value and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", value):
+        raise ValueError("must be a host name such as api.example.com, without a port")
+    return value.lower()
 
 
 def telegram_chat(value: str) -> str:

@@ -103,11 +103,15 @@ class DeliveryLimits:
         while len(self._used) > _MAX_USED:
             del self._used[next(iter(self._used))]
 
-    async def _count(self, token: str, address: str, *, counted: bool) -> Opening:
+    async def check_traffic(self) -> None:
+        """Raise `TrafficUsedUp` if all links together have sent what they may."""
         if cap := self._config.monthly_gb * _GB:
             traffic = await self._traffic.this_month()
             if traffic.sent >= cap:
                 raise TrafficUsedUp(after=traffic.seconds_left)
+
+    async def _count(self, token: str, address: str, *, counted: bool) -> Opening:
+        await self.check_traffic()
         maximum = self._config.openings
         opening = await self._openings.open(token, address, maximum, _WINDOW, counted=counted)
         if opening.is_refused:

@@ -166,6 +166,11 @@ class AddressGuard:
         return InvalidInput(template, field=self._field, url=self._name, **fields)
 
 
+def is_refused_url(text: Text) -> bool:
+    """Whether an error is the refusal of a URL by a guard."""
+    return text.fields.get("url") == _URL
+
+
 def _literal(host: str) -> Address | None:
     """The address that `host` denotes; None for a name. Raises `ValueError` if it is neither.
 

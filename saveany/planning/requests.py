@@ -37,6 +37,7 @@ class UploadedFile:
     name: str
     mime: str = ""
     sha256: str = ""  # "": not known
+    sha1: str = ""  # "": not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class TaskRequest:
     user_id: int | None = None  # whose task it is; None: the caller's own
     storage: str = ""
     folder: str = ""  # inside the storage; "/" is its root
+    folder_id: int | None = None  # the user's folder in the catalogue, 0 is the root; replaces `folder`
     filename: str = ""
     on_conflict: OnConflict | None = None
     on_duplicate: OnDuplicate | None = None
@@ -95,6 +97,7 @@ def plan_request(
         on_duplicate=_duplicate_policy(request, preferences, source_storage),
         priority=request.priority,
         webhook_url=_webhook(config, request.webhook_url),
+        folder_id=request.folder_id or 0,
     )
 
 
@@ -106,7 +109,8 @@ def _source_and_links(config: Config, request: TaskRequest) -> tuple[SourceSpec,
 
 
 def _upload_params(upload: UploadedFile) -> dict[str, Any]:
-    found = {"name": safe_name(upload.name), "mime": upload.mime, "sha256": upload.sha256}
+    found = {"name": safe_name(upload.name), "mime": upload.mime}
+    found |= {"sha256": upload.sha256, "sha1": upload.sha1}
     return {name: value for name, value in found.items() if value}
 
 

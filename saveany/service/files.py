@@ -75,10 +75,14 @@ class FileService:
         name: str | None = None,
         folder_id: int | None = None,
         caption: str | None = None,
+        same_name: bool = False,
     ) -> SavedFile:
-        """Rename a file, move it to another folder of its user or change its caption."""
+        """Rename a file, move it to another folder of its user or change its caption. With `same_name`
+        another file in the folder may have the name."""
         await self.get(principal, file_id)
-        return await self._catalogue.files.change(file_id, name=name, folder_id=folder_id, caption=caption)
+        return await self._catalogue.files.change(
+            file_id, name=name, folder_id=folder_id, caption=caption, same_name=same_name
+        )
 
     async def make_folder(
         self, principal: Principal, name: str, parent_id: int = 0, user_id: int | None = None

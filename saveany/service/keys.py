@@ -87,6 +87,24 @@ class KeyService:
             raise NotFound("there is no key {key}", key=key_id)
         return key
 
+    async def log_in(self, login: str, secret: str, scope: KeyScope) -> ApiKey:
+        """The key with this id and secret, for a protocol that sends both. Raises `Forbidden` unless it has
+        the scope."""
+        given = secret.encode("utf-8", "replace")
+        key = None
+        if self.working.may_be_key(given):
+            key = await self.working.with_secret(given, await self._store.sessions.generation())
+        if key is None or key.id != login or scope not in key.scopes:
+            raise Forbidden("login or key is wrong, or the key lacks the scope {scope}", scope=scope)
+        return key
+
+    async def working_key(self, key_id: str) -> ApiKey:
+        """The key with this id. Raises `Forbidden` if it does not exist, or was revoked."""
+        key = await self.working.with_id(key_id, await self._store.sessions.generation())
+        if key is None:
+            raise Forbidden("the key was revoked")
+        return key
+
     async def revoke(self, principal: Principal, key_id: str, *, own: str = "") -> None:
         """End the use of a key at once, in all processes. A caller that is not the operator may do that only
         with its `own` key. Raises `NotFound`, `Forbidden`, and `WrongState` for a key of the

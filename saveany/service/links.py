@@ -214,6 +214,11 @@ class LinkUrls:
         return f"{self._base}/stream/{self._path}"
 
     @property
+    def thumbnail(self) -> str:
+        """A small picture of the file."""
+        return f"{self._base}/thumb/{self._token}"
+
+    @property
     def page(self) -> str:
         """The page of the link."""
         return f"{self._base}/s/{self._token}"

@@ -13,6 +13,7 @@ from saveany.errors import Forbidden, KeyReused, NeedsLogin, NotFound, StorageEr
 from saveany.ids import new_id
 from saveany.models import Duplicate, Item, Status, Task, TaskSpec, title
 from saveany.planning.available import source_problem
+from saveany.planning.names import safe_name
 from saveany.planning.requests import TaskRequest, plan_request
 from saveany.planning.source_choice import source_of
 from saveany.planning.waiting import WaitingReasons
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 3.0
 #: Seconds between checks whether the worker has stopped.
 _CHECK_SECONDS = 0.05
+#: Seconds between the first two checks whether a task has ended, and between the last ones.
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.02, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,22 @@ class TaskService:
     async def _specified(self, principal: Principal, request: TaskRequest) -> TaskSpec:
         """The specification of a new task."""
         user = self._user(principal, request)
+        if request.folder_id is not None:
+            request = replace(request, folder=await self._folder_path(user.id, request.folder_id))
         preferences = await self._store.preferences.recent(user.id)
         task_id = request.upload.id if request.upload else new_id()
         return plan_request(self._config, user, request, preferences, task_id=task_id, group=principal.chat)
+
+    async def _folder_path(self, user_id: int, folder_id: int) -> str:
+        """Where a storage has new files of a folder of this user: at its path, made of safe names. Raises
+        `NotFound`."""
+        if not folder_id:
+            return "/"
+        folder = await self._catalogue.folders.get(folder_id)
+        if folder is None or folder.user_id != user_id:
+            raise NotFound("there is no folder {folder}", folder=folder_id)
+        path = (await self._catalogue.folders.paths([folder_id]))[folder_id]
+        return "/".join(safe_name(name) for name in path.split("/") if name)
 
     async def resolve(self, principal: Principal, request: TaskRequest) -> ResolvedRequest:
         """What the request would save, without creating a task. Raises as `submit`, `NotFound` if there is
@@ -164,6 +180,16 @@ class TaskService:
     async def get(self, principal: Principal, task_id: str) -> Task:
         """The task with this id."""
         return await self._reader.visible(principal, task_id)
+
+    async def ended(self, principal: Principal, task_id: str, seconds: float) -> Task:
+        """The task once it has ended, or as it is after so many seconds."""
+        until, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
+        while True:
+            task = await self.get(principal, task_id)
+            if task.status.ended or time.monotonic() >= until:
+                return task
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _MAX_PAUSE_SECONDS)
 
     async def items(self, principal: Principal, task_id: str, start: int, limit: int) -> list[Item]:
         """The items `start` … `start + limit` of a task, by index."""

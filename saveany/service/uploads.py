@@ -104,22 +104,29 @@ class UploadService:
         *,
         key: str = "",
         sha256: str = "",
+        sha1: str | None = None,
     ) -> Accepted:
         """Receive a file and create the task that saves it. If anything fails, nothing remains of it.
 
-        Raises `InvalidInput` unless it has `size` bytes and the hash `sha256`, if they are given. A second
-        file with the same idempotency `key` is dropped, and the first task returned.
+        Raises `InvalidInput` unless it has `size` bytes and the hashes `sha256` and `sha1`, if they are
+        given. A `sha1` of "" has it computed and recorded. A second file with the same idempotency `key` is
+        dropped, and the first task returned.
         """
         with _unavailable():
             file = self._folder.create(new_id(), size)
         try:
             async with file:
-                digest = await self._receive_all(file, content, size, sha256)
+                if sha1 is not None:
+                    file.want_sha1()
+                await self._receive_all(file, content, size)
+                _check_hashes(file, sha256, sha1 or "")
+                await file.complete()
         except BaseException:
             file.discard()
             raise
-        request = self._request(wanted, file.id, digest)
-        fingerprint = hashlib.sha256(repr((wanted, file.size, digest)).encode()).hexdigest() if key else ""
+        request = self._request(wanted, file.id, file.sha256, file.sha1)
+        seen = repr((wanted, file.size, file.sha256))
+        fingerprint = hashlib.sha256(seen.encode()).hexdigest() if key else ""
         try:
             accepted = await self._tasks.submit(principal, request, key=key, body_hash=fingerprint)
         except Unavailable:
@@ -132,9 +139,7 @@ class UploadService:
             self._folder.remove(file.id)
         return accepted
 
-    async def _receive_all(
-        self, file: IncomingFile, content: AsyncIterator[bytes], size: int | None, sha256: str
-    ) -> str:
+    async def _receive_all(self, file: IncomingFile, content: AsyncIterator[bytes], size: int | None) -> None:
         async for piece in content:
             self._check_size(file.size + len(piece))
             await file.write(piece)
@@ -143,10 +148,6 @@ class UploadService:
                 "{received} of {size} bytes arrived; send the file again", received=file.size, size=size
             )
         await file.flush()
-        if sha256 and not hmac.compare_digest(file.sha256, sha256.lower()):
-            raise InvalidInput("the file does not have the stated SHA-256; send it again", "sha256")
-        await file.complete()
-        return file.sha256
 
     # Resumable uploads.
 
@@ -293,7 +294,7 @@ class UploadService:
         if self.max_bytes and size > self.max_bytes:
             raise TooLarge("the file is larger than {limit} MB", limit=self.max_bytes // 1_000_000)
 
-    def _request(self, wanted: Wanted, id_: str, sha256: str = "") -> TaskRequest:
+    def _request(self, wanted: Wanted, id_: str, sha256: str = "", sha1: str = "") -> TaskRequest:
         name = (
             wanted.name if wanted.is_exact else PureWindowsPath(wanted.name).name
         )  # of browsers: with folders
@@ -307,11 +308,13 @@ class UploadService:
                 name=name or "file",
                 mime="" if mime in _ANY_TYPE else mime,
                 sha256=sha256,
+                sha1=sha1,
             ),
             filename=name if wanted.is_exact else "",
             user_id=wanted.user_id,
             storage=wanted.storage,
             folder=wanted.folder,
+            folder_id=wanted.folder_id,
             on_conflict=OnConflict(wanted.on_conflict) if wanted.on_conflict else None,
             on_duplicate=OnDuplicate(wanted.on_duplicate) if wanted.on_duplicate else None,
         )
@@ -354,3 +357,11 @@ class UploadService:
             return True
         ended = (task.finished_at or task.updated_at) / 1000
         return task.status.ended and ended + _FAILED_SECONDS < time.time()
+
+
+def _check_hashes(file: IncomingFile, sha256: str, sha1: str) -> None:
+    """Raise `InvalidInput` unless the file has these hashes, as far as they are given."""
+    if sha256 and not hmac.compare_digest(file.sha256, sha256.lower()):
+        raise InvalidInput("the file does not have the stated SHA-256; send it again", "sha256")
+    if sha1 and not hmac.compare_digest(file.sha1, sha1.lower()):
+        raise InvalidInput("the file does not have the stated SHA-1; send it again", "sha1")

@@ -148,6 +148,11 @@ LINK_CHANGES = _key(
 TRAFFIC = _key("traffic:<month>", "string", "bytes that links sent in that month, such as 2026-11")
 LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has opened, by time")
 
+# APIs of other hosts.
+TICKET = _key("ticket:<hash>", "string", "what a ticket is for, as JSON, by its hash; expires")
+REMOTE_UPLOADS = _key("remote:<user>", "zset", "the newest tasks of a user that such an API has, by number")
+REMOTE_NUMBER = _key("remote", "string", "the number of the newest of these tasks")
+
 # Keys and sessions of the API.
 SESSION = _key("session:<hash>", "string", "a session of a browser as JSON, by the hash of its id")
 KEY_GENERATION = _key("generation:keys", "string", "random, new with each revoked key or ended session")

@@ -22,11 +22,13 @@ from saveany.store.progress_messages import ProgressMessages
 from saveany.store.queries import StorageQueries
 from saveany.store.recording import Recording
 from saveany.store.records import text
+from saveany.store.remote_uploads import RemoteUploads
 from saveany.store.removals import Removals
 from saveany.store.sessions import Sessions
 from saveany.store.settings import RuntimeSettings
 from saveany.store.tasks import Tasks
 from saveany.store.telegram import TelegramStore
+from saveany.store.tickets import Tickets
 from saveany.store.traffic import TrafficCounter
 from saveany.store.watched_chats import WatchedChats
 from saveany.store.workers import Workers
@@ -59,6 +61,8 @@ class Store:
         self.bot = BotMemory(db)
         self.openings = Openings(db)
         self.sessions = Sessions(db)
+        self.tickets = Tickets(db)
+        self.remote_uploads = RemoteUploads(db)
         self.traffic = TrafficCounter(db)
         self.progress_messages = ProgressMessages(db)
         self.watched_chats = WatchedChats(db)

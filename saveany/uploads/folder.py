@@ -77,6 +77,7 @@ class IncomingFile:
         self._fd = fd
         self._buffer = bytearray()
         self._hash: Any = hashlib.sha256()  # None if this object has not received all bytes
+        self._sha1: Any = None  # unless it is wanted
         #: Bytes that were received, of earlier attempts too.
         self.size = os.fstat(fd).st_size
         self._written = self.size
@@ -107,7 +108,7 @@ class IncomingFile:
         self._buffer.clear()
         await _in_thread(lambda: os.ftruncate(self._fd, size))
         self.size = self._written = size
-        self._hash = None
+        self._hash = self._sha1 = None
 
     async def complete(self) -> None:
         """Make the file complete and durable."""
@@ -118,6 +119,15 @@ class IncomingFile:
     def sha256(self) -> str:
         """The SHA-256 of what was written; "" if this object has not received all of it."""
         return self._hash.hexdigest() if self._hash else ""
+
+    def want_sha1(self) -> None:
+        """Compute the SHA-1, too; to be called before the first byte."""
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+
+    @property
+    def sha1(self) -> str:
+        """The SHA-1 of what was written; "" if it was not wanted."""
+        return self._sha1.hexdigest() if self._sha1 else ""
 
     async def sync(self) -> None:
         """Make all bytes durable."""
@@ -142,6 +152,8 @@ class IncomingFile:
                 done += os.pwrite(self._fd, view[done:], self._written + done)
         if self._hash:
             self._hash.update(data)
+        if self._sha1:
+            self._sha1.update(data)
         self._written += len(data)
 
     def _publish(self) -> None:

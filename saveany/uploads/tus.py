@@ -36,6 +36,7 @@ class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
     user_id: int | None = None
     storage: str = ""
     folder: str = ""
+    folder_id: int | None = None  # in the catalogue; replaces `folder`
     on_conflict: str = ""
     on_duplicate: str = ""
 

@@ -25,7 +25,7 @@ class UploadSource(TransferSource):
         """The file, with the properties that its uploader has stated."""
         storage, path = self._storage(spec.source_storage), spec.links[0]
         entry = await _uploaded(storage, path)
-        stated = {name: spec.params[name] for name in spec.params if name in ("mime", "sha256")}
+        stated = {name: spec.params[name] for name in spec.params if name in ("mime", "sha256", "sha1")}
         return [ResolvedFile(spec.params["name"], entry.size, {**version_of(storage, entry), **stated})]
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:

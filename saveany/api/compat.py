@@ -1,0 +1,77 @@
+"""The APIs of other hosts, in front of SaveAny's own: they have their own authentication and errors."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastapi import APIRouter, Depends
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from saveany.api.auth import public
+from saveany.api.limits import BodyLimit
+from saveany.api.services import ApiServices
+
+#: Without a facade at such an address, there is nothing.
+router = APIRouter(dependencies=[Depends(public)])
+
+
+@router.api_route("/compat/{rest:path}", methods=["GET", "HEAD", "POST"], include_in_schema=False)
+async def nothing(rest: str) -> None:
+    """Say so also to clients without a token."""
+    raise HTTPException(404)
+
+
+class Facade(Protocol):
+    """An application that chooses the requests that it handles."""
+
+    def claims(self, scope: Scope) -> bool:
+        """Whether a request is for it."""
+
+    def is_upload(self, scope: Scope) -> bool:
+        """Whether a request may have a body of any size."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+
+
+def enabled_facades(services: ApiServices) -> list[Facade]:
+    """The APIs of other hosts that are enabled."""
+    found: list[Facade] = []
+    if services.config.compat.openload.enable:
+        from saveany.compat.openload.app import OpenloadApp
+        from saveany.compat.openload.call import OpenloadServices
+        from saveany.service.remote_uploads import RemoteUploadService
+        from saveany.service.tickets import TicketService
+
+        found.append(
+            OpenloadApp(
+                OpenloadServices(
+                    services.config,
+                    services.keys,
+                    TicketService(services.store, services.keys),
+                    services.tasks,
+                    services.files,
+                    services.links,
+                    services.uploads,
+                    RemoteUploadService(services.store, services.catalogue, services.tasks, services.reader),
+                    services.delivery,
+                )
+            )
+        )
+    return found
+
+
+class Facades:
+    """Middleware: gives requests to the API of another host if they are for it."""
+
+    def __init__(self, app: ASGIApp, facades: list[Facade]) -> None:
+        self._app = app
+        self._facades = [(each, BodyLimit(each, each.is_upload)) for each in facades]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        app = self._app
+        if scope["type"] == "http":
+            app = next((limited for each, limited in self._facades if each.claims(scope)), app)
+        await app(scope, receive, send)

@@ -1,0 +1,1 @@
+"""The API of openload, in three dialects: Streamtape, openload and pstream."""

@@ -1,0 +1,75 @@
+"""Calls about folders. Folders exist only in the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from saveany.catalogue.models import FileFilter, FileOrder, Folder, SavedFile
+from saveany.compat.openload import dialects
+from saveany.compat.openload.call import Call
+from saveany.compat.openload.files import name_of
+from saveany.compat.openload.parameters import number_of
+from saveany.errors import WrongState
+
+#: Number of files that are read at once.
+_PAGE: Final = 500
+
+
+async def contents(call: Call) -> dict[str, Any]:
+    """The folders and files in a folder."""
+    services, folder = call.services, call.parameters.folder()
+    inside = await services.files.folders(call.principal, folder)
+    folders = [dialects.render(dialects.LISTED_FOLDER, call.dialect, each) for each in inside]
+    files = {file.id: await _listed(call, file) for file in await _files(call, folder)}
+    return {"folders": folders, "files": files if call.dialect.files_by_id else list(files.values())}
+
+
+async def _files(call: Call, folder: int) -> list[SavedFile]:
+    wanted = FileFilter(folder_id=folder, order=FileOrder.NAME)
+    found, cursor, more = [], "", True
+    while more:
+        page = await call.services.files.page(call.principal, wanted, _PAGE, cursor)
+        found += page.files
+        cursor, more = page.cursor, bool(page.cursor)
+    return found
+
+
+async def _listed(call: Call, file: SavedFile) -> dict[str, Any]:
+    return dialects.render(dialects.LISTED_FILE, call.dialect, await call.view(file))
+
+
+async def create(call: Call) -> dict[str, Any]:
+    """Create a folder, in another one or at the top. One that exists is returned."""
+    name, parent = name_of(call), call.parameters.folder("pid")
+    try:
+        made = await call.services.files.make_folder(call.principal, name, parent)
+    except WrongState:
+        same = await _named(call, parent, name)
+        if same is None:  # a file has the name
+            raise
+        made = same
+    return dialects.render(dialects.NEW_FOLDER, call.dialect, made)
+
+
+async def _named(call: Call, parent: int, name: str) -> Folder | None:
+    found = await call.services.files.folders(call.principal, parent)
+    return next((folder for folder in found if folder.name == name), None)
+
+
+async def rename(call: Call) -> bool:
+    """Rename a folder."""
+    folder, name = _required(call), name_of(call)
+    await call.services.files.change_folder(call.principal, folder, name=name)
+    return True
+
+
+async def delete(call: Call) -> bool:
+    """Delete a folder, with all that it contains. Its files go to the trash."""
+    await call.services.files.remove_folder(call.principal, _required(call), with_files=True)
+    call.services.delivery.forget_all()
+    return True
+
+
+def _required(call: Call) -> int:
+    """The id of a folder that is not the root."""
+    return number_of(call.parameters.required("folder"), "folder")
