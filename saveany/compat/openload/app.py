@@ -138,8 +138,11 @@ class OpenloadApp:
 
     def _addresses(self, request: Request, dialect: Dialect) -> Addresses:
         at_host = self._is_at_host(request.scope)
-        base = _origin(request) if at_host else f"{self._site(request)}{self._config.path}"
-        return Addresses("/".join(filter(None, (base, dialect.prefix))), self._site(request))
+        site = self._site(request)
+        # A certificate of the public address is one of the host, too.
+        own = str(request.base_url.replace(path="", scheme=site.partition(":")[0])).rstrip("/")
+        base = own if at_host else f"{site}{self._config.path}"
+        return Addresses("/".join(filter(None, (base, dialect.prefix))), site)
 
     def _site(self, request: Request) -> str:
         return self._services.config.api.public_url.rstrip("/") or _origin(request)

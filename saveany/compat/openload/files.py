@@ -8,8 +8,8 @@ from typing import Any, Final
 from saveany.catalogue.link_models import LinkTarget
 from saveany.compat.openload import dialects
 from saveany.compat.openload.call import Call
+from saveany.compat.openload.parameters import library_name
 from saveany.errors import InvalidInput, NotFound
-from saveany.planning.names import clean_name
 from saveany.service.links import LinkOptions, LinkUrls
 from saveany.service.tickets import DownloadPermit
 
@@ -92,7 +92,5 @@ async def thumbnail(call: Call) -> str:
 
 
 def name_of(call: Call) -> str:
-    """The parameter `name`, made safe. Raises `InvalidInput` if nothing is left."""
-    if name := clean_name(call.parameters.required("name")):
-        return name
-    raise InvalidInput("the name has no character that a name may have", "name")
+    """The parameter `name`, made a name. Raises `InvalidInput` if nothing is left."""
+    return library_name(call.parameters.required("name"))

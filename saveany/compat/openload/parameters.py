@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from saveany.errors import InvalidInput, NotFound
+from saveany.planning.characters import is_hidden
 
 #: Texts that clients send for no value.
 _NOTHING: Final = frozenset({"", "0", "None", "null", "undefined", "{}", "[]"})
@@ -65,6 +66,15 @@ def number_of(text: str, what: str) -> int:
     if not _NUMBER.fullmatch(text):
         raise NotFound("there is no {what} {id}", what=what, id=text[:40])
     return int(text)
+
+
+def library_name(raw: str) -> str:
+    """A text as the name of a file or folder in the library: with _ in place of slashes, and without control
+    characters. Raises `InvalidInput` if nothing is left."""
+    name = "".join(c for c in raw if not is_hidden(c)).replace("/", "_").replace("\\", "_").strip()
+    if not name.strip(". "):
+        raise InvalidInput("the name has no character that a name may have", "name")
+    return name
 
 
 def parse(query: bytes, body: bytes, content_type: str) -> Parameters:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from saveany.catalogue.models import SavedFile
 from saveany.compat.openload import dialects
 from saveany.compat.openload.call import Call
+from saveany.compat.openload.parameters import library_name
 from saveany.errors import Unavailable
 from saveany.models import OnConflict, OnDuplicate, Status
 from saveany.planning.names import safe_name
@@ -18,6 +21,9 @@ from saveany.uploads.tus import Wanted
 
 #: Seconds that a reply waits for the task.
 WAIT_SECONDS: Final = 300.0
+#: Seconds until the catalogue has a file that was saved, and between two looks.
+_RECORD_SECONDS: Final = 30.0
+_RECORD_PAUSE: Final = 0.2
 _HASHES: Final = {"sha256": re.compile("[0-9A-Fa-f]{64}"), "sha1": re.compile("[0-9A-Fa-f]{40}")}
 
 
@@ -40,15 +46,16 @@ def _hash(call: Call, name: str) -> str:
 async def receive(call: Call, permit: UploadPermit, content_type: str, body: AsyncIterator[bytes]) -> Any:
     """Save the first file of a form."""
     part = await first_file(body, boundary_of(content_type))
-    wanted = _wanted(permit.folder_id, safe_name(part.name), part.content_type)
+    name = library_name(part.name or "file")
+    wanted = _wanted(permit.folder_id, safe_name(name), part.content_type)
     services, principal = call.services, call.principal
     await services.uploads.check(principal, wanted, 0)
     accepted = await services.uploads.receive(
         principal, wanted, part.content, sha256=permit.sha256, sha1=permit.sha1
     )
     file = await _saved(call, accepted.id)
-    if file.name != wanted.name:  # in the storage, another file has the name
-        file = await services.files.change(principal, file.id, name=wanted.name, same_name=True)
+    if file.name != name:  # the storage has another file of this name, or cannot have such names
+        file = await services.files.change(principal, file.id, name=name, same_name=True)
     return dialects.render(dialects.UPLOADED, call.dialect, await call.view(file))
 
 
@@ -70,7 +77,9 @@ async def _saved(call: Call, task_id: str) -> SavedFile:
         if task.status.ended:
             raise Unavailable("the file could not be saved: {reason}", reason=task.error_text or task.error)
         raise Unavailable("the file has arrived, and will be saved later; do not upload it again")
-    files = await call.services.links.files_of(call.principal, task_id, 0, 1)
-    if not files:
-        raise Unavailable("the file was saved, and removed in the same moment")
+    until = time.monotonic() + _RECORD_SECONDS
+    while not (files := await call.services.links.files_of(call.principal, task_id, 0, 1)):
+        if time.monotonic() > until:
+            raise Unavailable("the file is saved, but not listed yet; do not upload it again")
+        await asyncio.sleep(_RECORD_PAUSE)  # an overloaded recorder
     return files[0]

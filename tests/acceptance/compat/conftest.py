@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
@@ -133,15 +134,16 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class PythonClient:
-    """Runs code that uses a client in a process of its own; the value of its last line is the result."""
+    """Runs code that uses a client in a process of its own; the last expression is the result."""
 
     def __init__(self, folder: Path, prelude: str) -> None:
         self._folder = folder
         self._prelude = prelude
 
     async def __call__(self, code: str) -> Any:
-        *lines, last = code.strip().splitlines()
-        program = "\n".join([self._prelude, *lines, f"import json; print(json.dumps({last}, default=str))"])
+        *statements, last = map(ast.unparse, ast.parse(code.strip()).body)
+        show = f"import json; print(json.dumps({last}, default=str))"
+        program = "\n".join([self._prelude, *statements, show])
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
