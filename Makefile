@@ -49,6 +49,7 @@ docs: $(VENV)/.dev ## Write what is generated: example configuration, reference 
 	$(BIN)/python -m saveany.api.openapi
 	$(BIN)/python -m saveany.cli.reference
 	$(BIN)/python -m saveany.bot.reference
+	$(BIN)/python -m saveany.compat.openload.docs
 
 lock: $(VENV)/.dev ## Choose the newest allowed dependencies anew
 	$(BIN)/pip install --quiet uv

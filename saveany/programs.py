@@ -21,6 +21,10 @@ _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
 #: Parts of files are shorter, in bytes, and this many free bytes are kept for them.
 _BLOCK, _FREE_BYTES = 4 << 20, 24 << 20
+#: Formats of media that contain all they need: a playlist could make ffmpeg request other addresses.
+SELF_CONTAINED_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mp3,flac,wav,aac,h264,hevc"
+)
 #: Seconds that a program may take to end after SIGTERM.
 _END_SECONDS = 5.0
 #: Seconds for which the result of `is_installed` is remembered: it is asked for with every task.

@@ -129,6 +129,13 @@ class UploadParams(Params):
     upload: str = Field(description="Id of the upload.")
 
 
+class ConvertParams(Params):
+    """A saved video."""
+
+    link_field = "path"
+    path: str = Field(description="Its path in the storage.")
+
+
 class TransferParams(Params):
     """Files of another storage."""
 
@@ -321,6 +328,14 @@ SOURCES: tuple[SourceSpec, ...] = (
     ),
     SourceSpec(
         "upload", "Uploaded files", UploadParams, "workers.sources.upload:UploadSource", internal=True
+    ),
+    SourceSpec(
+        "convert",
+        "Videos converted to MP4",
+        ConvertParams,
+        "workers.sources.convert:ConvertSource",
+        table="convert",
+        internal=True,
     ),
 )
 

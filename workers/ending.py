@@ -80,9 +80,9 @@ async def with_file_deliveries(
     """The items, and the `file_uploaded` webhooks of those that are completed.
 
     The webhooks name links, whose tokens are recorded with the items: the recorder makes these links. An item
-    that is saved again keeps its token.
+    that is saved again keeps its token. A converted file replaces one that was announced before.
     """
-    if not build_deliveries.wants(task, "file_uploaded"):
+    if task.spec.type == "convert" or not build_deliveries.wants(task, "file_uploaded"):
         return list(items), []
     linked, deliveries = [], []
     for item in items:

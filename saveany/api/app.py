@@ -95,6 +95,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     connections to close.
     """
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
+    from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
@@ -104,6 +105,9 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     token = config.api.token.get_secret_value()
     authenticator = Authenticator(token, key_service.working, store.sessions)
     foreground = Foreground()
+    conversions = ConversionService(config, store, catalogue, tasks_, FileService(catalogue))
+    if conversions.is_enabled:
+        catalogue.recorder.on_saved = conversions.note_saved
     services = ApiServices(
         config,
         store,
@@ -120,6 +124,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         key_service,
         authenticator,
         foreground,
+        conversions,
     )
     app = _App(
         title="SaveAny",

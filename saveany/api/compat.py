@@ -56,6 +56,7 @@ def enabled_facades(services: ApiServices) -> list[Facade]:
                     services.uploads,
                     RemoteUploadService(services.store, services.catalogue, services.tasks, services.reader),
                     services.delivery,
+                    services.conversions,
                 )
             )
         )

@@ -17,6 +17,7 @@ from saveany.store import Store
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
     from saveany.delivery.delivery import LinkDelivery
+    from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
@@ -41,6 +42,7 @@ class ApiServices:
     keys: KeyService
     authenticator: Authenticator
     foreground: Foreground
+    conversions: ConversionService
 
 
 async def _services(request: Request) -> ApiServices:

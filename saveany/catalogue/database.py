@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Table, event, make_url
+from sqlalchemy import URL, ColumnElement, Table, event, make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio.engine import AsyncConnection, create_async_engine
@@ -114,9 +114,16 @@ class Database:
         finally:
             self._writing.release()
 
-    def upsert(self, table: Table, key: list[str], *, only: list[str] | None = None) -> Any:
-        """An INSERT that changes the row with the same `key` instead if there is one: all other columns, or
-        `only` these."""
+    def upsert(
+        self,
+        table: Table,
+        key: list[str],
+        *,
+        only: list[str] | None = None,
+        where: ColumnElement[bool] | None = None,
+    ) -> Any:
+        """An INSERT that changes the row with the same `key` instead if there is one, and `where` holds for
+        it: all other columns, or `only` these."""
         if self.is_sqlite:
             from sqlalchemy.dialects.sqlite import insert
         else:
@@ -124,7 +131,9 @@ class Database:
         statement = insert(table)
         changed = only or [column.name for column in table.columns if column.name not in (*key, "number")]
         return statement.on_conflict_do_update(
-            index_elements=key, set_={name: statement.excluded[name] for name in changed}
+            index_elements=key,
+            set_={name: statement.excluded[name] for name in changed},
+            where=where,
         )
 
     @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from uuid import uuid4
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
-from saveany.catalogue import rows
+from saveany.catalogue import conversions, rows
 from saveany.catalogue.database import Database
 from saveany.catalogue.folders import ROOT, folder_at, has_folder
 from saveany.catalogue.tables import catalogue, files, links, task_items, task_records, tasks
@@ -85,6 +85,9 @@ class Recorder:
         self._holder = uuid4().hex
         self._recording = asyncio.Lock()
         self._wake_up = Signal()
+        #: Called with files after they were recorded, at least once for each. It may not read the catalogue,
+        #: which waits for the recorder.
+        self.on_saved: Callable[[Sequence[tuple[Task, Item]]], Awaitable[None]] | None = None
         self._turn: int | None = None
         self._expire_at = 0.0
         self._background: set[asyncio.Task[bool]] = set()
@@ -196,6 +199,8 @@ class Recorder:
         except TurnEnded:
             self._turn = None
             return True  # and once more, if the lock is still ours
+        if self.on_saved and batch.saved:
+            await self.on_saved(batch.saved)
         return await self._stream.done(self._holder, batch.entries, batch.last_entries())
 
     async def _read(self, entries: Sequence[RecordEntry]) -> _Batch:
@@ -294,7 +299,12 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
     known: dict[tuple[int, tuple[int, str]], int] = {}
     saved, made = [], []
     recorded = await _recorded(connection, batch.saved)
+    converted = []
     for task, item in batch.saved:
+        if task.spec.type == conversions.TYPE:
+            if (task.id, item.index) in recorded:
+                continue  # the row has the old copy now
+            converted.append(task)
         place = (rows.number(task.spec.user_id), rows.folder_below(task, item))
         if place not in known:
             known[place] = await _folder_of(connection, task, item)
@@ -303,9 +313,14 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
             made.append(rows.link_row(item.link, saved[-1], link_ms))
     if saved:
         await _forget_scanned(connection, saved)
-        await connection.execute(database.upsert(files, ["task_id", "item"], only=rows.COPY_COLUMNS), saved)
+        own_copy = files.c.converted_by.is_(None)
+        upsert = database.upsert(files, ["task_id", "item"], only=rows.COPY_COLUMNS, where=own_copy)
+        await connection.execute(upsert, saved)
     if made:
         await connection.execute(insert(links), made)
+    ids = {row["task_id"]: row["id"] for row in saved}
+    for task in converted:
+        await conversions.replace_copy(connection, task, ids[task.id])
 
 
 async def _folder_of(connection: AsyncConnection, task: Task, item: Item) -> int:
@@ -327,8 +342,9 @@ async def _forget_scanned(connection: AsyncConnection, saved: Sequence[rows.Row]
 
 
 async def _recorded(connection: AsyncConnection, saved: Sequence[tuple[Task, Item]]) -> set[tuple[str, int]]:
-    """The files with a link that are recorded already: a link that its user has removed must not return."""
-    linked = {task.id for task, item in saved if item.link}
+    """The files with a link, and converted ones, that are recorded already: a link that its user has removed
+    must not return, and a copy is replaced once."""
+    linked = {task.id for task, item in saved if item.link or task.spec.type == conversions.TYPE}
     if not linked:
         return set()
     query = select(files.c.task_id, files.c.item).where(files.c.task_id.in_(linked))

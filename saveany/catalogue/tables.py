@@ -149,6 +149,7 @@ files = Table(
     Column("purged_at", BigInteger),  # it has left the trash, and its copy is to be removed
     Column("removed_at", BigInteger),  # its copy is gone, or needed by another file
     Column("missing_at", BigInteger),  # its copy was found deleted or changed from outside
+    Column("converted_by", Text),  # id of the task that has made its copy from that of its own task
     UniqueConstraint("task_id", "item", name="files_item"),
     Index("files_added", "added_at", "id"),
     *(Index(f"files_{name}", name, "added_at", "id") for name in ("user_id", "folder_id", "storage", "kind")),

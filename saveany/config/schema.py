@@ -408,6 +408,14 @@ class CompatConfig(Table):
     openload: OpenloadConfig = Field(default_factory=OpenloadConfig)
 
 
+class ConvertConfig(Table):
+    """Converting videos that were saved to MP4 files that play before all of them is there. Their streams
+    stay as they are. The old copy goes to the trash. It needs the API, and ffmpeg on the workers."""
+
+    enable: bool = Field(default=False, description="Whether to convert videos after they were saved.")
+    ffmpeg: str = Field(default="ffmpeg", min_length=1, description="Name or path of ffmpeg.")
+
+
 class WorkerConfig(Table):
     """The worker processes, which download files."""
 
@@ -560,6 +568,7 @@ class Config(Table):
     links: LinksConfig = Field(default_factory=LinksConfig)
     uploads: UploadsConfig = Field(default_factory=UploadsConfig)
     compat: CompatConfig = Field(default_factory=CompatConfig)
+    convert: ConvertConfig = Field(default_factory=ConvertConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     net: NetConfig = Field(default_factory=NetConfig)

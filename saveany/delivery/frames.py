@@ -26,15 +26,11 @@ from saveany.delivery.errors import NotNow
 from saveany.delivery.response import ContentResponse
 from saveany.errors import RequestError, StorageError, TaskError
 from saveany.logs import get_logger
-from saveany.programs import die_with_parent, end_group, find_program
+from saveany.programs import SELF_CONTAINED_FORMATS, die_with_parent, end_group, find_program
 
 log = get_logger("saveany.delivery")
 
-#: Formats that contain all they need: a playlist could make ffmpeg request other addresses.
-_FORMATS: Final = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mp3,flac,wav,aac,h264,hevc,"
-    "gif,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe"
-)
+_FORMATS: Final = f"{SELF_CONTAINED_FORMATS},gif,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 #: Positions in seconds at which a frame is tried: the first frames of a film are often black.
 _POSITIONS: Final = ("3", "0")
 _FILTER: Final = "scale=w=320:h=320:force_original_aspect_ratio=decrease:force_divisible_by=2,format=yuvj420p"

@@ -92,7 +92,7 @@ class RemoteUploadService:
 
 def _user(principal: Principal) -> int:
     if principal.user_id is None:
-        raise NotFound("say whose remote uploads")
+        raise ValueError("remote uploads belong to a user")
     return principal.user_id
 
 

@@ -184,12 +184,10 @@ class TaskService:
     async def ended(self, principal: Principal, task_id: str, seconds: float) -> Task:
         """The task once it has ended, or as it is after so many seconds."""
         until, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
-        while True:
-            task = await self.get(principal, task_id)
-            if task.status.ended or time.monotonic() >= until:
-                return task
+        while not (task := await self.get(principal, task_id)).status.ended and time.monotonic() < until:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _MAX_PAUSE_SECONDS)
+        return task
 
     async def items(self, principal: Principal, task_id: str, start: int, limit: int) -> list[Item]:
         """The items `start` … `start + limit` of a task, by index."""

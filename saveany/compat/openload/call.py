@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from saveany.catalogue.models import SavedFile
     from saveany.config import Config
     from saveany.delivery.delivery import LinkDelivery
+    from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.remote_uploads import RemoteUploadService
@@ -38,6 +39,7 @@ class OpenloadServices:
     uploads: UploadService
     remote_uploads: RemoteUploadService
     delivery: LinkDelivery
+    conversions: ConversionService
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ async def contents(call: Call) -> dict[str, Any]:
 
 async def _files(call: Call, folder: int) -> list[SavedFile]:
     wanted = FileFilter(folder_id=folder, order=FileOrder.NAME)
-    found, cursor, more = [], "", True
-    while more:
-        page = await call.services.files.page(call.principal, wanted, _PAGE, cursor)
+    page = await call.services.files.page(call.principal, wanted, _PAGE)
+    found = page.files
+    while page.cursor != "":
+        page = await call.services.files.page(call.principal, wanted, _PAGE, page.cursor)
         found += page.files
-        cursor, more = page.cursor, bool(page.cursor)
     return found
 
 

@@ -78,8 +78,8 @@ async def _saved(call: Call, task_id: str) -> SavedFile:
             raise Unavailable("the file could not be saved: {reason}", reason=task.error_text or task.error)
         raise Unavailable("the file has arrived, and will be saved later; do not upload it again")
     until = time.monotonic() + _RECORD_SECONDS
-    while not (files := await call.services.links.files_of(call.principal, task_id, 0, 1)):
-        if time.monotonic() > until:
-            raise Unavailable("the file is saved, but not listed yet; do not upload it again")
-        await asyncio.sleep(_RECORD_PAUSE)  # an overloaded recorder
-    return files[0]
+    while time.monotonic() < until:
+        for file in await call.services.links.files_of(call.principal, task_id, 0, 1):
+            return file
+        await asyncio.sleep(_RECORD_PAUSE)  # the recorder is overloaded
+    raise Unavailable("the file is saved, but not listed yet; do not upload it again")

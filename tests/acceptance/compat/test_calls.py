@@ -187,7 +187,7 @@ async def test_what_is_not_a_form_with_a_file_is_refused(streamtape: Api) -> Non
             {"content": b"--b\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
         ):
             url = (await streamtape.call("file/ul"))["url"]
-            assert envelope(await http.post(url, **request))["status"] == 400  # type: ignore[arg-type]
+            assert envelope(await http.post(url, **request))["status"] == 400
         assert envelope(await http.get((await streamtape.call("file/ul"))["url"]))["status"] == 400
 
 

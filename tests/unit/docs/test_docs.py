@@ -17,6 +17,7 @@ from saveany.bot import commands as bot
 from saveany.bot import reference as bot_reference
 from saveany.cli import COMMANDS
 from saveany.cli.reference import REFERENCE, reference, write
+from saveany.compat.openload import docs as old_hosts
 from saveany.config.schema import ApiConfig
 from saveany.config.variables import OTHERS, VARIABLES
 from saveany.errors import InvalidInput, RequestError, SaveAnyError
@@ -50,6 +51,13 @@ def kinds_of_error() -> list[type[SaveAnyError]]:
     """The classes of `saveany.errors`."""
     found = vars(errors).values()
     return [kind for kind in found if isinstance(kind, type) and issubclass(kind, SaveAnyError)]
+
+
+def test_the_page_about_old_hosts_is_made_from_the_tables(tmp_path: Path) -> None:
+    assert (ROOT / old_hosts.REFERENCE).read_text() == old_hosts.reference(), "run: make docs"
+    (tmp_path / old_hosts.REFERENCE).parent.mkdir(parents=True)
+    old_hosts.write(tmp_path)
+    assert (tmp_path / old_hosts.REFERENCE).read_text() == old_hosts.reference()
 
 
 # --- every page
