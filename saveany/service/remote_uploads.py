@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteUpload:
+class RemoteTask:
     """A task, and the first file that it has saved."""
 
     number: int
@@ -43,14 +43,14 @@ class RemoteUploadService:
         accepted = await self._tasks.submit(principal, request)
         return await self._listed.add(_user(principal), accepted.id)
 
-    async def newest(self, principal: Principal, limit: int) -> list[RemoteUpload]:
+    async def newest(self, principal: Principal, limit: int) -> list[RemoteTask]:
         """At most `limit` remote uploads, newest first."""
         numbers = await self._listed.newest(_user(principal), limit)
         tasks = {task.id: task for task in await self._reader.get_many(list(numbers.values()))}
         found = ((number, tasks[task_id]) for number, task_id in numbers.items() if task_id in tasks)
         return [await self._with_file(number, task) for number, task in found]
 
-    async def get(self, principal: Principal, number: int) -> RemoteUpload:
+    async def get(self, principal: Principal, number: int) -> RemoteTask:
         """The remote upload with this number."""
         task = await self._reader.get(await self._id(principal, number))
         if task is None:
@@ -79,15 +79,15 @@ class RemoteUploadService:
             raise _unknown(number)
         return task_id
 
-    async def _with_file(self, number: int, task: Task) -> RemoteUpload:
+    async def _with_file(self, number: int, task: Task) -> RemoteTask:
         if task.status is Status.FAILED:
             items = await self._reader.items(task.id, 0, 1)
             texts = [task.error_text, *(item.error_text for item in items)]
-            return RemoteUpload(number, task, is_refused=any(text and is_refused_url(text) for text in texts))
+            return RemoteTask(number, task, is_refused=any(text and is_refused_url(text) for text in texts))
         if task.status is not Status.COMPLETED:
-            return RemoteUpload(number, task)
+            return RemoteTask(number, task)
         files = await self._catalogue.files.of_task(task.id, 0, 1)
-        return RemoteUpload(number, task, next(iter(files), None))
+        return RemoteTask(number, task, next(iter(files), None))
 
 
 def _user(principal: Principal) -> int:

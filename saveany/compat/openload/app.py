@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from saveany.catalogue.link_models import LinkTarget
 from saveany.compat.openload import uploads
-from saveany.compat.openload.call import SCOPE, Addresses, Call, OpenloadServices
+from saveany.compat.openload.call import SCOPE, Addresses, OpenloadCall, OpenloadServices
 from saveany.compat.openload.calls import CALLS, WITH_TICKET
 from saveany.compat.openload.dialects import DIALECTS, STREAMTAPE, Dialect
 from saveany.compat.openload.parameters import Parameters, parse
@@ -111,7 +111,7 @@ class OpenloadApp:
             key = await keys.log_in(parameters.text("login"), parameters.text("key"), SCOPE)
         _trust(request)
         addresses = self._addresses(request, dialect)
-        return await CALLS[name].handle(Call(self._services, dialect, parameters, key, addresses))
+        return await CALLS[name].handle(OpenloadCall(self._services, dialect, parameters, key, addresses))
 
     async def _receive(self, request: Request, dialect: Dialect, ticket: str) -> Any:
         """The file that is sent to the address of an upload."""
@@ -119,7 +119,7 @@ class OpenloadApp:
             raise InvalidInput("send the file with POST, as a form")
         permit, key = await self._services.tickets.take_upload(ticket)
         _trust(request, "expect_upload")
-        call = Call(self._services, dialect, Parameters(()), key, self._addresses(request, dialect))
+        call = OpenloadCall(self._services, dialect, Parameters(()), key, self._addresses(request, dialect))
         return await uploads.receive(call, permit, request.headers.get("content-type", ""), _body(request))
 
     async def _page(self, request: Request, path: list[str]) -> Response:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from saveany.compat.openload.dialects import Dialect, FileView
+from saveany.compat.openload.dialects import Dialect, ShownFile
 from saveany.compat.openload.parameters import Parameters
 from saveany.service import FileService, Principal, TaskService
 
@@ -53,10 +53,10 @@ class Addresses:
         """Where a file is uploaded."""
         return f"{self.api}/ul/{ticket}"
 
-    def view(self, file: SavedFile, signature: str) -> FileView:
+    def view(self, file: SavedFile, signature: str) -> ShownFile:
         """A file with its page and its player, which redirect to a link."""
         name = quote(file.name, safe="")
-        return FileView(
+        return ShownFile(
             file,
             f"{self.api}/v/{file.id}/{name}?s={signature}",
             f"{self.api}/e/{file.id}/{name}?s={signature}",
@@ -64,7 +64,7 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OpenloadCall:
     """A call by the user of a key."""
 
     services: OpenloadServices
@@ -78,6 +78,6 @@ class Call:
         """The user."""
         return Principal(self.key.user_id)
 
-    async def view(self, file: SavedFile) -> FileView:
+    async def view(self, file: SavedFile) -> ShownFile:
         """A file with its addresses."""
         return self.addresses.view(file, await self.services.tickets.signature(file.id))

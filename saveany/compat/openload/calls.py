@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from saveany.compat.openload import account, conversions, dialects, files, folders, remote, uploads
-from saveany.compat.openload.call import Call
+from saveany.compat.openload.call import OpenloadCall
 from saveany.compat.openload.dialects import Fields
 
 
@@ -15,7 +15,7 @@ from saveany.compat.openload.dialects import Fields
 class CallSpec:
     """A call: what handles it, and what the reference says about it."""
 
-    handle: Callable[[Call], Awaitable[Any]]
+    handle: Callable[[OpenloadCall], Awaitable[Any]]
     parameters: tuple[str, ...] = ()  # those in brackets may be left out
     fields: Fields[Any] = ()  # of the result, or of each of its parts
 

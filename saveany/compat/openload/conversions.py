@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from saveany.compat.openload import dialects
-from saveany.compat.openload.call import Call
+from saveany.compat.openload.call import OpenloadCall
 from saveany.models import Status
 from saveany.service.conversions import Conversion
 
@@ -15,13 +15,13 @@ _LISTED, _MAX_LISTED = 5, 100
 _STATES: Final = {Status.QUEUED: "new", Status.RUNNING: "pending"}
 
 
-async def start(call: Call) -> bool:
+async def start(call: OpenloadCall) -> bool:
     """Convert a file to MP4, if this SaveAny converts files."""
     await call.services.conversions.start(call.principal, call.parameters.required("file"))
     return True
 
 
-async def all_(call: Call) -> list[dict[str, Any]]:
+async def all_(call: OpenloadCall) -> list[dict[str, Any]]:
     """Conversions that have not ended, and failed ones; those of one file if it is given."""
     conversions = call.services.conversions
     found = [*await conversions.live(call.principal), *await conversions.failed(call.principal)]
@@ -30,7 +30,7 @@ async def all_(call: Call) -> list[dict[str, Any]]:
     return await _shown(call, found[: call.parameters.limit(_LISTED, _MAX_LISTED)])
 
 
-async def running(call: Call) -> list[dict[str, Any]]:
+async def running(call: OpenloadCall) -> list[dict[str, Any]]:
     """Conversions that have not ended; those in a folder if it is given."""
     found = await call.services.conversions.live(call.principal)
     if folder := call.parameters.folder():
@@ -38,17 +38,17 @@ async def running(call: Call) -> list[dict[str, Any]]:
     return await _shown(call, found)
 
 
-async def failed(call: Call) -> list[dict[str, Any]]:
+async def failed(call: OpenloadCall) -> list[dict[str, Any]]:
     """Conversions that have failed."""
     return await _shown(call, await call.services.conversions.failed(call.principal))
 
 
-async def _shown(call: Call, found: Sequence[Conversion]) -> list[dict[str, Any]]:
+async def _shown(call: OpenloadCall, found: Sequence[Conversion]) -> list[dict[str, Any]]:
     return [
         dialects.render(
             dialects.CONVERSION,
             call.dialect,
-            dialects.ConversionView(
+            dialects.ShownConversion(
                 await call.view(each.file),
                 each.task.id,
                 _STATES.get(each.task.status, "failed"),

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 from saveany.catalogue.keys import ApiKey
 from saveany.catalogue.models import Folder, SavedFile
 from saveany.models import Status
-from saveany.service.remote_uploads import RemoteUpload
+from saveany.service.remote_uploads import RemoteTask
 
 V = TypeVar("V")
 
@@ -106,7 +106,7 @@ def timestamp(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountView:
+class ShownAccount:
     """The user of a key."""
 
     key: ApiKey
@@ -114,7 +114,7 @@ class AccountView:
 
 
 @dataclass(frozen=True, slots=True)
-class TicketView:
+class ShownTicket:
     """A ticket for a download, or the address for an upload."""
 
     text: str
@@ -122,7 +122,7 @@ class TicketView:
 
 
 @dataclass(frozen=True, slots=True)
-class FileView:
+class ShownFile:
     """A file, and the addresses at which it is watched."""
 
     file: SavedFile
@@ -138,10 +138,10 @@ class FileView:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteView:
+class ShownRemote:
     """A remote upload, and the address at which its file is watched; "" if it has none yet."""
 
-    upload: RemoteUpload
+    upload: RemoteTask
     page: str
 
     @property
@@ -185,10 +185,10 @@ _STATES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class ConversionView:
+class ShownConversion:
     """A conversion of a file."""
 
-    file: FileView
+    file: ShownFile
     id: str
     state: str  # "new", "pending" or "failed"
     fraction: float
@@ -198,7 +198,7 @@ class ConversionView:
 
 # The replies.
 
-ACCOUNT: Final[Fields[AccountView]] = (
+ACCOUNT: Final[Fields[ShownAccount]] = (
     Field("apiid", lambda v: v.key.id, "login of the key", streamtape=STRING),
     Field("extid", lambda v: v.key.id, "login of the key", openload=STRING, pstream=STRING),
     Field("email", lambda v: v.key.name, "name of the key: SaveAny has no mail addresses", STRING),
@@ -208,7 +208,7 @@ ACCOUNT: Final[Fields[AccountView]] = (
     Field("traffic", lambda v: {"left": -1, "used_24h": 0}, "not counted", openload=OBJECT),
     Field("balance", lambda v: 0, "always 0", openload=NUMBER),
 )
-TICKET: Final[Fields[TicketView]] = (
+TICKET: Final[Fields[ShownTicket]] = (
     Field("ticket", lambda v: v.text, "for file/dl", STRING),
     Field("captcha_url", lambda v: False, "always false", openload=STRING),
     Field("captcha_w", lambda v: False, "always false", openload=NUMBER),
@@ -216,7 +216,7 @@ TICKET: Final[Fields[TicketView]] = (
     Field("wait_time", lambda v: 0, "always 0 seconds", NUMBER),
     Field("valid_until", lambda v: timestamp(v.expires_at), "when the ticket expires", STRING),
 )
-DOWNLOAD: Final[Fields[FileView]] = (
+DOWNLOAD: Final[Fields[ShownFile]] = (
     Field("name", lambda v: v.file.name, "name of the file", STRING),
     Field("size", lambda v: v.file.size, "bytes", NUMBER),
     Field("sha1", lambda v: v.file.sha1 or False, "false if it is not known", openload=STRING),
@@ -225,7 +225,7 @@ DOWNLOAD: Final[Fields[FileView]] = (
     Field("url", lambda v: v.url, "a link to its bytes, which works for four hours", STRING),
     Field("token", lambda v: v.token, "of this link", openload=STRING),
 )
-INFO: Final[Fields[FileView]] = (
+INFO: Final[Fields[ShownFile]] = (
     Field("id", lambda v: v.file.id, "of the file", STRING),
     Field(
         "status", lambda v: 500 if v.is_broken else 200, "500 if its copy is missing, 404 if unknown", NUMBER
@@ -250,11 +250,11 @@ UNKNOWN_FILE: Final[dict[Name, dict[str, Any]]] = {
     "openload": {"status": 404, "name": False, "size": False, "sha1": False, "content_type": False},
     "pstream": {"status": 404, "name": False, "size": False, "sha1": False, "content_type": False},
 }
-UPLOAD_URL: Final[Fields[TicketView]] = (
+UPLOAD_URL: Final[Fields[ShownTicket]] = (
     Field("url", lambda v: v.text, "POST one file there, as a multipart form", STRING),
     Field("valid_until", lambda v: timestamp(v.expires_at), "when the address expires", STRING),
 )
-UPLOADED: Final[Fields[FileView]] = (
+UPLOADED: Final[Fields[ShownFile]] = (
     Field("id", lambda v: v.file.id, "of the file", STRING),
     Field("name", lambda v: v.file.name, "of the file", STRING),
     Field("size", lambda v: v.file.size, "bytes", STRING),
@@ -263,11 +263,11 @@ UPLOADED: Final[Fields[FileView]] = (
     Field("content_type", lambda v: v.file.mime, "MIME type", STRING),
     Field("url", lambda v: v.page, "page of the file", STRING),
 )
-REMOTE_ADDED: Final[Fields[RemoteUpload]] = (
+REMOTE_ADDED: Final[Fields[RemoteTask]] = (
     Field("id", lambda v: v.number, "of the remote upload", STRING),
     Field("folderid", lambda v: v.task.spec.folder_id, "folder of its file; 0 is the root", STRING),
 )
-REMOTE: Final[Fields[RemoteView]] = (
+REMOTE: Final[Fields[ShownRemote]] = (
     Field("id", lambda v: v.upload.number, "of the remote upload", STRING, pstream=NUMBER),
     Field("remoteurl", lambda v: next(iter(v.upload.task.spec.links), ""), "the URL", STRING),
     Field("status", lambda v: v.state, "new, downloading, finished or error", STRING),
@@ -287,7 +287,7 @@ LISTED_FOLDER: Final[Fields[Folder]] = (
     Field("id", lambda v: v.id, "of the folder", STRING),
     Field("name", lambda v: v.name, "of the folder", STRING),
 )
-LISTED_FILE: Final[Fields[FileView]] = (
+LISTED_FILE: Final[Fields[ShownFile]] = (
     Field("name", lambda v: v.file.name, "of the file", STRING),
     Field("sha1", lambda v: v.file.sha1 or False, "false if unknown", openload=STRING, pstream=STRING),
     Field("folderid", lambda v: v.file.folder_id, "0 is the root", openload=STRING),
@@ -309,7 +309,7 @@ LISTED_FILE: Final[Fields[FileView]] = (
 NEW_FOLDER: Final[Fields[Folder]] = (
     Field("folderid", lambda v: v.id, "of the folder", STRING, pstream=NUMBER),
 )
-CONVERSION: Final[Fields[ConversionView]] = (
+CONVERSION: Final[Fields[ShownConversion]] = (
     Field("name", lambda v: v.file.file.name, "of the file", STRING),
     Field("id", lambda v: v.id, "of the conversion", openload=STRING, pstream=STRING),
     Field("folderid", lambda v: v.file.file.folder_id, "0 is the root", streamtape=STRING),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from saveany.catalogue.link_models import LinkTarget
 from saveany.compat.openload import dialects
-from saveany.compat.openload.call import Call
+from saveany.compat.openload.call import OpenloadCall
 from saveany.compat.openload.parameters import library_name
 from saveany.errors import InvalidInput, NotFound
 from saveany.service.links import LinkOptions, LinkUrls
@@ -20,7 +20,7 @@ LINK_SECONDS: Final = 4 * 3600
 _WITH_PICTURES: Final = ("video", "image", "audio")
 
 
-async def info(call: Call) -> dict[str, Any]:
+async def info(call: OpenloadCall) -> dict[str, Any]:
     """Describe up to 50 files, with ids separated by commas."""
     ids = [part.strip() for part in call.parameters.required("file").split(",")]
     if len(ids) > MAX_FILES:
@@ -28,7 +28,7 @@ async def info(call: Call) -> dict[str, Any]:
     return {id_: await _info(call, id_) for id_ in ids if id_}
 
 
-async def _info(call: Call, id_: str) -> dict[str, Any]:
+async def _info(call: OpenloadCall, id_: str) -> dict[str, Any]:
     try:
         file = await call.services.files.get(call.principal, id_)
     except NotFound:
@@ -36,14 +36,14 @@ async def _info(call: Call, id_: str) -> dict[str, Any]:
     return dialects.render(dialects.INFO, call.dialect, await call.view(file))
 
 
-async def request_ticket(call: Call) -> dict[str, Any]:
+async def request_ticket(call: OpenloadCall) -> dict[str, Any]:
     """Prepare a download: the ticket for `file/dl`."""
     file = await call.services.files.get(call.principal, call.parameters.required("file"))
     issued = await call.services.tickets.issue(DownloadPermit(call.key.id, file.id))
-    return dialects.render(dialects.TICKET, call.dialect, dialects.TicketView(*issued))
+    return dialects.render(dialects.TICKET, call.dialect, dialects.ShownTicket(*issued))
 
 
-async def download(call: Call) -> dict[str, Any]:
+async def download(call: OpenloadCall) -> dict[str, Any]:
     """A link to the bytes of a file, for its ticket. This call needs no login."""
     services = call.services
     file = await services.files.get(call.principal, call.parameters.required("file"))
@@ -55,14 +55,14 @@ async def download(call: Call) -> dict[str, Any]:
     return dialects.render(dialects.DOWNLOAD, call.dialect, view)
 
 
-async def rename(call: Call) -> bool:
+async def rename(call: OpenloadCall) -> bool:
     """Rename a file. Other files may have the same name."""
     file, name = call.parameters.required("file"), name_of(call)
     await call.services.files.change(call.principal, file, name=name, same_name=True)
     return True
 
 
-async def move(call: Call) -> bool:
+async def move(call: OpenloadCall) -> bool:
     """Move a file to another folder; 0 is the root."""
     file = call.parameters.required("file")
     if not call.parameters.is_given("folder"):
@@ -72,7 +72,7 @@ async def move(call: Call) -> bool:
     return True
 
 
-async def delete(call: Call) -> bool:
+async def delete(call: OpenloadCall) -> bool:
     """Move a file to the trash."""
     file = call.parameters.required("file")
     await call.services.files.delete(call.principal, file)
@@ -80,7 +80,7 @@ async def delete(call: Call) -> bool:
     return True
 
 
-async def thumbnail(call: Call) -> str:
+async def thumbnail(call: OpenloadCall) -> str:
     """The address of a picture of a file."""
     services = call.services
     file = await services.files.get(call.principal, call.parameters.required("file"))
@@ -91,6 +91,6 @@ async def thumbnail(call: Call) -> str:
     return LinkUrls(call.addresses.site, link).thumbnail
 
 
-def name_of(call: Call) -> str:
+def name_of(call: OpenloadCall) -> str:
     """The parameter `name`, made a name. Raises `InvalidInput` if nothing is left."""
     return library_name(call.parameters.required("name"))

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from saveany.catalogue.models import FileFilter, FileOrder, Folder, SavedFile
 from saveany.compat.openload import dialects
-from saveany.compat.openload.call import Call
+from saveany.compat.openload.call import OpenloadCall
 from saveany.compat.openload.files import name_of
 from saveany.compat.openload.parameters import number_of
 from saveany.errors import WrongState
@@ -15,7 +15,7 @@ from saveany.errors import WrongState
 _PAGE: Final = 500
 
 
-async def contents(call: Call) -> dict[str, Any]:
+async def contents(call: OpenloadCall) -> dict[str, Any]:
     """The folders and files in a folder."""
     services, folder = call.services, call.parameters.folder()
     inside = await services.files.folders(call.principal, folder)
@@ -24,7 +24,7 @@ async def contents(call: Call) -> dict[str, Any]:
     return {"folders": folders, "files": files if call.dialect.files_by_id else list(files.values())}
 
 
-async def _files(call: Call, folder: int) -> list[SavedFile]:
+async def _files(call: OpenloadCall, folder: int) -> list[SavedFile]:
     wanted = FileFilter(folder_id=folder, order=FileOrder.NAME)
     page = await call.services.files.page(call.principal, wanted, _PAGE)
     found = page.files
@@ -34,11 +34,11 @@ async def _files(call: Call, folder: int) -> list[SavedFile]:
     return found
 
 
-async def _listed(call: Call, file: SavedFile) -> dict[str, Any]:
+async def _listed(call: OpenloadCall, file: SavedFile) -> dict[str, Any]:
     return dialects.render(dialects.LISTED_FILE, call.dialect, await call.view(file))
 
 
-async def create(call: Call) -> dict[str, Any]:
+async def create(call: OpenloadCall) -> dict[str, Any]:
     """Create a folder, in another one or at the top. One that exists is returned."""
     name, parent = name_of(call), call.parameters.folder("pid")
     try:
@@ -51,25 +51,25 @@ async def create(call: Call) -> dict[str, Any]:
     return dialects.render(dialects.NEW_FOLDER, call.dialect, made)
 
 
-async def _named(call: Call, parent: int, name: str) -> Folder | None:
+async def _named(call: OpenloadCall, parent: int, name: str) -> Folder | None:
     found = await call.services.files.folders(call.principal, parent)
     return next((folder for folder in found if folder.name == name), None)
 
 
-async def rename(call: Call) -> bool:
+async def rename(call: OpenloadCall) -> bool:
     """Rename a folder."""
     folder, name = _required(call), name_of(call)
     await call.services.files.change_folder(call.principal, folder, name=name)
     return True
 
 
-async def delete(call: Call) -> bool:
+async def delete(call: OpenloadCall) -> bool:
     """Delete a folder, with all that it contains. Its files go to the trash."""
     await call.services.files.remove_folder(call.principal, _required(call), with_files=True)
     call.services.delivery.forget_all()
     return True
 
 
-def _required(call: Call) -> int:
+def _required(call: OpenloadCall) -> int:
     """The id of a folder that is not the root."""
     return number_of(call.parameters.required("folder"), "folder")

@@ -7,20 +7,20 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from saveany.compat.openload import dialects
-from saveany.compat.openload.call import Call
+from saveany.compat.openload.call import OpenloadCall
 from saveany.compat.openload.parameters import number_of
 from saveany.errors import InvalidInput
 from saveany.planning.names import clean_name
 from saveany.planning.requests import TaskRequest
 from saveany.planning.source_choice import source_for
-from saveany.service.remote_uploads import RemoteUpload
+from saveany.service.remote_uploads import RemoteTask
 from saveany.sources import DirectLinksParams
 
 #: Maximum number of remote uploads that one call lists.
 MAX_LISTED: Final = 100
 
 
-async def add(call: Call) -> dict[str, Any]:
+async def add(call: OpenloadCall) -> dict[str, Any]:
     """Have a task save what is at a URL, or in a Telegram message."""
     url = call.parameters.required("url")
     request = TaskRequest(
@@ -34,7 +34,7 @@ async def add(call: Call) -> dict[str, Any]:
     return dialects.render(dialects.REMOTE_ADDED, call.dialect, added)
 
 
-def _headers(call: Call, url: str) -> dict[str, Any]:
+def _headers(call: OpenloadCall, url: str) -> dict[str, Any]:
     """The headers for a plain URL; for other links they mean nothing."""
     pairs = (line.partition(":") for line in call.parameters.lines("headers"))
     headers = {name.strip(): value.strip() for name, colon, value in pairs if colon}
@@ -46,7 +46,7 @@ def _headers(call: Call, url: str) -> dict[str, Any]:
         raise InvalidInput("a header has a character that is not allowed", "headers") from error
 
 
-async def status(call: Call) -> dict[str, Any]:
+async def status(call: OpenloadCall) -> dict[str, Any]:
     """One remote upload, or the newest ones, by id."""
     remote_uploads = call.services.remote_uploads
     if id_ := call.parameters.text("id"):
@@ -57,12 +57,12 @@ async def status(call: Call) -> dict[str, Any]:
     return {str(each.number): await _shown(call, each) for each in found}
 
 
-async def _shown(call: Call, upload: RemoteUpload) -> dict[str, Any]:
+async def _shown(call: OpenloadCall, upload: RemoteTask) -> dict[str, Any]:
     page = (await call.view(upload.file)).page if upload.file else ""
-    return dialects.render(dialects.REMOTE, call.dialect, dialects.RemoteView(upload, page))
+    return dialects.render(dialects.REMOTE, call.dialect, dialects.ShownRemote(upload, page))
 
 
-async def remove(call: Call) -> bool:
+async def remove(call: OpenloadCall) -> bool:
     """Cancel a remote upload and forget it, or `all` of them. Files that were saved stay."""
     id_ = call.parameters.required("id")
     if id_ == "all":

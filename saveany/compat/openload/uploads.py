@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from saveany.catalogue.models import SavedFile
 from saveany.compat.openload import dialects
-from saveany.compat.openload.call import Call
+from saveany.compat.openload.call import OpenloadCall
 from saveany.compat.openload.parameters import library_name
 from saveany.errors import Unavailable
 from saveany.models import OnConflict, OnDuplicate, Status
@@ -27,23 +27,25 @@ _RECORD_PAUSE: Final = 0.2
 _HASHES: Final = {"sha256": re.compile("[0-9A-Fa-f]{64}"), "sha1": re.compile("[0-9A-Fa-f]{40}")}
 
 
-async def request_address(call: Call) -> dict[str, Any]:
+async def request_address(call: OpenloadCall) -> dict[str, Any]:
     """An address for one upload, into a folder. A hash that the file must have is checked."""
     folder = call.parameters.folder()
     await call.services.uploads.check(call.principal, _wanted(folder), 0)
     hashes = {name: text for name in _HASHES if (text := _hash(call, name))}
     ticket, expires_at = await call.services.tickets.issue(UploadPermit(call.key.id, folder, **hashes))
-    view = dialects.TicketView(call.addresses.upload(ticket), expires_at)
+    view = dialects.ShownTicket(call.addresses.upload(ticket), expires_at)
     return dialects.render(dialects.UPLOAD_URL, call.dialect, view)
 
 
-def _hash(call: Call, name: str) -> str:
+def _hash(call: OpenloadCall, name: str) -> str:
     """A hash in a parameter; "" for texts that are none."""
     text = call.parameters.text(name)
     return text.lower() if _HASHES[name].fullmatch(text) else ""
 
 
-async def receive(call: Call, permit: UploadPermit, content_type: str, body: AsyncIterator[bytes]) -> Any:
+async def receive(
+    call: OpenloadCall, permit: UploadPermit, content_type: str, body: AsyncIterator[bytes]
+) -> Any:
     """Save the first file of a form."""
     part = await first_file(body, boundary_of(content_type))
     name = library_name(part.name or "file")
@@ -70,7 +72,7 @@ def _wanted(folder: int, name: str = "file", mime: str = "") -> Wanted:
     )
 
 
-async def _saved(call: Call, task_id: str) -> SavedFile:
+async def _saved(call: OpenloadCall, task_id: str) -> SavedFile:
     """The file of a task, when it is saved."""
     task = await call.services.tasks.ended(call.principal, task_id, WAIT_SECONDS)
     if task.status is not Status.COMPLETED:
