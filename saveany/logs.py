@@ -25,8 +25,8 @@ MASK = "***"
 
 #: Minimum length of a masked value: shorter ones would mask ordinary words.
 _MIN_SECRET = 4
-#: Loggers that report all traffic at INFO, including request lines with tokens.
-_QUIET = ("arq", "telethon", "httpx", "httpcore", "aiobotocore", "botocore", "asyncssh")
+#: Loggers that report all traffic, at INFO or DEBUG: request lines with tokens, and what is in databases.
+_QUIET = ("aiobotocore", "aiosqlite", "arq", "asyncssh", "botocore", "httpcore", "httpx", "telethon")
 #: Loggers that install their own handlers, which are removed.
 _OURS = ("uvicorn", "uvicorn.access", "uvicorn.error", "arq")
 

@@ -80,7 +80,7 @@ class ConversionService:
         from saveany.catalogue import HistoryFilter
 
         wanted = HistoryFilter(type=TYPE, status="failed")
-        return await self._of((await self._tasks.history(principal, wanted, _FAILED)).tasks)
+        return await self._of((await self._tasks.history.page(principal, wanted, _FAILED)).tasks)
 
     async def _of(self, tasks: Sequence[Task]) -> list[Conversion]:
         """The tasks with their files, without those whose files are gone."""
