@@ -29,8 +29,8 @@ from saveany.disk import reserve
 from saveany.errors import InsufficientSpace, UploadBusy, UploadLocked
 
 T = TypeVar("T")
-#: Bytes that are collected before they are written.
-_PIECE: Final = 1 << 20
+#: Bytes that are collected before they are written. A hundred uploads at once have as many of these.
+_PIECE: Final = 1 << 18
 #: Space that uploads leave free, in bytes and as a share of the disk: the catalogue and Redis write there.
 _SPARE_BYTES, _SPARE_SHARE = 256 << 20, 0.05
 #: Seconds after which a part without a lock is an abandoned one. The lock follows the making of the part.
