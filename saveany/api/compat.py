@@ -50,7 +50,7 @@ def enabled_facades(services: ApiServices) -> list[Facade]:
                     services.config,
                     services.keys,
                     TicketService(services.store, services.keys),
-                    services.tasks,
+                    services.reader,
                     services.files,
                     services.links,
                     services.uploads,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,9 @@ from saveany.store import Store
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
+
+#: Seconds between the first two checks whether a task has ended, and between the last ones.
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.02, 0.5
 
 
 class TaskReader:
@@ -47,6 +52,14 @@ class TaskReader:
         """Write an ended task to Redis again, if it has left it, so that it can be retried."""
         if not await self._store.tasks.exists(task_id):
             await self._catalogue.history.restore(task_id)
+
+    async def ended(self, principal: Principal, task_id: str, seconds: float) -> Task:
+        """The task once it has ended, or as it is after so many seconds."""
+        until, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
+        while not (task := await self.visible(principal, task_id)).status.ended and time.monotonic() < until:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _MAX_PAUSE_SECONDS)
+        return task
 
     async def items(self, task_id: str, start: int = 0, limit: int = 100) -> list[Item]:
         """Up to `limit` items of a task from index `start` on."""

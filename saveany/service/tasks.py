@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 3.0
 #: Seconds between checks whether the worker has stopped.
 _CHECK_SECONDS = 0.05
-#: Seconds between the first two checks whether a task has ended, and between the last ones.
-_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.02, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +120,10 @@ class TaskService:
         """The specification of a new task."""
         user = self._user(principal, request)
         if request.folder_id is not None:
-            request = replace(request, folder=await self._folder_path(user.id, request.folder_id))
+            request = replace(request, folder=await _folder_path(self._catalogue, user.id, request.folder_id))
         preferences = await self._store.preferences.recent(user.id)
         task_id = request.upload.id if request.upload else new_id()
         return plan_request(self._config, user, request, preferences, task_id=task_id, group=principal.chat)
-
-    async def _folder_path(self, user_id: int, folder_id: int) -> str:
-        """Where a storage has new files of a folder of this user: at its path, made of safe names. Raises
-        `NotFound`."""
-        if not folder_id:
-            return "/"
-        folder = await self._catalogue.folders.get(folder_id)
-        if folder is None or folder.user_id != user_id:
-            raise NotFound("there is no folder {folder}", folder=folder_id)
-        path = (await self._catalogue.folders.paths([folder_id]))[folder_id]
-        return "/".join(safe_name(name) for name in path.split("/") if name)
 
     async def resolve(self, principal: Principal, request: TaskRequest) -> ResolvedRequest:
         """What the request would save, without creating a task. Raises as `submit`, `NotFound` if there is
@@ -180,14 +167,6 @@ class TaskService:
     async def get(self, principal: Principal, task_id: str) -> Task:
         """The task with this id."""
         return await self._reader.visible(principal, task_id)
-
-    async def ended(self, principal: Principal, task_id: str, seconds: float) -> Task:
-        """The task once it has ended, or as it is after so many seconds."""
-        until, pause = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS
-        while not (task := await self.get(principal, task_id)).status.ended and time.monotonic() < until:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _MAX_PAUSE_SECONDS)
-        return task
 
     async def items(self, principal: Principal, task_id: str, start: int, limit: int) -> list[Item]:
         """The items `start` … `start + limit` of a task, by index."""
@@ -301,3 +280,15 @@ async def _check_result(
         raise unknown_task(task_id)
     if result in ("ended", "unknown"):  # an ended task may have left Redis
         raise WrongState("task {task} has ended already", task=task_id)
+
+
+async def _folder_path(catalogue: Catalogue, user_id: int, folder_id: int) -> str:
+    """Where a storage has new files of a folder of this user: at its path, made of safe names. Raises
+    `NotFound`."""
+    if not folder_id:
+        return "/"
+    folder = await catalogue.folders.get(folder_id)
+    if folder is None or folder.user_id != user_id:
+        raise NotFound("there is no folder {folder}", folder=folder_id)
+    path = (await catalogue.folders.paths([folder_id]))[folder_id]
+    return "/".join(safe_name(name) for name in path.split("/") if name)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from saveany.compat.openload.dialects import Dialect, ShownFile
 from saveany.compat.openload.parameters import Parameters
-from saveany.service import FileService, Principal, TaskService
+from saveany.service import FileService, Principal, TaskReader
 
 if TYPE_CHECKING:
     from saveany.catalogue.keys import ApiKey
@@ -33,7 +33,7 @@ class OpenloadServices:
     config: Config
     keys: KeyService
     tickets: TicketService
-    tasks: TaskService
+    reader: TaskReader
     files: FileService
     links: LinkService
     uploads: UploadService

@@ -11,17 +11,26 @@ from saveany.compat.openload.files import name_of
 from saveany.compat.openload.parameters import number_of
 from saveany.errors import WrongState
 
-#: Number of files that are read at once.
+#: Number of files or folders that are read at once.
 _PAGE: Final = 500
 
 
 async def contents(call: OpenloadCall) -> dict[str, Any]:
     """The folders and files in a folder."""
-    services, folder = call.services, call.parameters.folder()
-    inside = await services.files.folders(call.principal, folder)
+    folder = call.parameters.folder()
+    inside = await _folders(call, folder)
     folders = [dialects.render(dialects.LISTED_FOLDER, call.dialect, each) for each in inside]
     files = {file.id: await _listed(call, file) for file in await _files(call, folder)}
     return {"folders": folders, "files": files if call.dialect.files_by_id else list(files.values())}
+
+
+async def _folders(call: OpenloadCall, parent: int) -> list[Folder]:
+    page = await call.services.files.folders(call.principal, parent, limit=_PAGE)
+    found = page.folders
+    while page.cursor != "":
+        page = await call.services.files.folders(call.principal, parent, limit=_PAGE, cursor=page.cursor)
+        found += page.folders
+    return found
 
 
 async def _files(call: OpenloadCall, folder: int) -> list[SavedFile]:
@@ -52,8 +61,7 @@ async def create(call: OpenloadCall) -> dict[str, Any]:
 
 
 async def _named(call: OpenloadCall, parent: int, name: str) -> Folder | None:
-    found = await call.services.files.folders(call.principal, parent)
-    return next((folder for folder in found if folder.name == name), None)
+    return next((folder for folder in await _folders(call, parent) if folder.name == name), None)
 
 
 async def rename(call: OpenloadCall) -> bool:

@@ -74,7 +74,7 @@ def _wanted(folder: int, name: str = "file", mime: str = "") -> Wanted:
 
 async def _saved(call: OpenloadCall, task_id: str) -> SavedFile:
     """The file of a task, when it is saved."""
-    task = await call.services.tasks.ended(call.principal, task_id, WAIT_SECONDS)
+    task = await call.services.reader.ended(call.principal, task_id, WAIT_SECONDS)
     if task.status is not Status.COMPLETED:
         if task.status.ended:
             raise Unavailable("the file could not be saved: {reason}", reason=task.error_text or task.error)
