@@ -26,11 +26,11 @@ def block(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).digest() * (MIB // 32)
 
 
-async def form(number: int) -> AsyncIterator[bytes]:
+async def form(number: int, size: int = SIZE) -> AsyncIterator[bytes]:
     """The body of an upload, piece by piece: the test has little memory, too."""
     head = f'Content-Disposition: form-data; name="file1"; filename="{number}.bin"'
     yield f"--{BOUNDARY}\r\n{head}\r\n\r\n".encode()
-    for _ in range(SIZE // MIB):
+    for _ in range(size // MIB):
         yield block(number)
     yield f"\r\n--{BOUNDARY}--\r\n".encode()
 
@@ -72,3 +72,18 @@ async def test_a_hundred_uploads_of_20_mib(tmp_path: Path) -> None:
             )
         for n in (0, 99):
             assert await apis[n % 2].read(sent[n]["id"]) == block(n) * (SIZE // MIB)
+
+
+@pytest.mark.timeout(900)
+async def test_two_gib_need_no_more_memory_than_two_mib(tmp_path: Path) -> None:
+    async with Stack(tmp_path, tables={"compat": {"openload": {"enable": True}}}) as stack:
+        api = Api(stack, await add_key(stack))
+        await api.upload(block(0) * 2)
+        assert stack.api
+        before = most_memory(stack.api.pid)
+        url, size = (await api.call("file/ul"))["url"], 2 << 30
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        async with httpx.AsyncClient(trust_env=False, timeout=600) as http:
+            reply = envelope(await http.post(url, content=form(1, size), headers=headers))
+        assert reply["result"]["size"] == str(size)
+        assert most_memory(stack.api.pid) - before <= 64
