@@ -12,7 +12,7 @@ from tests.integration.api.conftest import check_error
 
 #: Routes that everybody may use. All others need the token, a key or a session.
 PUBLIC = {("GET", "/health"), ("GET", "/readyz"), ("GET", "/openapi.json"), ("POST", "/api/v1/session")}
-#: Links, requests of API processes, which they sign, and where the APIs of other hosts are if they are enabled.
+#: Links, requests of API processes, which they sign, and where the APIs of other hosts may be.
 PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/", "/internal/", "/thumb/", "/compat/")
 
 
