@@ -150,7 +150,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     app.add_middleware(SameOrigin, only_loopback=bool(authenticator.default))
     app.add_middleware(BodyLimit)
     if facades := compat.enabled_facades(services):
-        app.add_middleware(compat.Facades, facades=facades)
+        app.add_middleware(compat.Facades, facades=facades, foreground=foreground)
     app.add_middleware(errors.CrashHandler)
     return app
 

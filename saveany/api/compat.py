@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from saveany.api.auth import public
 from saveany.api.limits import BodyLimit
 from saveany.api.services import ApiServices
+from saveany.foreground import Foreground
 
 #: Without a facade at such an address, there is nothing.
 router = APIRouter(dependencies=[Depends(public)])
@@ -66,13 +67,17 @@ def enabled_facades(services: ApiServices) -> list[Facade]:
 class Facades:
     """Middleware: gives requests to the API of another host if they are for it."""
 
-    def __init__(self, app: ASGIApp, facades: list[Facade]) -> None:
+    def __init__(self, app: ASGIApp, facades: list[Facade], foreground: Foreground) -> None:
         self._app = app
+        self._foreground = foreground
         self._facades = [(each, BodyLimit(each, each.is_upload)) for each in facades]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        app = self._app
-        if scope["type"] == "http":
-            app = next((limited for each, limited in self._facades if each.claims(scope)), app)
-        await app(scope, receive, send)
+        is_http = scope["type"] == "http"
+        facade = next((limited for each, limited in self._facades if is_http and each.claims(scope)), None)
+        if facade is None:
+            await self._app(scope, receive, send)
+        else:
+            with self._foreground.work():
+                await facade(scope, receive, send)
