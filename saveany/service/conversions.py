@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from saveany.config import Config
-from saveany.errors import InvalidInput
+from saveany.errors import ConfigError, InvalidInput
 from saveany.ids import new_id
 from saveany.models import Item, Status, Task, TaskSpec, title
 from saveany.service.files import FileService
@@ -16,6 +16,7 @@ from saveany.service.principal import Principal
 from saveany.service.tasks import TaskService
 from saveany.store import Store
 from saveany.texts import Text
+from storages import registry
 
 if TYPE_CHECKING:
     from saveany.catalogue import SavedFile
@@ -48,6 +49,7 @@ class ConversionService:
         self, config: Config, store: Store, catalogue: Catalogue, tasks: TaskService, files: FileService
     ) -> None:
         self.is_enabled = config.convert.enable
+        self._config = config
         self._store = store
         self._catalogue = catalogue
         self._tasks = tasks
@@ -57,8 +59,8 @@ class ConversionService:
         """Convert videos among the files that were just saved. Repeated calls create no second task."""
         for task, item in saved:
             is_new = task.spec.type != TYPE and task.status is Status.COMPLETED and item.duplicate is None
-            if is_new and _is_video(item.copy_path):
-                storage = item.storage or task.spec.storage
+            storage = item.storage or task.spec.storage
+            if is_new and _is_video(item.copy_path) and self._is_readable(storage):
                 await self._submit(task.spec.user_id, storage, item.copy_path, task.id, item.index)
 
     async def start(self, principal: Principal, file_id: str) -> None:
@@ -67,7 +69,8 @@ class ConversionService:
         file = await self._files.get(principal, file_id)
         if not self.is_enabled:
             raise InvalidInput("conversions are off; see [convert] in config.toml")
-        if not _is_video(file.path) or file.task_id is None or file.item is None:
+        is_possible = _is_video(file.path) and self._is_readable(file.storage)
+        if not is_possible or file.task_id is None or file.item is None:
             raise InvalidInput("this file is no video that can be converted")
         await self._submit(file.user_id, file.storage, file.path, file.task_id, file.item)
 
@@ -81,6 +84,14 @@ class ConversionService:
 
         wanted = HistoryFilter(type=TYPE, status="failed")
         return await self._of((await self._tasks.history.page(principal, wanted, _FAILED)).tasks)
+
+    def _is_readable(self, storage: str) -> bool:
+        """Whether files can be read back from a storage."""
+        options = self._config.storage(storage)
+        try:
+            return options is not None and registry.capabilities(options.type).reads
+        except ConfigError:  # only workers have what this type needs
+            return True
 
     async def _of(self, tasks: Sequence[Task]) -> list[Conversion]:
         """The tasks with their files, without those whose files are gone."""
