@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from saveany.errors import StoreDamaged
 from saveany.store import keys
 from saveany.store.db import Db
 from saveany.store.records import text
@@ -20,12 +21,20 @@ class RemoteUploads:
 
     async def add(self, user_id: int, task_id: str) -> int:
         """List a task; returns its number."""
-        number = int(await self._db.do("INCR", keys.REMOTE_NUMBER()))
+        number = await self._next_number()
         listed = keys.REMOTE_UPLOADS(user_id)
         await self._db.many(
             [("ZADD", listed, number, task_id), ("ZREMRANGEBYRANK", listed, 0, -MAX_LISTED - 1)]
         )
         return number
+
+    async def _next_number(self) -> int:
+        counter = keys.REMOTE_NUMBER()
+        try:
+            return int(await self._db.do("INCR", counter))
+        except StoreDamaged:  # the time is greater than all numbers so far
+            await self._db.do("SET", counter, await self._db.time_ms() // 1000)
+            return int(await self._db.do("INCR", counter))
 
     async def newest(self, user_id: int, limit: int) -> dict[int, str]:
         """Numbers and ids of at most `limit` tasks, newest first; 0: of all."""

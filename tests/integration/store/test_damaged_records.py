@@ -77,6 +77,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await use_links(store)
     await use_removals(store)
     await use_sessions(store)
+    await use_other_hosts(store)
     await running.item(msgspec.structs.replace(item, status=ItemStatus.FINISHING, final="a"))
     await store.api_processes.heartbeat(ApiProcess("a1", "h", "http://h", ("local1",)))
     await store.watched_chats.add(watch("w"))
@@ -151,6 +152,20 @@ async def use_removals(store: Store) -> None:
     await store.removals.open([Removal("local1", "taken", 5)])
     await store.removals.ready("local1")
     await store.removals.removed()
+
+
+class Permit(msgspec.Struct, tag="permit"):
+    """What a ticket of this test permits."""
+
+
+async def use_other_hosts(store: Store) -> None:
+    """Issue tickets, and list tasks by number, as the APIs of other hosts do."""
+    assert await store.tickets.take(await store.tickets.issue(Permit(), 600), Permit) == Permit()
+    assert await store.tickets.read(await store.tickets.issue(Permit(), 600), Permit) == Permit()
+    for number in [await store.remote_uploads.add(USER, task_id) for task_id in ("one", "two")]:
+        assert number in await store.remote_uploads.newest(USER, 0)
+    assert await store.remote_uploads.find(USER, number) == "two"
+    await store.remote_uploads.remove(USER, number)
 
 
 async def use_sessions(store: Store) -> None:
@@ -302,6 +317,7 @@ async def test_a_damaged_key_affects_nothing_else(
     await use_links(store)
     await use_removals(store)
     await use_sessions(store)
+    await use_other_hosts(store)
     await use_the_api(client, tasks)
     await complete_a_new_task(client, store)
     await store.tasks.cancel(tasks.pop("running"), [])
