@@ -22,7 +22,7 @@ from workers.link_queries import reply_to_link_queries
 from workers.storage_queries import reply_forever
 
 #: Test cases per operation; set it to some hundreds for a thorough run.
-MAX_EXAMPLES = os.environ.get("SCHEMATHESIS_MAX_EXAMPLES", "15")
+MAX_EXAMPLES = os.environ.get("SCHEMATHESIS_MAX_EXAMPLES", "8")
 
 CONFIG = """
 [checks]
