@@ -139,6 +139,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder_id: int = (
         0  # folder of the catalogue that contains the files, whatever `path` is; 0: that of `path`
     )
+    archive_id: str = ""  # of the archive that it is part of
+    account: str = ""  # the user account whose private chat the links lead into
 
     @property
     def lane(self) -> str:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from saveany import __version__
 from saveany.api import (
     compat,
+    archives,
     delivery,
     errors,
     events,
@@ -45,6 +46,7 @@ from saveany.api.limits import BodyLimit
 from saveany.api.same_origin import SameOrigin
 from saveany.api.services import ApiServices
 from saveany.api.sse import encode
+from saveany.archives.role import ArchiveRole
 from saveany.config import Config
 from saveany.foreground import Foreground
 from saveany.service import FileService, QueueService, TaskReader, TaskService, WebhookService
@@ -62,6 +64,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         events,
         history,
         files,
+        archives,
         uploads,
         tus,
         links,
@@ -96,6 +99,8 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     """
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
     from saveany.service.conversions import ConversionService
+    from saveany.delivery.telegram import TelegramFiles
+    from saveany.service.archives import ArchiveService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
@@ -108,6 +113,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     conversions = ConversionService(config, store, catalogue, tasks_, FileService(catalogue))
     if conversions.is_enabled:
         catalogue.recorder.on_saved = conversions.note_saved
+    telegram = TelegramFiles(config, store, foreground)
     services = ApiServices(
         config,
         store,
@@ -118,10 +124,12 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         WebhookService(store, reader),
         FileService(catalogue),
         Hub(store.events, encode, config.api.max_event_streams),
-        LinkDelivery.of(config, store, catalogue, foreground),
+        LinkDelivery.of(config, store, catalogue, telegram),
         LinkService(catalogue, store, config),
         UploadService(config, tasks_, reader),
         key_service,
+        ArchiveService(config, store, catalogue, tasks_, telegram.accounts),
+        ArchiveRole(config, store, catalogue, tasks_, telegram.accounts, stands_by=True),
         authenticator,
         foreground,
         conversions,
@@ -164,6 +172,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.catalogue.running(),
         services.delivery.running(),
         services.uploads.running(),
+        services.archive_role.running(),
     ):
         yield
 

@@ -1,7 +1,7 @@
 """Routes for server-sent events: the changes of all tasks, or of one.
 
 The types of events are `task.queued`, `task.running`, `task.updated`, `task.progress`, `task.completed`,
-`task.failed`, `task.canceled`, and two that only streams have:
+`task.failed`, `task.canceled`, `archive_complete`, `archive_problem`, and two that only streams have:
 
     snapshot  the current state of a task
     reset     missed events are no longer available; snapshots follow, or the connection ends
@@ -85,8 +85,9 @@ async def all_events(
     """An endless stream of the events of all tasks that the caller may see: `task.queued`, `task.running`,
     `task.updated`, `task.progress`, `task.completed`, `task.failed`, `task.canceled`. The data is JSON with
     `task_id`, `status`, `stage`, `at`, and if they apply `title`, `error` and `progress`. Progress is sent
-    at most twice a second per task and has no id. If `Last-Event-ID` is too old, `reset` is sent, then a
-    `snapshot` of each task that has not ended."""
+    at most twice a second per task and has no id. The events of archives are `archive_complete` and
+    `archive_problem`, with `archive_id`, `title`, `at` and `error`. If `Last-Event-ID` is too old,
+    `reset` is sent, then a `snapshot` of each task that has not ended."""
     return EventStream(_stream(services, principal, client, "", last_event_id or ""))
 
 
@@ -127,7 +128,8 @@ async def _stream(
     try:
         async for event in _past(services, principal, task_id, last_id):
             seen = event_key(event.id) if event.id else seen
-            if not event.task_id or (task_id in ("", event.task_id) and principal.may_access(event.user_id)):
+            visible = task_id in ("", event.task_id) and principal.may_access(event.user_id)
+            if visible or event.type == "reset":
                 yield encode(event)
                 if task_id and event.status in ENDED:
                     return

@@ -160,7 +160,7 @@ class Hub:
     def _remember(self, event: Event) -> None:
         """Remember ended tasks: their progress, which arrives separately, must not follow their end."""
         self._ended.pop(event.task_id, None)
-        if Status(event.status).ended:
+        if event.status and Status(event.status).ended:
             self._ended[event.task_id] = None
             self._progress.pop(event.task_id, None)
         if len(self._ended) > _ENDED_REMEMBERED:

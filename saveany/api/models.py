@@ -395,6 +395,15 @@ class EventView(Reply):
     at: Time
 
 
+class ArchiveEventView(Reply):
+    """The JSON data of a server-sent event of an archive."""
+
+    archive_id: str
+    title: str
+    error: str = Field(default="", exclude_if=_empty, description="Only in `archive_problem`.")
+    at: Time
+
+
 class CapabilitiesView(Reply):
     """The capabilities of a storage."""
 

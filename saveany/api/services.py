@@ -15,9 +15,11 @@ from saveany.service import FileService, QueueService, TaskReader, TaskService, 
 from saveany.store import Store
 
 if TYPE_CHECKING:
+    from saveany.archives.role import ArchiveRole
     from saveany.catalogue.catalogue import Catalogue
     from saveany.delivery.delivery import LinkDelivery
     from saveany.service.conversions import ConversionService
+    from saveany.service.archives import ArchiveService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
@@ -40,6 +42,8 @@ class ApiServices:
     links: LinkService
     uploads: UploadService
     keys: KeyService
+    archives: ArchiveService
+    archive_role: ArchiveRole
     authenticator: Authenticator
     foreground: Foreground
     conversions: ConversionService

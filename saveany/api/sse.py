@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from saveany.api.views import event_view
+from saveany.api.views import archive_event_view, event_view
 from saveany.store import Event
 
 #: A comment, which clients ignore.
@@ -34,6 +34,8 @@ def encode(event: Event) -> bytes:
     """An event in the wire format. Recent ones are cached, because many clients request the same."""
     if event.type == "reset":
         data = json.dumps({"reason": event.error})
+    elif event.archive_id:
+        data = archive_event_view(event).model_dump_json()
     else:
         data = event_view(event).model_dump_json()
     # Neither JSON nor types nor ids contain line ends.

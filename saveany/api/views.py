@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saveany.api.models import (
+    ArchiveEventView,
     DuplicateView,
     EventView,
     ItemView,
@@ -65,6 +66,13 @@ def event_view(event: Event) -> EventView:
         error=event.error,
         progress=progress_view(event.progress) if event.progress else None,
         at=rfc3339(event.at),
+    )
+
+
+def archive_event_view(event: Event) -> ArchiveEventView:
+    """The data of a server-sent event of an archive."""
+    return ArchiveEventView(
+        archive_id=event.archive_id, title=event.title, error=event.error, at=rfc3339(event.at)
     )
 
 

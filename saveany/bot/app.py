@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
+from saveany.archives.role import ArchiveRole
 from saveany.bot.commands import menu
 from saveany.bot.commands.login import after_restart
 from saveany.bot.context import BotServices
@@ -32,7 +33,6 @@ from saveany.store.bot import LOCK_MS
 from saveany.supervisor import report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient
-from saveany.watching import ChatWatcher
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
@@ -113,7 +113,7 @@ async def _run(config: Config, store: Store, catalogue: Catalogue, stack: AsyncE
     stack.push_async_callback(inbox.close)
     stack.push_async_callback(conversations.close)
     await after_restart(services)
-    watcher = ChatWatcher(accounts, store, services.tasks, config)
+    archives = ArchiveRole(config, store, catalogue, services.tasks, partial(_started, accounts))
     report_working()
     log.info("bot_started", name=client.me.username)
     async with asyncio.TaskGroup() as group:
@@ -121,8 +121,12 @@ async def _run(config: Config, store: Store, catalogue: Catalogue, stack: AsyncE
         group.create_task(_publish_menu(client))
         group.create_task(services.progress.run())
         group.create_task(inbox.run())
-        group.create_task(watcher.run())
+        group.create_task(archives.run())
         group.create_task(WatchNotifier(store, TaskReader(store, catalogue), client, config.lang).run())
+
+
+async def _started(accounts: Accounts) -> Accounts:
+    return accounts
 
 
 def _services(

@@ -17,13 +17,13 @@ from saveany.loops import repeat
 from saveany.models import Status, Task
 from saveany.service import TaskReader
 from saveany.store import Store
-from saveany.store.watched_chats import WatchedChat
+from saveany.store.archives import Archive
 from saveany.telegram.update_types import Keyboard
 from saveany.texts import Text, loaded
 
 #: Seconds between two rounds.
 _INTERVAL = 5.0
-#: By `WatchedChat.notify`: the minimum age of the oldest task in a notification, and the minimum time
+#: By `Archive.notify`: the minimum age of the oldest task in a notification, and the minimum time
 #: between two notifications of one chat, both in seconds.
 _DELAYS: Mapping[str, tuple[int, int]] = {"each": (0, 30), "digest": (3600, 3600)}
 #: Maximum number of tasks in one notification, and how many of them are listed by name.
@@ -59,7 +59,7 @@ class WatchNotifier:
         self._reader = reader
         self._client = client
         self._language = language  # of the bot, for users who have not chosen one
-        self._watches = store.watched_chats
+        self._watches = store.archives
         self._interval = interval
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class WatchNotifier:
             except Retryable as error:
                 log.warning("notification_delayed", user=watch.user_id, reason=error.message)
 
-    async def _notify(self, watch: WatchedChat, task_ids: Sequence[str]) -> None:
+    async def _notify(self, watch: Archive, task_ids: Sequence[str]) -> None:
         """Send what is due for one chat, unless a notification was sent recently."""
         problem = loaded(watch.problem)
         if problem and watch.problem_since + _PROBLEM_MS < _now():
@@ -100,7 +100,7 @@ class WatchNotifier:
         if ended or deleted:
             await self._watches.remove_tasks([*deleted, *(task.id for task in ended)])
 
-    async def _report_tasks(self, watch: WatchedChat, tasks: Sequence[Task]) -> None:
+    async def _report_tasks(self, watch: Archive, tasks: Sequence[Task]) -> None:
         t = await self._translator(watch)
         keyboard: Keyboard = ()
         if len(tasks) == 1:
@@ -111,7 +111,7 @@ class WatchNotifier:
             text = "\n".join(_summary(t, watch, tasks))
         await self._send(watch, text, keyboard, key=",".join(task.id for task in tasks))
 
-    async def _report_problem(self, watch: WatchedChat, problem: Text) -> None:
+    async def _report_problem(self, watch: Archive, problem: Text) -> None:
         if await self._store.bot.first_time(f"trouble:{watch.id}:{watch.problem_since}", _WEEK):
             t = await self._translator(watch)
             text = t(
@@ -122,7 +122,7 @@ class WatchNotifier:
             )
             await self._send(watch, text, (), key=f"{watch.id}:{watch.problem_since}")
 
-    async def _send(self, watch: WatchedChat, text: str, keyboard: Keyboard, key: str) -> None:
+    async def _send(self, watch: Archive, text: str, keyboard: Keyboard, key: str) -> None:
         """Send a message to the user who watches the chat, unless that user has blocked the bot."""
         try:
             digest = hashlib.sha256(key.encode()).hexdigest()
@@ -130,12 +130,12 @@ class WatchNotifier:
         except Permanent as error:
             log.warning("notification_dropped", user=watch.user_id, reason=error.message)
 
-    async def _translator(self, watch: WatchedChat) -> Translator:
+    async def _translator(self, watch: Archive) -> Translator:
         preferences = await self._store.preferences.get(watch.user_id)
         return translator(preferences.language or self._language or watch.language)
 
 
-def _summary(t: Translator, watch: WatchedChat, tasks: Sequence[Task]) -> Iterator[str]:
+def _summary(t: Translator, watch: Archive, tasks: Sequence[Task]) -> Iterator[str]:
     """The number of saved files, and the names of some tasks, failed ones first."""
     failed = [task for task in tasks if task.status is not Status.COMPLETED]
     saved = [task for task in tasks if task.status is Status.COMPLETED]

@@ -16,6 +16,7 @@ from saveany.catalogue.history import History
 from saveany.catalogue.inventory import Inventory
 from saveany.catalogue.keys import ApiKeys
 from saveany.catalogue.links import Links
+from saveany.catalogue.receipts import Receipts
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.schema import identity, migrate
 from saveany.catalogue.trash import Trash
@@ -65,6 +66,7 @@ class Catalogue:
         self.duplicates = Duplicates(self._database, store, self.recorder, self.files)
         self.trash = Trash(self._database, store, self.recorder, trash_days)
         self.keys = ApiKeys(self._database, store)
+        self.receipts = Receipts(self._database, self.recorder)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:

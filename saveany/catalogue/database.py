@@ -124,17 +124,24 @@ class Database:
     ) -> Any:
         """An INSERT that changes the row with the same `key` instead if there is one, and `where` holds for
         it: all other columns, or `only` these."""
-        if self.is_sqlite:
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-        statement = insert(table)
+        statement = self._insert(table)
         changed = only or [column.name for column in table.columns if column.name not in (*key, "number")]
         return statement.on_conflict_do_update(
             index_elements=key,
             set_={name: statement.excluded[name] for name in changed},
             where=where,
         )
+
+    def insert_new(self, table: Table) -> Any:
+        """An INSERT that does nothing if there is a row with the same key."""
+        return self._insert(table).on_conflict_do_nothing()
+
+    def _insert(self, table: Table) -> Any:
+        if self.is_sqlite:
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+        return insert(table)
 
     @contextmanager
     def _use(self) -> Iterator[None]:

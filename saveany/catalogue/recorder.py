@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio.engine import AsyncConnection
 from saveany.catalogue import conversions, rows
 from saveany.catalogue.database import Database
 from saveany.catalogue.folders import ROOT, folder_at, has_folder
+from saveany.catalogue.outcomes import write_outcomes
 from saveany.catalogue.tables import catalogue, files, links, task_items, task_records, tasks
 from saveany.errors import SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
@@ -66,11 +67,16 @@ class _Batch:
     live: list[str] = field(default_factory=list)  # ids of tasks that have not ended
     saved: list[tuple[Task, Item]] = field(default_factory=list)
     unsaved: list[tuple[str, int]] = field(default_factory=list)  # (task, item index)
+    archived: list[tuple[Task, list[Item]]] = field(default_factory=list)  # what was read of archives' tasks
 
     def last_entries(self) -> dict[str, str]:
         """The last entry of each ended task."""
         last = {entry.task_id: entry.id for entry in self.entries}
         return {each.task.id: last[each.task.id] for each in self.ended}
+
+    def of_archives(self) -> set[str]:
+        """The ids of tasks that nobody needs in Redis once they have ended."""
+        return {task.id for task, _ in self.archived}
 
 
 class Recorder:
@@ -201,7 +207,10 @@ class Recorder:
             return True  # and once more, if the lock is still ours
         if self.on_saved and batch.saved:
             await self.on_saved(batch.saved)
-        return await self._stream.done(self._holder, batch.entries, batch.last_entries())
+        done = await self._stream.done(self._holder, batch.entries, batch.last_entries(), batch.of_archives())
+        if batch.archived:
+            await self._stream.expire()
+        return done
 
     async def _read(self, entries: Sequence[RecordEntry]) -> _Batch:
         records = await self._stream.records(list(dict.fromkeys(entry.task_id for entry in entries)))
@@ -222,7 +231,10 @@ class Recorder:
         else:
             batch.live.append(task.id)
         named = ((f"{task.id}-{index.decode('utf-8', 'replace')}", value) for index, value in raw.items())
-        for item in self._store.db.records.all("item", named, codec.decode_item):
+        items = self._store.db.records.all("item", named, codec.decode_item)
+        if task.spec.archive_id:
+            batch.archived.append((task, items))
+        for item in items:
             if rows.is_saved(item):
                 batch.saved.append((task, item))
             else:
@@ -273,6 +285,7 @@ async def _write(database: Database, connection: AsyncConnection, batch: _Batch,
         await connection.execute(delete(tasks).where(tasks.c.id.in_(batch.live)))
     await _write_ended(database, connection, batch.ended)
     await _write_files(database, connection, batch, link_ms)
+    await write_outcomes(connection, batch.archived)
 
 
 async def _write_ended(database: Database, connection: AsyncConnection, ended: Sequence[_Ended]) -> None:

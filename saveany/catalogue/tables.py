@@ -210,3 +210,42 @@ keys = Table(
     Column("revoked_at", BigInteger),
     Index("keys_user_id", "user_id", "id"),
 )
+
+#: The chats of archives, as far as they were read: `position` is the id of the last message, `total` the
+#: number of messages that Telegram has stated.
+archive_chats = Table(
+    "archive_chats",
+    metadata,
+    Column("archive_id", CleanText, primary_key=True),
+    Column("chat", BigInteger, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+)
+
+#: The messages of archives that have, or had, files, each with what became of them.
+archive_messages = Table(
+    "archive_messages",
+    metadata,
+    Column("archive_id", CleanText, primary_key=True),
+    Column("chat", BigInteger, primary_key=True),
+    Column("message", BigInteger, primary_key=True),
+    Column("outcome", CleanText, nullable=False),
+    Column("reason", LargeBinary),  # a text that can be translated, as JSON
+    Column("file_id", CleanText),
+    Column("task_id", CleanText),
+    Column("edited_at", BigInteger),
+    Column("size", BigInteger, nullable=False),  # of all files together, in bytes
+    Index("archive_messages_outcome", "archive_id", "outcome", "chat", "message", "size"),
+    Index("archive_messages_task", "task_id"),
+)
+
+#: The other messages of archives: runs of successive ones, by the ids of the first and the last.
+archive_runs = Table(
+    "archive_runs",
+    metadata,
+    Column("archive_id", CleanText, primary_key=True),
+    Column("chat", BigInteger, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+)

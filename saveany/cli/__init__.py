@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "catalogue": ("saveany.cli.catalogue:app", "Compare the catalogue with the storages."),
     "login": ("saveany.cli.login:login", "Log in to a Telegram account."),
     "add": ("saveany.cli.add:add", "Save links."),
+    "archive": ("saveany.cli.archive:app", "Archive whole chats."),
     "resolve": ("saveany.cli.resolve:resolve", "Show what a link would save."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),
     "history": ("saveany.cli.history:history", "List tasks that have ended."),

@@ -44,6 +44,10 @@ _Chat = Annotated[
     AfterValidator(values.telegram_chat),
 ]
 
+WebhookEvent = Literal[
+    "completed", "failed", "canceled", "running", "file_uploaded", "archive_complete", "archive_problem"
+]
+
 
 class ApiKeyConfig(Table):
     """A key of the API: a secret that acts as one user. `saveany key add` makes one without a restart."""
@@ -121,12 +125,10 @@ class ApiConfig(Table):
         description="URL that receives a webhook for every task that ends. Empty: no webhook is sent.",
         examples=["https://your-server.com/webhook"],
     )
-    webhook_events: tuple[Literal["completed", "failed", "canceled", "running", "file_uploaded"], ...] = (
-        Field(
-            default=("completed", "failed"),
-            description="Events that are sent as webhooks: completed, failed, canceled, running, "
-            "file_uploaded.",
-        )
+    webhook_events: tuple[WebhookEvent, ...] = Field(
+        default=("completed", "failed"),
+        description="Events that are sent as webhooks: completed, failed, canceled, running, file_uploaded, "
+        "archive_complete, archive_problem.",
     )
     webhook_secret: Annotated[SecretStr, AfterValidator(values.webhook_secret)] = Field(
         default=SecretStr(""),

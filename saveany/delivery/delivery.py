@@ -79,11 +79,11 @@ class LinkDelivery:
         self.passwords = Passwords(store)
 
     @classmethod
-    def of(cls, config: Config, store: Store, catalogue: Catalogue, foreground: Foreground) -> LinkDelivery:
-        """With the storages and accounts that are configured. Nothing is connected yet."""
+    def of(cls, config: Config, store: Store, catalogue: Catalogue, telegram: TelegramFiles) -> LinkDelivery:
+        """With the storages and accounts that are configured. Nothing is connected yet; `telegram` is closed
+        in the end."""
         storages = StorageSet.open(config, config.services, store)
         peers = Peers(store, storages, config.api.internal_url)
-        telegram = TelegramFiles(config, store, foreground)
         opener = ContentOpener(storages, telegram, peers)
         folder = config.data_dir / "thumbnails"
         thumbnails = Thumbnails(folder, telegram, opener, FrameMaker(config.links.ffmpeg))

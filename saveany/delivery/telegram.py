@@ -55,13 +55,13 @@ class TelegramFiles:
         """The one file of the message that a link leads to; see `file_of_message`."""
         from saveany.telegram.accounts import file_of_message
 
-        found = await file_of_message(await self._accounts(), url, only)
+        found = await file_of_message(await self.accounts(), url, only)
         self._remember(_key(found.source()), found)
         return found
 
     async def read(self, media: Media, start: int, end: int) -> AsyncGenerator[Piece, None]:
         """The bytes of a file from `start` to `end`. Raises as `Accounts.read`."""
-        accounts = await self._accounts()
+        accounts = await self.accounts()
         async with aclosing(accounts.read(media, start, end - start)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -70,7 +70,7 @@ class TelegramFiles:
         """Telegram's own JPEG picture of the file of `Media.source`; None if there is none. Raises as `find`
         and `read` do."""
         media = await self.find(source)
-        return await (await self._accounts()).thumbnail(media)
+        return await (await self.accounts()).thumbnail(media)
 
     async def warm_up(self) -> None:
         """Start the accounts, which the first file would have to wait for."""
@@ -84,7 +84,7 @@ class TelegramFiles:
             await self._started.close()
 
     async def _look_up(self, key: Key, source: Mapping[str, Any]) -> Media:
-        media = await (await self._accounts()).find(source)
+        media = await (await self.accounts()).find(source)
         self._remember(key, media)
         return media
 
@@ -94,7 +94,8 @@ class TelegramFiles:
         while len(self._known) > _MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
-    async def _accounts(self) -> Accounts:
+    async def accounts(self) -> Accounts:
+        """All accounts; the first call connects them."""
         if self._started is not None:
             return self._started
         return await self._calls.run(("start",), self._start)

@@ -57,6 +57,9 @@ class TaskRequest:
     priority: int = 0
     webhook_url: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)  # `Params.extras` of the source
+    id: str = ""  # of the task, if it was chosen before; a task that exists is not created again
+    archive_id: str = ""  # of the archive that the task is part of
+    account: str = ""  # the user account whose private chat the links lead into; only archives name one
     to_private_chat: bool = False  # send the files to the user's private chat with the bot, not to a storage
 
 
@@ -77,7 +80,8 @@ def plan_request(
     """
     source, links = _source_and_links(config, request)
     storage = PRIVATE_CHATS if request.to_private_chat else _target(config, user, request, preferences)
-    check_private_chats(links, user, group)
+    if not request.account:
+        check_private_chats(links, user, group)
     source_storage = _source_storage(config, user, request)
     if source_storage and not request.upload:  # files of another storage keep their names and folders
         preferences = replace(preferences, template="", rules=())
@@ -98,6 +102,8 @@ def plan_request(
         priority=request.priority,
         webhook_url=_webhook(config, request.webhook_url),
         folder_id=request.folder_id or 0,
+        archive_id=request.archive_id,
+        account=request.account,
     )
 
 

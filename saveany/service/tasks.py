@@ -122,7 +122,7 @@ class TaskService:
         if request.folder_id is not None:
             request = replace(request, folder=await _folder_path(self._catalogue, user.id, request.folder_id))
         preferences = await self._store.preferences.recent(user.id)
-        task_id = request.upload.id if request.upload else new_id()
+        task_id = request.upload.id if request.upload else request.id or new_id()
         return plan_request(self._config, user, request, preferences, task_id=task_id, group=principal.chat)
 
     async def resolve(self, principal: Principal, request: TaskRequest) -> ResolvedRequest:

@@ -10,11 +10,13 @@ import msgspec
 
 from saveany.models import Progress, Stage, Status
 from saveany.store import keys
-from saveany.store.db import Db
+from saveany.store.db import Arg, Db
 
 _STREAM = keys.EVENTS()
 #: Seconds of pause after each read of the stream, so that a burst of events arrives in one reply.
 _PAUSE_SECONDS = 0.02
+#: About as many events are kept.
+_MAX_EVENTS = 20_000
 
 
 def event_key(event_id: str) -> tuple[int, int]:
@@ -24,9 +26,10 @@ def event_key(event_id: str) -> tuple[int, int]:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """An event of a task. `id` is empty for progress, which cannot be resumed."""
+    """An event of a task, or of an archive. `id` is empty for progress, which cannot be resumed."""
 
-    type: str  # task.queued | task.running | task.updated | task.progress | task.completed | …
+    #: task.queued | task.running | task.updated | task.progress | task.completed | … | archive_complete | …
+    type: str
     task_id: str
     user_id: int
     id: str = ""
@@ -36,6 +39,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     error: str = ""
     progress: Progress | None = None
+    archive_id: str = ""  # of an event of an archive, which has neither a task nor a status
 
 
 class Events:
@@ -59,6 +63,16 @@ class Events:
         """Up to `limit` events after `event_id`, oldest first."""
         entries = await self._db.do("XRANGE", _STREAM, f"({event_id}", "+", "COUNT", limit)
         return self._read(entries)
+
+    async def add_archive_event(
+        self, kind: str, archive_id: str, user_id: int, title: str, error: str
+    ) -> None:
+        """Add an event of an archive."""
+        named: dict[str, Arg] = {"type": kind, "user": user_id, "archive": archive_id, "title": title}
+        fields = {**named, "task": "", "at": await self._db.time_ms(), "error": error}
+        fields |= {"status": "", "stage": ""}
+        flat: list[Arg] = [part for pair in fields.items() for part in pair]
+        await self._db.do("XADD", _STREAM, "MAXLEN", "~", _MAX_EVENTS, "*", *flat)
 
     async def follow(self, event_id: str) -> AsyncIterator[Event]:
         """All events after `event_id`, including future ones. Raises `StoreUnavailable` during an outage."""
@@ -106,8 +120,9 @@ def _decode(entry_id: bytes, fields: list[bytes] | dict[bytes, bytes]) -> Event:
         task_id=text["task"],
         user_id=int(text["user"]),
         at=int(text["at"]),
-        status=Status(text["status"]).value,
+        status=Status(text["status"]).value if text["status"] else "",
         stage=Stage(text["stage"]).value,
         title=text["title"],
         error=text["error"],
+        archive_id=text.get("archive", ""),
     )

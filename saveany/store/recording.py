@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -107,12 +107,19 @@ class Recording:
             for (task_id, indexes), reply in zip(wanted.items(), replies, strict=True)
         }
 
-    async def done(self, holder: str, entries: Sequence[RecordEntry], ended: Mapping[str, str]) -> bool:
+    async def done(
+        self,
+        holder: str,
+        entries: Sequence[RecordEntry],
+        ended: Mapping[str, str],
+        unneeded: Collection[str] = (),
+    ) -> bool:
         """The catalogue contains what these entries announce, and all of the `ended` tasks as of their last
-        entry. Returns whether the caller still is the recorder, for the next seconds."""
+        entry. `expire` deletes the `unneeded` ones of them at once. Returns whether the caller still is the
+        recorder, for the next seconds."""
         args: list[Arg] = [holder, _LOCK_MS, len(entries), *(entry.id for entry in entries)]
         for task_id, entry_id in ended.items():
-            args += [task_id, entry_id]
+            args += [task_id, entry_id, "0" if task_id in unneeded else "1"]
         return bool(await self._db.script("recorded", *args))
 
     async def restore(self, task_id: str, record: TaskRecord, items: ItemRecords) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 from saveany.logs import get_logger
 from saveany.loops import wait_for_store
 from saveany.store.api_processes import ApiProcesses
+from saveany.store.archives import Archives
 from saveany.store.bot import BotMemory
 from saveany.store.claims import Claims
 from saveany.store.counters import Counters
@@ -30,7 +31,6 @@ from saveany.store.tasks import Tasks
 from saveany.store.telegram import TelegramStore
 from saveany.store.tickets import Tickets
 from saveany.store.traffic import TrafficCounter
-from saveany.store.watched_chats import WatchedChats
 from saveany.store.workers import Workers
 
 #: Seconds between two attempts to reach Redis at the start.
@@ -65,7 +65,7 @@ class Store:
         self.remote_uploads = RemoteUploads(db)
         self.traffic = TrafficCounter(db)
         self.progress_messages = ProgressMessages(db)
-        self.watched_chats = WatchedChats(db)
+        self.archives = Archives(db)
         self.telegram = TelegramStore(db)
 
     async def instance(self) -> str:

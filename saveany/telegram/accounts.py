@@ -99,7 +99,11 @@ class Accounts:
         (flood wait of `after` seconds, network) or `NeedsLogin`; each states the reason and what to do.
         """
         try:
-            found = await self._accounts.first(lambda reader: reader.resolve(link, username), only=only)
+            # What was sent to the bot is read without `only`; other private chats by the one account of it.
+            own = bool(link.bot_chat_id and only)
+            found = await self._accounts.first(
+                lambda reader: reader.resolve(link, username, own=own), only=only
+            )
         except FilesWithheld as withheld:
             if not withheld.rest:
                 raise

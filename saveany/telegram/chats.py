@@ -7,6 +7,7 @@ account's session remembers the hashes and the ids of usernames.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -43,6 +44,8 @@ _CHAT_NOT_VISIBLE: tuple[type[BaseException], ...] = (
     tg.UserBannedInChannelError,
     tg.UserNotParticipantError,
 )
+
+_MARKED = re.compile(r"-?[0-9]{1,15}")
 
 T = TypeVar("T")
 
@@ -140,11 +143,7 @@ class ChatFinder:
         return types.InputChannel(utils.resolve_id(marked)[0], access_hash or 0)
 
     async def _resolve_username(self, username: str) -> int:
-        request = functions.contacts.ResolveUsernameRequest(username)
-        try:
-            reply = await self._client.call(request)
-        except (tg.UsernameNotOccupiedError, tg.UsernameInvalidError) as error:
-            raise Permanent("@{username}: {reason}.", username=username, reason=describe(error)) from error
+        reply = await self._resolved(username)
         if not isinstance(reply.peer, types.PeerChannel):
             raise Permanent(
                 "@{username} is a person or a bot, not a channel or group; check the link.", username=username
@@ -152,6 +151,35 @@ class ChatFinder:
         marked: int = utils.get_peer_id(reply.peer)
         await self._client.session.keep_name(username, marked)
         return marked
+
+    async def _resolved(self, username: str) -> Any:
+        try:
+            return await self._client.call(functions.contacts.ResolveUsernameRequest(username))
+        except (tg.UsernameNotOccupiedError, tg.UsernameInvalidError) as error:
+            raise Permanent("@{username}: {reason}.", username=username, reason=describe(error)) from error
+
+    async def input_peer(self, chat: int, username: str = "") -> Any:
+        """Any chat by its marked id, as Telegram's `inputPeer`; as `find` for a channel. Raises
+        `ChatNotVisible`."""
+        number, kind = utils.resolve_id(chat)
+        if kind is types.PeerChat:
+            return types.InputPeerChat(number)
+        if kind is types.PeerChannel:
+            channel = await self.find(chat, username)
+            return types.InputPeerChannel(channel.channel_id, channel.access_hash)
+        if self._client.user and number == self._client.user.id:
+            return types.InputPeerSelf()
+        access_hash = await self._client.session.access_hash(chat)
+        return types.InputPeerUser(number, access_hash or await self._from_dialogs(chat, None))
+
+    async def marked_id(self, text: str) -> int:
+        """The marked id of any chat: of this account itself for `me`, else given by @name or a marked id."""
+        if text == "me":
+            return self._client.user.id if self._client.user else 0
+        if _MARKED.fullmatch(text):
+            return int(text)
+        reply = await self._resolved(text.removeprefix("@"))
+        return int(utils.get_peer_id(reply.peer))
 
     async def _from_dialogs(self, marked: int, fallback_reason: Text | None) -> int:
         """The access hash of a chat that the user is a member of; Telegram sends it only with the list of

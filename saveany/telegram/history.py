@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from telethon import utils
@@ -16,8 +17,8 @@ from saveany.telegram.chats import ChatNotVisible
 from saveany.telegram.errors import translated
 from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
-from saveany.telegram.messages import FilesWithheld, MessageReader
-from saveany.telegram.peers import public_name, public_names
+from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
+from saveany.telegram.peers import peers_in, public_name, public_names
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.texts import Text
 
@@ -29,24 +30,60 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """The current state of a channel or group, as an account sees it."""
+    """The current state of a chat, as an account sees it."""
 
-    id: int  # marked: -100…
+    id: int  # marked: -100… for channels and supergroups
     title: str
     username: str  # "" if it has none
     top: int  # id of the newest message
     account: str
+    total: int = 0  # number of messages
+    older_chat: int = 0  # marked id of the basic group that became this supergroup; 0 if there is none
+    protected: bool = False  # its messages may not be forwarded
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether other accounts know its messages by other ids, if they know them at all."""
+        return utils.resolve_id(self.id)[1] is not types.PeerChannel
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMessage:
+    """A message of a chat."""
+
+    id: int
+    date_ms: int
+    edited_ms: int = 0  # 0 if it was not edited
+    media: list[Media] = field(default_factory=list)  # its files
+    problem: Text | None = None  # why its files cannot be saved; None if they can, or if it has none
+    is_locked: bool = False  # the files must be paid for
+    is_expired: bool = False  # Telegram does not have the files any more
+
+    @property
+    def has_media(self) -> bool:
+        """Whether it has, or had, a file."""
+        return bool(self.media or self.problem)
 
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """Consecutive messages of a chat."""
+    """Consecutive messages of a chat. Only an empty page is the end: Telegram withholds some messages, so
+    that a page may be short."""
 
-    media: list[Media]  # the files in the messages, oldest first
-    last: int  # id of the newest message, with or without a file
-    full: bool  # more messages may follow
+    messages: list[ReadMessage]  # oldest first
+    total: int  # number of messages that the chat has, according to Telegram
     username: str  # current username of the chat; "" if it has none
     account: str  # the account that read it
+
+    @property
+    def last(self) -> int:
+        """Id of the newest message; 0 for an empty page."""
+        return self.messages[-1].id if self.messages else 0
+
+    @property
+    def media(self) -> list[Media]:
+        """The files in the messages."""
+        return [media for message in self.messages for media in message.media]
 
 
 class ChatHistory:
@@ -55,10 +92,12 @@ class ChatHistory:
     def __init__(self, accounts: AccountSet) -> None:
         self._accounts = accounts
 
-    async def chat_state(self, chat: str, only: Collection[str] = ()) -> ChatState:
+    async def chat_state(self, chat: str, only: Collection[str] = (), *, personal: bool = False) -> ChatState:
         """The current state of a chat, given by @name or -100…, as the first user account that can read it
-        sees it. `only` and the errors are those of `Accounts.resolve`."""
-        return await self._first_user(lambda reader: chat_state(reader, chat), only=only)
+        sees it. With `personal`, the chat may also be `me` (Saved Messages), a person (@name or id) or a
+        basic group (-id). `only` and the errors are those of `Accounts.resolve`."""
+        query = personal_state if personal else chat_state
+        return await self._first_user(lambda reader: query(reader, chat), only=only)
 
     async def newest_ids(self, name: str, chats: Mapping[int, str]) -> dict[int, int]:
         """Marked id -> id of the newest message, of the chats that the account can see; empty if the account
@@ -79,6 +118,14 @@ class ChatHistory:
             lambda reader: messages_after(reader, chat, seen, username), prefer, only
         )
 
+    async def last_before(
+        self, chat: int, date_ms: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+    ) -> int:
+        """The id of the last message before a date; 0 if there is none. It takes one request."""
+        return await self._first_user(
+            lambda reader: last_before(reader, chat, date_ms, username), prefer, only
+        )
+
     async def _first_user(
         self, query: Callable[[MessageReader], Awaitable[T]], prefer: str = "", only: Collection[str] = ()
     ) -> T:
@@ -90,21 +137,51 @@ class ChatHistory:
 
 
 async def chat_state(reader: MessageReader, chat: str) -> ChatState:
-    """The current state of a chat, given by @name or -100…."""
-    return await reader.chats.retry_without_cache(lambda: _chat_state(reader, chat))
+    """The current state of a channel or supergroup, given by @name or -100…."""
+
+    async def read() -> ChatState:
+        peer = await reader.chats.confirmed(chat)
+        return await _state(reader, utils.get_peer_id(types.PeerChannel(peer.channel_id)))
+
+    return await reader.chats.retry_without_cache(read)
 
 
-async def _chat_state(reader: MessageReader, chat: str) -> ChatState:
-    peer = await reader.chats.confirmed(chat)
+async def personal_state(reader: MessageReader, chat: str) -> ChatState:
+    """The current state of any chat, given by `me`, @name or a marked id."""
+
+    async def read() -> ChatState:
+        return await _state(reader, await reader.chats.marked_id(chat))
+
+    return await reader.chats.retry_without_cache(read)
+
+
+async def _state(reader: MessageReader, chat: int) -> ChatState:
+    peer = await reader.chats.input_peer(chat)
     reply = await reader.chats.call(_history(peer, offset_id=0, add_offset=0, limit=1))
-    found = next(each for each in reply.chats if each.id == peer.channel_id)
+    found = peers_in(reply).get(chat)
+    if found is None:  # an empty chat
+        found = await _entity(reader, peer)
     return ChatState(
-        id=utils.get_peer_id(types.PeerChannel(peer.channel_id)),
-        title=found.title,
+        id=chat,
+        title=utils.get_display_name(found) or str(chat),
         username=public_name(found),
         top=max((message.id for message in reply.messages), default=0),
         account=reader.account,
+        total=_total(reply),
+        protected=bool(getattr(found, "noforwards", False)),
     )
+
+
+async def _entity(reader: MessageReader, peer: Any) -> Any:
+    """The user or basic group of a chat without messages."""
+    if isinstance(peer, types.InputPeerChat):
+        return (await reader.chats.call(functions.messages.GetChatsRequest([peer.chat_id]))).chats[0]
+    own = isinstance(peer, types.InputPeerSelf)
+    user = types.InputUserSelf() if own else types.InputUser(peer.user_id, peer.access_hash)
+    found = await reader.chats.call(functions.users.GetUsersRequest([user]))
+    if not found:
+        raise ChatNotVisible("there is no such person, or this account does not know them")
+    return found[0]
 
 
 async def newest_ids(reader: MessageReader, chats: Mapping[int, str]) -> dict[int, int]:
@@ -122,10 +199,10 @@ async def newest_ids(reader: MessageReader, chats: Mapping[int, str]) -> dict[in
     return found
 
 
-async def _newest_ids(reader: MessageReader, peers: list[types.InputChannel]) -> dict[int, int]:
+async def _newest_ids(reader: MessageReader, peers: list[Any]) -> dict[int, int]:
     """Telegram rejects the whole request if the account cannot see one of the chats; then each half is
     tried."""
-    named = [types.InputDialogPeer(_input_peer(each)) for each in peers]
+    named = [types.InputDialogPeer(each) for each in peers]
     try:
         reply = await reader.chats.call(functions.messages.GetPeerDialogsRequest(named))
     except ChatNotVisible:
@@ -147,34 +224,75 @@ async def _messages_after(reader: MessageReader, chat: int, seen: int, username:
     # an old `min_id` Telegram returns nothing, so older messages are filtered out here.
     reply = await reader.chats.call(_history(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
     messages = sorted((each for each in reply.messages if each.id > seen), key=lambda each: each.id)
-    try:
-        media = await reader.files(messages, reply)
-    except FilesWithheld as error:
-        media = error.rest
     return MessagePage(
-        media=media,
-        last=messages[-1].id if messages else seen,
-        full=len(messages) >= PAGE,
+        messages=await _read(reader, messages, reply),
+        total=_total(reply),
         username=public_names(reply).get(chat, ""),
         account=reader.account,
     )
 
 
-async def _peer(reader: MessageReader, chat: int, username: str) -> types.InputChannel:
+async def last_before(reader: MessageReader, chat: int, date_ms: int, username: str = "") -> int:
+    """The id of the last message of a chat before a date; 0 if there is none."""
+
+    async def read() -> int:
+        peer = await _peer(reader, chat, username)
+        date = datetime.fromtimestamp(date_ms / 1000, UTC)
+        reply = await reader.chats.call(_history(peer, offset_id=0, add_offset=0, limit=1, offset_date=date))
+        return max((message.id for message in reply.messages), default=0)
+
+    return await reader.chats.retry_without_cache(read)
+
+
+async def _read(reader: MessageReader, messages: list[Any], reply: Any) -> list[ReadMessage]:
+    """The messages with their files."""
+    with_media = [each for each in messages if _may_have_media(each)]
+    files = await reader.files_of_each(with_media, reply)
+    found = {message.id: each for message, each in zip(with_media, files, strict=True)}
+    return [_described(message, found.get(message.id, [])) for message in messages]
+
+
+def _may_have_media(message: Any) -> bool:
+    return not isinstance(message, types.Message) or bool(message.media or message.rich_message)
+
+
+def _described(message: Any, files: list[Media] | FilesWithheld) -> ReadMessage:
+    edited = getattr(message, "edit_date", None)
+    withheld = files if isinstance(files, FilesWithheld) else None
+    expired = None if withheld or files else reason_for_expired_file(message)
+    return ReadMessage(
+        id=message.id,
+        date_ms=_ms(message.date),
+        edited_ms=_ms(edited) if edited else 0,
+        media=files if isinstance(files, list) else [],
+        problem=withheld.text if withheld else expired,
+        is_locked=isinstance(files, FilesLocked),
+        is_expired=expired is not None,
+    )
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _total(reply: Any) -> int:
+    """The number of messages of the whole chat."""
+    return int(getattr(reply, "count", len(reply.messages)))
+
+
+async def _peer(reader: MessageReader, chat: int, username: str) -> Any:
     """The chat. Raises `ChatNotVisible` also if its username has moved to another chat."""
     try:
-        return await reader.chats.confirmed(str(chat), username)
+        return await reader.chats.input_peer(chat, username)
     except ChatNotVisible:
         raise
     except Permanent as error:
         raise ChatNotVisible(error.text) from error
 
 
-def _history(peer: types.InputChannel, *, offset_id: int, add_offset: int, limit: int) -> Any:
+def _history(
+    peer: Any, *, offset_id: int, add_offset: int, limit: int, offset_date: datetime | None = None
+) -> Any:
     return functions.messages.GetHistoryRequest(
-        _input_peer(peer), offset_id, None, add_offset, limit, max_id=0, min_id=0, hash=0
+        peer, offset_id, offset_date, add_offset, limit, max_id=0, min_id=0, hash=0
     )
-
-
-def _input_peer(peer: types.InputChannel) -> types.InputPeerChannel:
-    return types.InputPeerChannel(peer.channel_id, peer.access_hash)

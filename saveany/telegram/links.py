@@ -71,6 +71,7 @@ _ASCII = re.compile(r"[!-~]*")
 _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")  # names of four letters are sold as collectibles
 _NUMBER = re.compile(r"0*([0-9]{1,13})")
 _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
+_ANY_ID = re.compile(r"-?[1-9][0-9]{0,12}")
 _BOT_API_ID = re.compile(r"-([0-9]{13})")
 _TIMES = (
     re.compile(r"(?:(?P<h>[0-9]{1,6})h)?(?:(?P<m>[0-9]{1,8})m)?(?:(?P<s>[0-9]{1,10})s?)?"),
@@ -162,6 +163,17 @@ def chat_of(text: str) -> str:
     if link.bot_chat:
         raise _refused("This is a chat with the bot, not a channel or group.")
     return f"@{link.chat}" if isinstance(link.chat, str) else f"-{_BOT_API_OFFSET + link.chat}"
+
+
+def any_chat_of(text: str) -> str:
+    """As `chat_of`; also `me` for Saved Messages, and the id of a person or of a basic group (-id)."""
+    word = text.strip()
+    return word if word == "me" or _ANY_ID.fullmatch(word) else chat_of(word)
+
+
+def marked_id(channel: int) -> int:
+    """The id of a channel as -100…."""
+    return -_BOT_API_OFFSET - channel
 
 
 def _matches(text: str) -> list[re.Match[str]]:

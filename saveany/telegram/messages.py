@@ -21,6 +21,7 @@ from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, story_without_content
 from saveany.telegram.message_loader import BATCH, IN_FLIGHT, LoadedMessages, MessageLoader
 from saveany.telegram.peers import peers_in, public_names
+from saveany.telegram.reasons import FILE_EXPIRED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
 from saveany.texts import Field, Text
 
 #: Maximum number of files in an album; their message ids are close together.
@@ -28,7 +29,7 @@ _ALBUM = 10
 #: Maximum distance of message ids in an album in chats with the bot, where all chats share one sequence of
 #: ids.
 _ALBUM_IN_BOT_CHATS = 50
-#: A channel or supergroup; or a chat with the bot, by the marked id of the user or small group.
+#: A channel or supergroup; or another chat of the account, by the marked id of the user or small group.
 _Chat: TypeAlias = types.InputChannel | int
 
 
@@ -45,6 +46,10 @@ class FilesWithheld(MessageNotFound):
         self.rest = list(rest)
 
 
+class FilesLocked(FilesWithheld):
+    """The files of the message must be paid for."""
+
+
 class MessageReader:
     """Reads messages with one account."""
 
@@ -53,19 +58,19 @@ class MessageReader:
         self.chats = ChatFinder(client)  # the chats that this account sees
         self._messages = MessageLoader(self._request, _loader_key)
 
-    async def resolve(self, link: MessageLink, username: str = "") -> list[Media]:
+    async def resolve(self, link: MessageLink, username: str = "", *, own: bool = False) -> list[Media]:
         """The files of a link; those of an album in order. If the link names the chat by id, `username` is
-        another way to find it.
+        another way to find it. With `own`, a private chat is one of this account, not one with the bot.
 
         Raises `ChatNotVisible`, `MessageNotFound`, `FilesWithheld`, `Permanent` (the message has no file)
         and Telethon's errors."""
         name = link.chat if isinstance(link.chat, str) else ""
-        return await self.chats.retry_without_cache(lambda: self._resolve(link, username), name)
+        return await self.chats.retry_without_cache(lambda: self._resolve(link, username, own=own), name)
 
-    async def _resolve(self, link: MessageLink, username: str) -> list[Media]:
+    async def _resolve(self, link: MessageLink, username: str, *, own: bool) -> list[Media]:
         if link.last is not None:
             return await self._range(link, link.last, username)
-        chat, number = await self._locate(link, username)
+        chat, number = await self._locate(link, username, own=own)
         nearby = [] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
         loaded = await self._load(chat, [number], nearby)
         _check_name(link, chat, loaded)
@@ -81,10 +86,11 @@ class MessageReader:
             raise Permanent(_reason_for_no_file(message))
         return media
 
-    async def _locate(self, link: MessageLink, username: str) -> tuple[_Chat, int]:
+    async def _locate(self, link: MessageLink, username: str, *, own: bool) -> tuple[_Chat, int]:
         """The chat of a link, and the id of the message in it."""
         if link.bot_chat_id:
-            self._check_numbers()
+            if not own:
+                self._check_numbers()
             return link.bot_chat_id, link.message
         chat = await self.chats.find(link.chat, username)
         if link.comment is not None:
@@ -117,31 +123,36 @@ class MessageReader:
     async def files(self, messages: Iterable[Any], reply: Any, *, previews: bool = False) -> list[Media]:
         """The files in messages, which came with `reply`. If the files of a message are withheld, raises
         `FilesWithheld` with the files of the others."""
-        names, media = public_names(reply), list[Media]()
-        withheld: Text | None = None
+        found = await self.files_of_each(messages, reply, previews=previews)
+        media = [each for files in found if isinstance(files, list) for each in files]
+        for withheld in found:
+            if isinstance(withheld, FilesWithheld):
+                raise FilesWithheld(withheld.text, media)
+        return media
+
+    async def files_of_each(
+        self, messages: Iterable[Any], reply: Any, *, previews: bool = False
+    ) -> list[list[Media] | FilesWithheld]:
+        """The files in each of the messages, which came with `reply`, or why they are withheld."""
+        names, found = public_names(reply), list[list[Media] | FilesWithheld]()
         for message in messages:
             try:
                 await self._complete(message)
             except FilesWithheld as error:
-                withheld = withheld or error.text
+                found.append(error)
             else:
-                media += files_in(message, self._client.name, names, previews=previews)
-        if any(each.is_web for each in media):
-            dc_id = (await self._client.data_centers.config()).webfile_dc_id
-            media = [replace(each, dc_id=dc_id) if each.is_web else each for each in media]
-        if withheld:
-            raise FilesWithheld(withheld, media)
-        return media
+                media = files_in(message, self._client.name, names, previews=previews)
+                found.append([await self._located(each) if each.is_web else each for each in media])
+        return found
+
+    async def _located(self, media: Media) -> Media:
+        """A file from the web, with the data center that forwards it."""
+        return replace(media, dc_id=(await self._client.data_centers.config()).webfile_dc_id)
 
     async def _complete(self, message: Any) -> None:
         """Fetch the parts of a message that Telegram did not send with it. Raises `FilesWithheld`."""
         if cost := price(message):
-            raise FilesWithheld(
-                "The media of message {message} costs {price} and has not been bought. Buy it in Telegram "
-                "with a user account that is logged in here, and send the link again.",
-                message=message.id,
-                price=cost,
-            )
+            raise FilesLocked(FILES_LOCKED, message=message.id, price=cost)
         if story := story_without_content(message):
             self._require_user(message, Text("The message quotes a story"))
             story.story = await self._client.retry_with_new_hash(lambda: self._story(message, story))
@@ -247,7 +258,8 @@ class MessageReader:
 
 
 def _loader_key(chat: _Chat) -> tuple[int, int] | None:
-    """Equal for chats whose messages can be requested together: all chats with the bot share their ids."""
+    """Equal for chats whose messages can be requested together: all those that are not channels share their
+    ids."""
     return None if isinstance(chat, int) else (chat.channel_id, chat.access_hash)
 
 
@@ -263,9 +275,7 @@ def album_candidates(number: int, *, in_bot_chat: bool) -> list[int]:
 
 def _existing(messages: Mapping[int, Any], number: int) -> Any:
     if number not in messages:
-        raise MessageNotFound(
-            "Message {message} does not exist: it was deleted, or the link is wrong.", message=number
-        )
+        raise MessageNotFound(MESSAGE_GONE, message=number)
     return messages[number]
 
 
@@ -291,13 +301,19 @@ def _check_name(link: MessageLink, chat: _Chat, reply: Any) -> None:
         check_username(link.chat, chat, reply)
 
 
+def reason_for_expired_file(message: Any) -> Text | None:
+    """Why a message that has no file any more has none; None if it never had one."""
+    media = getattr(message, "media", None)
+    if isinstance(media, types.MessageMediaPhoto | types.MessageMediaDocument):
+        return Text(FILE_EXPIRED)
+    return Text(STORY_EXPIRED) if isinstance(media, types.MessageMediaStory) else None
+
+
 def _reason_for_no_file(message: Any) -> Text:
     """The reason why there is nothing to download in a message."""
     media = getattr(message, "media", None)
-    if isinstance(media, types.MessageMediaPhoto | types.MessageMediaDocument):
-        return Text("The message's file has expired; Telegram does not have it any more.")
-    if isinstance(media, types.MessageMediaStory):
-        return Text("The story that the message quotes has expired, or this account may not see it.")
+    if expired := reason_for_expired_file(message):
+        return expired
     if isinstance(media, types.MessageMediaInvoice) and media.photo:
         return Text(
             "The picture of the product is not stored at Telegram. Send its link to save it: {url}",

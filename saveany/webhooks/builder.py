@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from saveany.models import ENDED, Delivery, Item, Task
-from saveany.webhooks.payload import link_payload, task_payload
+from saveany.webhooks.payload import archive_payload, link_payload, task_payload
+
+if TYPE_CHECKING:
+    from saveany.store.archives import Archive
 
 #: Events that end a task.
 _ENDS = frozenset(f"task.{status}" for status in ENDED)
@@ -63,6 +67,26 @@ class DeliveryBuilder:
                 event="file_uploaded",
                 url=self._url,
                 body=link_payload(token, user_id, name, now),
+                trusted=True,
+                created_at=now,
+            )
+        ]
+
+    async def for_archive(
+        self, archive: Archive, event: str, since: int, counts: Mapping[str, int], problem: str
+    ) -> list[Delivery]:
+        """The delivery of `archive_complete` or `archive_problem`. Its id depends only on the archive, the
+        event and the time `since` of what it reports."""
+        if not self._url or event not in self._events:
+            return []
+        now = await self._clock()
+        return [
+            Delivery(
+                id=f"msg_{archive.id}_{event}_{since}",
+                task_id="",
+                event=event,
+                url=self._url,
+                body=archive_payload(archive, event, counts, problem, now),
                 trusted=True,
                 created_at=now,
             )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from saveany.models import Item, Task
 from saveany.timefmt import rfc3339
+
+if TYPE_CHECKING:
+    from saveany.store.archives import Archive
 
 #: Maximum number of items in a body: receivers expect at most 20 kB (Standard Webhooks). The API lists all.
 MAX_ITEMS = 100
@@ -46,6 +49,21 @@ def link_payload(token: str, user_id: int, name: str, created_at_ms: int) -> str
     """The body as JSON for a link to a message that was not saved: the keys of seed 000, and the time."""
     uploaded = {"event": "file_uploaded", "file_id": token, "user_id": user_id, "filename": name}
     return msgspec.json.encode({**uploaded, "created_at": rfc3339(created_at_ms)}).decode()
+
+
+def archive_payload(archive: Archive, event: str, counts: Mapping[str, int], problem: str, at_ms: int) -> str:
+    """The body as JSON for an archive. `counts` are those of the API."""
+    body: dict[str, Any] = {
+        "event": event,
+        "archive_id": archive.id,
+        "user_id": archive.user_id,
+        "chat": archive.name,
+        "title": archive.title,
+        "created_at": rfc3339(at_ms),
+    }
+    if problem:
+        return msgspec.json.encode(body | {"error": problem}).decode()
+    return msgspec.json.encode(body | {"counts": counts}).decode()
 
 
 def _uploaded(task: Task, item: Item) -> dict[str, Any]:

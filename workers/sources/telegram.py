@@ -120,8 +120,10 @@ class TelegramSource(Source):
 
     async def _look_up(self, spec: TaskSpec, text: str) -> list[Media]:
         link, user = links.parse(text), self._config.user(spec.user_id)
-        # Only the bot can read what the user has sent to the bot.
-        only = user.accounts if user and not link.bot_chat_id else ()
+        # Only the bot can read what the user has sent to the bot: then no account is named.
+        only: Sequence[str] = user.accounts if user and not link.bot_chat_id else ()
+        if spec.account:
+            only = (spec.account,)
         return await self._accounts.resolve(link, only, username=spec.params.get("username", ""))
 
     def _remember(self, files: dict[_Key, Media]) -> None:

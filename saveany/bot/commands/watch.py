@@ -17,7 +17,7 @@ from saveany.models import Rule
 from saveany.planning import rules
 from saveany.planning.filter_syntax import parse_filter
 from saveany.planning.paths import folder
-from saveany.store.watched_chats import Notify, WatchedChat
+from saveany.store.archives import Archive, Notify
 from saveany.telegram import links
 from saveany.telegram.history import ChatState
 from saveany.telegram.update_types import Button, Keyboard
@@ -50,15 +50,15 @@ async def watch(ctx: Context, args: str) -> None:
     chat, _, rest = args.partition(" ")
     arguments = _parse(ctx, rest.strip())
     state = await _chat_state(ctx, links.chat_of(chat))
-    added = _watched_chat(ctx, state, arguments)
-    existing = await ctx.services.store.watched_chats.of_user(ctx.user.id)
+    added = _new_archive(ctx, state, arguments)
+    existing = await ctx.services.store.archives.of_user(ctx.user.id)
     others = [each for each in existing if each.id != added.id]
     if len(others) >= MAX_WATCHES:
         raise CommandError("You already watch {n} chats. Stop watching one with /unwatch.", n=MAX_WATCHES)
     for n, each in enumerate(others, 1):
         if _is_same(each, added):
             raise CommandError("You already watch that: it is number {n} in /lswatch.", n=n)
-    await ctx.services.store.watched_chats.add(added)
+    await ctx.services.store.archives.add(added)
     await ctx.reply("\n".join(_confirmation(ctx.t, added, state.top)))
 
 
@@ -74,7 +74,7 @@ async def unwatch(ctx: Context, args: str) -> None:
     if not args:
         await lswatch(ctx, "")
         return
-    watches = await ctx.services.store.watched_chats.of_user(ctx.user.id)
+    watches = await ctx.services.store.archives.of_user(ctx.user.id)
     if args.isdecimal():
         found = watches[int(args) - 1 : int(args)] if int(args) else []
     else:
@@ -83,7 +83,7 @@ async def unwatch(ctx: Context, args: str) -> None:
     if not found:
         raise CommandError("You do not watch that chat. /lswatch lists the chats you watch.")
     for each in found:
-        await ctx.services.store.watched_chats.remove(each.id)
+        await ctx.services.store.archives.remove(each.id)
     await ctx.reply(escape(ctx.t.text(_ended(found[0]))))
 
 
@@ -95,20 +95,20 @@ async def lswatch(ctx: Context, args: str) -> None:
 
 async def press_unwatch(ctx: Context, args: str) -> None:
     """Stop watching the chat with this id."""
-    found = await ctx.services.store.watched_chats.get(args)
+    found = await ctx.services.store.archives.get(args)
     if found is not None and found.user_id == ctx.user.id:
-        await ctx.services.store.watched_chats.remove(found.id)
+        await ctx.services.store.archives.remove(found.id)
         await ctx.answer_callback(ctx.t.text(_ended(found)))
     await ctx.edit(*await _list(ctx))
 
 
-def _ended(watch: WatchedChat) -> Text:
+def _ended(watch: Archive) -> Text:
     return Text("You no longer watch {title}.", {"title": watch.title})
 
 
 async def _list(ctx: Context) -> tuple[str, Keyboard]:
     t = ctx.t
-    watches = await ctx.services.store.watched_chats.of_user(ctx.user.id)
+    watches = await ctx.services.store.archives.of_user(ctx.user.id)
     if not watches:
         return t("You watch no chats yet. Send /watch @channel to save what is posted there."), ()
     parts = [f"{n}. " + "\n".join(_details(t, each)) for n, each in enumerate(watches, 1)]
@@ -116,7 +116,7 @@ async def _list(ctx: Context) -> tuple[str, Keyboard]:
     return "\n".join(parts), rows(buttons, 5)
 
 
-def _details(t: Translator, watch: WatchedChat) -> Iterator[str]:
+def _details(t: Translator, watch: Archive) -> Iterator[str]:
     yield f"<b>{escape(watch.title)}</b> ({escape(watch.name)})"
     if watch.filter or watch.storage or watch.folder:
         yield f"<code>{escape(_conditions(watch))}</code>"
@@ -128,7 +128,7 @@ def _details(t: Translator, watch: WatchedChat) -> Iterator[str]:
         yield f"⚠️ {escape(t.text(problem))}"
 
 
-def _conditions(watch: WatchedChat) -> str:
+def _conditions(watch: Archive) -> str:
     """The conditions and the folder, as they can be typed after /watch."""
     conditions = watch.filter
     rule = Rule(
@@ -142,16 +142,16 @@ def _conditions(watch: WatchedChat) -> str:
     return rules.format_rule(rule).removesuffix(" -> :")
 
 
-def _confirmation(t: Translator, watch: WatchedChat, newest: int) -> Iterator[str]:
+def _confirmation(t: Translator, watch: Archive, newest: int) -> Iterator[str]:
     yield t("You now watch <b>{title}</b>.", title=watch.title)
     yield from list(_details(t, watch))[1:]
     if watch.seen < newest:
         yield t("I start with the existing messages, from message {n} on.", n=watch.seen + 1)
 
 
-def _watched_chat(ctx: Context, state: ChatState, arguments: _WatchArguments) -> WatchedChat:
+def _new_archive(ctx: Context, state: ChatState, arguments: _WatchArguments) -> Archive:
     """The new watch. Its id depends on the update only, so an update that is handled twice adds one watch."""
-    return WatchedChat(
+    return Archive(
         id=hashlib.sha256(ctx.key.encode()).hexdigest()[:10],
         user_id=ctx.user.id,
         chat=state.id,
@@ -168,7 +168,7 @@ def _watched_chat(ctx: Context, state: ChatState, arguments: _WatchArguments) ->
     )
 
 
-def _is_same(one: WatchedChat, other: WatchedChat) -> bool:
+def _is_same(one: Archive, other: Archive) -> bool:
     return (one.chat, one.filter, one.storage, one.folder) == (
         other.chat,
         other.filter,

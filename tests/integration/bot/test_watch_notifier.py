@@ -14,7 +14,7 @@ from saveany.ids import new_id
 from saveany.models import Item, ItemStatus, Progress, Status, TaskSpec
 from saveany.service import TaskReader
 from saveany.store import Store
-from saveany.store.watched_chats import WatchedChat
+from saveany.store.archives import Archive
 from saveany.telegram.update_types import Keyboard
 from saveany.texts import Text
 
@@ -52,7 +52,7 @@ def notifier(store: Store, reader: TaskReader, recorder: MessageRecorder) -> Wat
     return WatchNotifier(store, reader, recorder, "")
 
 
-async def watched(store: Store, id_: str = "w1", **changes: object) -> WatchedChat:
+async def watched(store: Store, id_: str = "w1", **changes: object) -> Archive:
     fields = {
         "user_id": OWNER,
         "chat": -1001600000001,
@@ -60,8 +60,8 @@ async def watched(store: Store, id_: str = "w1", **changes: object) -> WatchedCh
         "account": "me",
         "created_at": 1,
     }
-    watch = WatchedChat(id=id_, **{**fields, **changes})  # type: ignore[arg-type] # a test's own fields
-    await store.watched_chats.add(watch)
+    watch = Archive(id=id_, **{**fields, **changes})  # type: ignore[arg-type] # a test's own fields
+    await store.archives.add(watch)
     return watch
 
 
@@ -69,7 +69,7 @@ async def queued_task(store: Store, watch_id: str = "w1") -> str:
     """A queued task of a watch."""
     spec = TaskSpec(id=new_id(), type="tgfiles", links=("https://t.me/c/1",), user_id=OWNER, storage="nas")
     assert await store.tasks.accept(spec, "[tgfiles](x->nas:/)")
-    await store.watched_chats.add_task(spec.id, watch_id)
+    await store.archives.add_task(spec.id, watch_id)
     return spec.id
 
 
@@ -109,7 +109,7 @@ async def test_one_saved_file_is_announced_immediately(
     assert chat == OWNER
     assert "Rock &amp; Roll" in text
     assert f"nas:/{name}" in text
-    assert await store.watched_chats.unnotified_tasks() == {}
+    assert await store.archives.unnotified_tasks() == {}
 
 
 async def test_a_failure_has_a_retry_button(
@@ -139,7 +139,7 @@ async def test_several_files_are_announced_together(
     assert lines[2] == f"❌ {names[-1]}: too large"
     assert lines[3:12] == [f"✅ {name}" for name in names[:9]]
     assert lines[12] == "and 3 more"
-    assert len(await store.watched_chats.unnotified_tasks()) == 1
+    assert len(await store.archives.unnotified_tasks()) == 1
 
 
 async def test_announcements_are_limited_in_rate(
@@ -180,7 +180,7 @@ async def test_users_who_disabled_notifications_get_none(
         await complete_oldest_task(store)
     await notifier.round()
     assert recorder.said == []
-    assert await store.watched_chats.unnotified_tasks() == {}
+    assert await store.archives.unnotified_tasks() == {}
 
 
 async def test_a_flood_wait_loses_no_notification_and_delays_no_other_user(
@@ -191,11 +191,11 @@ async def test_a_flood_wait_loses_no_notification_and_delays_no_other_user(
     await complete_oldest_task(store)
     recorder.error = Retryable("wait", after=30)
     await notifier.round()
-    assert len(await store.watched_chats.unnotified_tasks()) == 1
+    assert len(await store.archives.unnotified_tasks()) == 1
     recorder.error = Permanent("the user has blocked the bot")
     await store.db.do("DEL", "sa:bot:told:watch:w1")
     await notifier.round()
-    assert await store.watched_chats.unnotified_tasks() == {}
+    assert await store.archives.unnotified_tasks() == {}
 
 
 async def test_a_lasting_problem_is_reported_once(
@@ -203,18 +203,18 @@ async def test_a_lasting_problem_is_reported_once(
 ) -> None:
     await watched(store)
     now = time.time_ns() // 1_000_000
-    await store.watched_chats.set_problem("w1", Text("it is <gone>."), now - 300_000)
+    await store.archives.set_problem("w1", Text("it is <gone>."), now - 300_000)
     await notifier.round()
     assert recorder.said == []
-    await store.watched_chats.set_problem("w1", Text("it is <gone>."), now)
+    await store.archives.set_problem("w1", Text("it is <gone>."), now)
     monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: now + 400_000)
     for _ in range(2):
         await notifier.round()
     ((_, text),) = recorder.said
     assert "Rock &amp; Roll" in text
     assert "it is &lt;gone&gt;. I will continue" in text
-    await store.watched_chats.set_problem("w1", None, now)
-    watch = await store.watched_chats.get("w1")
+    await store.archives.set_problem("w1", None, now)
+    watch = await store.archives.get("w1")
     assert watch is not None
     assert (watch.problem, watch.problem_since) == ("", 0)
 
@@ -238,7 +238,7 @@ async def test_a_problem_is_reported_in_the_language_of_the_user(
     problem = Text(
         "{reason}. Log in again: {command}", {"reason": Text("the login has expired"), "command": "x"}
     )
-    await store.watched_chats.set_problem("w1", problem, now)
+    await store.archives.set_problem("w1", problem, now)
     monkeypatch.setattr("saveany.bot.watch_notifier._now", lambda: now + 700_000)
     await notifier.round()
     assert "登录已过期。请重新登录：x" in recorder.said[0][1]  # noqa: RUF001

@@ -18,11 +18,11 @@ from saveany.models import Delivery, Item, ItemStatus, Progress, Status, TaskSpe
 from saveany.preferences import Preferences
 from saveany.store import Store, WorkerInfo
 from saveany.store.api_processes import ApiProcess
+from saveany.store.archives import Archive
 from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.removals import Removal
 from saveany.store.telegram import TelegramStore
-from saveany.store.watched_chats import WatchedChat
 from saveany.texts import Text
 from tests.integration.api.conftest import AUTH, USER, config, data_dir
 from tests.integration.store.test_lifecycle import LANE, claim, delivery, spec
@@ -47,8 +47,8 @@ async def client(config: Config, store: Store, catalogue: Catalogue) -> AsyncIte
         yield client
 
 
-def watch(watch_id: str) -> WatchedChat:
-    return WatchedChat(id=watch_id, user_id=USER, chat=-1001, title="t", account="user", created_at=1)
+def watch(watch_id: str) -> Archive:
+    return Archive(id=watch_id, user_id=USER, chat=-1001, title="t", account="user", created_at=1)
 
 
 async def create_every_key(store: Store) -> dict[str, str]:
@@ -80,8 +80,8 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await use_other_hosts(store)
     await running.item(msgspec.structs.replace(item, status=ItemStatus.FINISHING, final="a"))
     await store.api_processes.heartbeat(ApiProcess("a1", "h", "http://h", ("local1",)))
-    await store.watched_chats.add(watch("w"))
-    await store.watched_chats.add_task(named["queued"].id, "w")
+    await store.archives.add(watch("w"))
+    await store.archives.add_task(named["queued"].id, "w")
     await store.preferences.change(USER, lambda prefs: Preferences(language="zh"), once="key")
     await store.settings.set({"tasks_per_user": 50})
     await _create_bot_keys(store)
@@ -230,9 +230,9 @@ async def use_the_store(store: Store, catalogue: Catalogue) -> None:
     await catalogue.history.counts()
     await store.tasks.live()
     await store.events.after("0-0")
-    await store.watched_chats.all()
-    await store.watched_chats.unnotified_tasks()
-    await store.watched_chats.set_problem("w", Text("why"), 1)
+    await store.archives.all()
+    await store.archives.unnotified_tasks()
+    await store.archives.set_problem("w", Text("why"), 1)
     await store.preferences.get(USER)
     await store.progress_messages.all()
     await store.bot.inbox()
@@ -349,11 +349,11 @@ async def test_a_queue_of_a_wrong_type_is_rebuilt_from_the_tasks(store: Store, c
 async def test_a_skipped_record_is_counted_and_logged_once(
     client: httpx.AsyncClient, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await store.watched_chats.add(watch("good"))
+    await store.archives.add(watch("good"))
     await store.db.do("HSET", "sa:watches", "newer", GARBAGE["newer"])
     await store.db.do("HSET", "sa:watches", "bad", GARBAGE["cut"])
     for _ in range(3):
-        assert [each.id for each in await store.watched_chats.all()] == ["good"]
+        assert [each.id for each in await store.archives.all()] == ["good"]
     assert 'saveany_unreadable_records_total{kind="watch"} 2' in (await client.get("/metrics")).text
     lines = [line for line in capsys.readouterr().out.splitlines() if "unreadable_record_skipped" in line]
     assert len(lines) == 2

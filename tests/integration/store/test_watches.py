@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from saveany.store import Store
-from saveany.store.watched_chats import WatchedChat
+from saveany.store.archives import Archive
 from saveany.texts import Text, loaded
 
-WATCH = WatchedChat(
+WATCH = Archive(
     id="w1",
     user_id=1,
     chat=-1001600000001,
@@ -26,37 +26,37 @@ WATCH = WatchedChat(
 
 @pytest.fixture(autouse=True)
 async def watch(store: Store) -> None:
-    await store.watched_chats.add(WATCH)
+    await store.archives.add(WATCH)
 
 
 async def test_a_watch_is_read_as_stored(store: Store) -> None:
     older = replace(WATCH, id="w0", user_id=7, created_at=1, username="news")
-    await store.watched_chats.add(older)
-    assert await store.watched_chats.all() == [older, WATCH]
-    assert await store.watched_chats.of_user(1) == [WATCH]
-    assert await store.watched_chats.get("w0") == older
+    await store.archives.add(older)
+    assert await store.archives.all() == [older, WATCH]
+    assert await store.archives.of_user(1) == [WATCH]
+    assert await store.archives.get("w0") == older
     assert (older.name, WATCH.name) == ("@news", "-1001600000001")
 
 
 async def test_the_position_never_goes_back(store: Store) -> None:
     for seen, kept in ((9, 9), (7, 9), (9, 9), (12, 12)):
-        now = await store.watched_chats.advance("w1", seen)
+        now = await store.archives.advance("w1", seen)
         assert now is not None
         assert now.seen == kept
-        assert await store.watched_chats.get("w1") == now
+        assert await store.archives.get("w1") == now
 
 
-def _filtered(number: int, watch: WatchedChat) -> WatchedChat:
+def _filtered(number: int, watch: Archive) -> Archive:
     return replace(watch, filter={**watch.filter, f"{number}": 1})
 
 
 async def test_simultaneous_changes_are_all_kept(store: Store) -> None:
     await asyncio.gather(
-        *(store.watched_chats.advance("w1", seen) for seen in range(30)),
-        *(store.watched_chats.set_problem("w1", Text(f"problem {n}"), n + 1) for n in range(30)),
-        *(store.watched_chats.change("w1", partial(_filtered, n)) for n in range(30)),
+        *(store.archives.advance("w1", seen) for seen in range(30)),
+        *(store.archives.set_problem("w1", Text(f"problem {n}"), n + 1) for n in range(30)),
+        *(store.archives.change("w1", partial(_filtered, n)) for n in range(30)),
     )
-    now = await store.watched_chats.get("w1")
+    now = await store.archives.get("w1")
     assert now is not None
     assert now.seen == 29
     assert len(now.filter) == 31
@@ -64,11 +64,11 @@ async def test_simultaneous_changes_are_all_kept(store: Store) -> None:
 
 
 async def test_a_removed_watch_is_not_restored_by_later_changes(store: Store) -> None:
-    await store.watched_chats.remove("w1")
-    assert await store.watched_chats.advance("w1", 9) is None
-    await store.watched_chats.set_problem("w1", Text("gone"), 1)
-    assert await store.watched_chats.all() == []
-    assert await store.watched_chats.get("w1") is None
+    await store.archives.remove("w1")
+    assert await store.archives.advance("w1", 9) is None
+    await store.archives.set_problem("w1", Text("gone"), 1)
+    assert await store.archives.all() == []
+    assert await store.archives.get("w1") is None
 
 
 async def test_the_start_of_a_problem_is_kept(store: Store) -> None:
@@ -78,7 +78,7 @@ async def test_the_start_of_a_problem_is_kept(store: Store) -> None:
         (None, 30, 0),
         (Text("c"), 40, 40),
     ):
-        await store.watched_chats.set_problem("w1", problem, at)
-        now = await store.watched_chats.get("w1")
+        await store.archives.set_problem("w1", problem, at)
+        now = await store.archives.get("w1")
         assert now is not None
         assert (loaded(now.problem), now.problem_since) == (problem, since)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from saveany.archives.reader import ArchiveReader
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config, User
 from saveany.errors import NeedsLogin, Permanent
@@ -19,7 +20,6 @@ from saveany.sandbox.world import Chat, StoredMessage
 from saveany.service import OPERATOR
 from saveany.store import Store
 from saveany.telegram.links import parse
-from saveany.watching import ChatWatcher
 from storages.local.options import LocalOptions
 from tests.fixtures.waiting import until
 from tests.integration.telegram.conftest import Start, table
@@ -132,7 +132,7 @@ async def test_a_crash_loses_and_repeats_nothing(
     await harness.watch()
     posted = [harness.post(chat) for _ in range(4)]
     calls = itertools.count(1)
-    whose = harness.service if step == "submit" else harness.store.watched_chats
+    whose = harness.service if step == "submit" else harness.store.archives
     real = getattr(whose, step)
 
     async def dies(*args: Any, **options: Any) -> Any:
@@ -148,7 +148,7 @@ async def test_a_crash_loses_and_repeats_nothing(
     harness.restart_watcher()
     await harness.check_watches(1)
     assert await harness.links() == [str(id_) for id_ in posted]
-    assert list(await harness.store.watched_chats.unnotified_tasks()) == [
+    assert list(await harness.store.archives.unnotified_tasks()) == [
         task.id for task in await harness.tasks()
     ]
 
@@ -162,11 +162,11 @@ async def test_two_users_can_watch_one_chat(harness: WatcherHarness, chat: Chat)
         (task.spec.user_id, task.spec.links[0].rpartition("/")[2]) for task in await harness.tasks()
     )
     assert found == [(7, str(big)), (OWNER, str(small)), (OWNER, str(big))]
-    assert list((await harness.store.watched_chats.unnotified_tasks()).values()) == ["big"]
-    await harness.store.watched_chats.remove("all")
+    assert list((await harness.store.archives.unnotified_tasks()).values()) == ["big"]
+    await harness.store.archives.remove("all")
     harness.post(chat, size=200)
     await harness.check_watches(1)
-    assert [each.id for each in await harness.store.watched_chats.of_user(OWNER)] == []
+    assert [each.id for each in await harness.store.archives.of_user(OWNER)] == []
     assert len(await harness.tasks()) == 4
 
 
@@ -311,7 +311,7 @@ async def test_a_watch_with_a_removed_storage_is_reported(harness: WatcherHarnes
     gone = await harness.stored_watch("gone")
     assert gone.seen < post
     assert "there is no storage 'cloud'" in str(gone.problem)
-    await harness.store.watched_chats.change("gone", lambda watch: replace(watch, storage="usb"))
+    await harness.store.archives.change("gone", lambda watch: replace(watch, storage="usb"))
     harness.restart_watcher()
     await harness.check_watches(1)
     assert (await harness.tasks())[-1].spec.storage == "usb"
@@ -357,7 +357,7 @@ async def test_more_chats_than_one_request_can_name_are_watched(harness: Watcher
 async def test_a_full_queue_pauses_watching(
     harness: WatcherHarness, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saveany.watching._MAX_QUEUED", 100)
+    monkeypatch.setattr("saveany.archives.reader._MAX_QUEUED", 100)
     await harness.watch()
     for _ in range(250):
         harness.post(chat)
@@ -375,17 +375,22 @@ async def test_watching_continues_after_unexpected_errors(
 ) -> None:
     await harness.watch()
     harness.post(chat)
-    real, failures = harness.store.watched_chats.all, [error]
+    real, failures = harness.store.archives.all, [error]
 
     async def all_() -> Any:
         if failures:
             raise failures.pop()
         return await real()
 
-    monkeypatch.setattr(harness.store.watched_chats, "all", all_)
+    monkeypatch.setattr(harness.store.archives, "all", all_)
     watching = asyncio.create_task(
-        ChatWatcher(
-            harness.accounts, harness.store, harness.service, harness.config, check_seconds=0.01
+        ArchiveReader(
+            harness.accounts,
+            harness.store,
+            harness.catalogue,
+            harness.service,
+            harness.config,
+            check_seconds=0.01,
         ).run()
     )
     await until(harness.tasks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from saveany.archives.reader import ArchiveReader
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.models import Task
@@ -13,9 +14,8 @@ from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage
 from saveany.service import TaskService
 from saveany.store import Store
-from saveany.store.watched_chats import WatchedChat
+from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
-from saveany.watching import ChatWatcher
 
 OWNER = 42
 CHAT = 1600000001
@@ -33,14 +33,15 @@ class WatcherHarness:
         self.world = sandbox.world
         self.counters = sandbox.counters
         self.store = store
+        self.catalogue = catalogue
         self.config = config
         self.accounts = accounts
         self.service = TaskService(config, store, catalogue)
         self.watcher = self.restart_watcher()
 
-    def restart_watcher(self) -> ChatWatcher:
+    def restart_watcher(self) -> ArchiveReader:
         """A new watcher that knows only stored records."""
-        self.watcher = ChatWatcher(self.accounts, self.store, self.service, self.config)
+        self.watcher = ArchiveReader(self.accounts, self.store, self.catalogue, self.service, self.config)
         return self.watcher
 
     def post(self, chat: Chat, text: str = "", *, name: str = "a.bin", size: int = 9, **fields: Any) -> int:
@@ -54,7 +55,7 @@ class WatcherHarness:
         """Post a message without a file; returns its id."""
         return self.world.send(chat, StoredMessage(id=0, text="words")).id
 
-    async def watch(self, id_: str = "w1", chat: str = str(MARKED), **changes: Any) -> WatchedChat:
+    async def watch(self, id_: str = "w1", chat: str = str(MARKED), **changes: Any) -> Archive:
         now = await self.accounts.history.chat_state(chat)
         fields = {
             "user_id": OWNER,
@@ -65,12 +66,12 @@ class WatcherHarness:
             "seen": now.top,
             "created_at": 1,
         }
-        watch = WatchedChat(id=id_, **{**fields, **changes})
-        await self.store.watched_chats.add(watch)
+        watch = Archive(id=id_, **{**fields, **changes})
+        await self.store.archives.add(watch)
         return watch
 
-    async def stored_watch(self, id_: str = "w1") -> WatchedChat:
-        watch = await self.store.watched_chats.get(id_)
+    async def stored_watch(self, id_: str = "w1") -> Archive:
+        watch = await self.store.archives.get(id_)
         assert watch is not None
         return watch
 

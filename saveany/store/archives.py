@@ -1,4 +1,5 @@
-"""Watched chats: chats whose new files are saved for a user."""
+"""Archives: chats whose files are saved for a user. A watched chat is an archive that starts with new
+messages."""
 
 from __future__ import annotations
 
@@ -15,71 +16,105 @@ from saveany.store.records import decoder
 from saveany.texts import StoredText, Text, stored
 
 _KEY, _TASKS = keys.WATCHED_CHATS(), keys.WATCHED_TASKS()
+_LOCK = keys.LOCK("archives")
 
 Notify = Literal["each", "digest", "none"]
 
 
-class WatchedChat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A chat that is watched for a user."""
+class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A chat that is archived for a user."""
 
-    id: str  # short and unique; each watch has a new one
+    id: str  # short and unique; each archive has a new one
     user_id: int
-    chat: int  # marked: -100…
+    chat: int  # marked: -100… for channels and supergroups, -… for basic groups, positive for people
     title: str
     username: str = ""  # lets an account that is not a member find the chat
     account: str  # the user account that reads the chat
+    is_personal: bool = False  # only this account may read it: the ids of its messages are valid for it alone
     storage: str = ""  # "": the user's default
     folder: str = ""  # "": the user's default
     filter: dict[str, Any] = msgspec.field(default_factory=dict)  # fields of `saveany.filters.Filter`
+    start: str = "now"  # as requested: first, now, the number of a message, or a date
+    until: int = 0  # ms: messages from then on are not read; 0 if there is no such limit
+    follow: bool = True  # whether new messages are saved, too
+    on_duplicate: str = ""  # a `saveany.models.OnDuplicate`; "": as the user prefers
     seen: int = 0  # id of the last message that was handled
+    older_chat: int = 0  # basic group (marked id) that became this supergroup and is read before it; 0: none
+    older_seen: int = 0  # id of the last message that was handled there
+    is_read: bool = False  # the end of the chat was reached once
+    is_paused: bool = False  # by the user
+    has_unassigned: bool = False  # some messages are to be saved by new tasks
+    completed_at: int = 0  # ms: when `archive_complete` was reported; 0 if it was not
     notify: Notify = "each"  # notifications: for each file, once an hour, or never
     language: str = ""  # of notifications, if the user has not chosen one
     created_at: int
-    problem: StoredText = ""  # why watching is interrupted, shown to the user; "" if it is not
+    problem: StoredText = ""  # why reading is interrupted, shown to the user; "" if it is not
     problem_since: int = 0  # ms
+    problem_reported: bool = False  # whether `archive_problem` was reported
 
     @property
     def name(self) -> str:
-        """The chat as a user writes it: @name or -100…"""
+        """The chat as a user writes it: @name or an id."""
         return f"@{self.username}" if self.username else str(self.chat)
 
 
-_decode = decoder(WatchedChat)
+_decode = decoder(Archive)
 
 
-class WatchedChats:
-    """All watched chats."""
+class Archives:
+    """All archives, and with them all watched chats."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def add(self, watch: WatchedChat) -> None:
-        """Add a watched chat."""
+    async def add(self, watch: Archive) -> None:
+        """Add an archive."""
         await self._db.do("HSET", _KEY, watch.id, codec.encode(watch))
 
-    async def all(self) -> list[WatchedChat]:
-        """All watched chats, oldest first."""
+    async def all(self) -> list[Archive]:
+        """All archives, oldest first."""
         found = await self._db.do("HGETALL", _KEY)
         watches = self._db.records.all("watch", found.items(), _decode)
         return sorted(watches, key=lambda watch: (watch.created_at, watch.id))
 
-    async def of_user(self, user_id: int) -> list[WatchedChat]:
-        """The watched chats of a user, oldest first."""
+    async def exist(self) -> bool:
+        """Whether there is any archive."""
+        return bool(await self._db.do("HLEN", _KEY))
+
+    async def take_turn(self, holder: str, milliseconds: int) -> bool:
+        """Become the process that reads the archives for a while, or stay it. False if another one is."""
+        if await self._db.do("SET", _LOCK, holder, "NX", "PX", milliseconds):
+            return True
+        if await self._db.do("GET", _LOCK) != holder.encode():
+            return False
+        return bool(await self._db.do("PEXPIRE", _LOCK, milliseconds))
+
+    async def is_turn_taken(self) -> bool:
+        """Whether a process reads the archives."""
+        return bool(await self._db.do("EXISTS", _LOCK))
+
+    async def end_turn(self, holder: str) -> None:
+        """Stop being the process that reads the archives."""
+        if await self._db.do("GET", _LOCK) == holder.encode():
+            await self._db.do("DEL", _LOCK)
+
+    async def of_user(self, user_id: int) -> list[Archive]:
+        """The archives of a user, oldest first."""
         return [watch for watch in await self.all() if watch.user_id == user_id]
 
-    async def get(self, watch_id: str) -> WatchedChat | None:
-        """A watched chat, or None."""
+    async def get(self, watch_id: str) -> Archive | None:
+        """An archive, or None."""
         found = await self._db.do("HGET", _KEY, watch_id)
         return self._read(watch_id, found) if found else None
 
-    def _read(self, watch_id: str, found: bytes) -> WatchedChat | None:
+    def _read(self, watch_id: str, found: bytes) -> Archive | None:
         return self._db.records.one("watch", watch_id, found, _decode)
 
     async def remove(self, watch_id: str) -> None:
-        """Stop watching; tasks that were created continue."""
+        """Stop reading; tasks that were created continue."""
         await self._db.do("HDEL", _KEY, watch_id)
 
-    async def change(self, watch_id: str, update: Callable[[WatchedChat], WatchedChat]) -> WatchedChat | None:
+    async def change(self, watch_id: str, update: Callable[[Archive], Archive]) -> Archive | None:
         """Store `update(watch)` and return it; None if the watch no longer exists. If another process changed
         it in the meantime, `update` is called again with the new one, so no change is lost."""
         while found := await self._db.do("HGET", _KEY, watch_id):
@@ -92,16 +127,17 @@ class WatchedChats:
                 return changed
         return None
 
-    async def advance(self, watch_id: str, seen: int) -> WatchedChat | None:
+    async def advance(self, watch_id: str, seen: int) -> Archive | None:
         """Record that messages up to `seen` are handled; never moves backwards. Returns as `change`."""
         return await self.change(watch_id, lambda watch: replace(watch, seen=max(watch.seen, seen)))
 
     async def set_problem(self, watch_id: str, problem: Text | None, now_ms: int) -> None:
-        """Record why watching is interrupted; None records that it works again."""
+        """Record why reading is interrupted; None records that it works again."""
 
-        def noted(watch: WatchedChat) -> WatchedChat:
-            since = watch.problem_since or now_ms if problem else 0
-            return replace(watch, problem=stored(problem), problem_since=since)
+        def noted(watch: Archive) -> Archive:
+            if problem is None:
+                return replace(watch, problem="", problem_since=0, problem_reported=False)
+            return replace(watch, problem=stored(problem), problem_since=watch.problem_since or now_ms)
 
         await self.change(watch_id, noted)
 

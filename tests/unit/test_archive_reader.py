@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saveany.archives.posts import links_to
 from saveany.telegram.links import parse
 from saveany.telegram.media import Location, Media
-from saveany.watching import _links
 
 
 def media(message: int, username: str, album: int | None) -> Media:
@@ -37,7 +37,7 @@ def media(message: int, username: str, album: int | None) -> Media:
 def test_links_of_a_watched_chat_lead_to_exactly_the_posted_files(
     ids: set[int], username: str, album: int | None
 ) -> None:
-    found = [parse(link) for link in _links([media(id_, username, album) for id_ in sorted(ids)])]
+    found = [parse(link) for link in links_to([media(id_, username, album) for id_ in sorted(ids)])]
     assert {link.chat for link in found} == {1600000001}
     assert [id_ for link in found for id_ in range(link.message, (link.last or link.message) + 1)] == sorted(
         ids

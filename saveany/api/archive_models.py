@@ -1,0 +1,153 @@
+"""The bodies and replies of the routes for archives."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from saveany.api.bodies import Strict
+from saveany.api.models import Reply, Time
+from saveany.filters import Filter
+
+OutcomeName = Literal[
+    "pending", "saved", "duplicate", "filtered", "gone", "locked", "expired", "protected", "failed"
+]
+
+
+class NewArchive(Strict):
+    """A chat to archive."""
+
+    chat: str = Field(
+        min_length=1,
+        max_length=2048,
+        description="`@name`, a link into the chat, or its id (-100…). With `account` also `me` for Saved "
+        "Messages, the id of a person, or that of a basic group (-id).",
+        examples=["https://t.me/channel"],
+    )
+    user_id: int | None = Field(
+        default=None, ge=1, description="Telegram user id. Default: the caller's user."
+    )
+    storage: str = Field(default="", max_length=64, description="Empty: the default storage of the user.")
+    dir_path: str = Field(default="", max_length=1024, description="Folder in the storage.")
+    start: str = Field(
+        default="first",
+        max_length=40,
+        description="The first message: `first`, `now` (only new ones), the number of a message, or a date.",
+        examples=["first", "now", "1200", "2024-01-31"],
+    )
+    until: str = Field(
+        default="", max_length=40, description="A date: messages from then on are not part of the archive."
+    )
+    follow: bool = Field(default=False, description="Save new messages, too, from then on.")
+    filter: Filter = Field(default=Filter(), description="Save only the files that match this filter.")
+    account: str = Field(
+        default="",
+        max_length=64,
+        description="The user account that reads the chat. Default: any that can. Private chats and basic "
+        "groups need it.",
+    )
+    on_duplicate: Literal["save", "skip", "link"] = Field(
+        default="link",
+        description="What to do with a file that the user has saved before: save it again, skip it, or list "
+        "it as a second file that has the same copy.",
+    )
+
+
+class VerifyArchive(Strict):
+    """What to verify."""
+
+    repair: bool = Field(default=False, description="Save files again that are missing or changed.")
+    limit: int = Field(default=200, ge=1, le=1000, description="Number of messages to verify.")
+    cursor: str = Field(default="", max_length=2000, description="`next_cursor` of the previous reply.")
+
+
+class ArchiveCounts(Reply):
+    """The numbers of messages by what became of them."""
+
+    telegram_total: int = Field(description="Messages of the chat, according to Telegram.")
+    without_media: int = Field(description="Messages without files.")
+    saved: int
+    duplicate: int = Field(description="The same file was saved before.")
+    filtered: int = Field(description="The filter excludes their files.")
+    gone: int = Field(description="Deleted before they were read.")
+    locked: int = Field(description="Paid media that was not bought.")
+    expired: int = Field(description="Self-destructing files and expired stories.")
+    protected: int = Field(description="May not be copied within Telegram.")
+    failed: int
+    pending: int
+
+
+class ArchiveView(Reply):
+    """An archive with its receipt."""
+
+    id: str = Field(examples=["4c1f09a2be"])
+    chat: str = Field(description="`@name`, or the id if it has none.", examples=["@channel"])
+    title: str
+    user_id: int = Field(examples=[123456789])
+    storage: str = Field(description="Empty: the default storage of the user.")
+    dir_path: str
+    start: str
+    follow: bool
+    state: Literal["reading", "following", "complete", "paused", "blocked"]
+    problem: str = Field(description="Why it is blocked.")
+    position: int = Field(description="Id of the last message that was handled.")
+    counts: ArchiveCounts
+    unaccounted: int = Field(
+        description="`telegram_total` less all other counts: messages that are not read yet or not part of "
+        "the archive; negative if messages were deleted after they were read."
+    )
+    bytes: int = Field(description="Size of the saved files.")
+    eta_seconds: int | None
+    created_at: Time
+    completed_at: Time | None
+
+
+class ArchiveList(Reply):
+    """Archives, oldest first."""
+
+    archives: list[ArchiveView]
+
+
+class ArchivedMessageView(Reply):
+    """A message with files."""
+
+    chat: int = Field(examples=[-1001234567890])
+    message: int = Field(examples=[1200])
+    outcome: OutcomeName
+    reason: str
+    file_id: str | None = Field(description="The saved file, or the one that was saved before.")
+    task_id: str | None
+    edited_at: Time | None
+    size: int
+
+
+class ArchiveMessagesView(Reply):
+    """Messages with files, in order."""
+
+    messages: list[ArchivedMessageView]
+    next_cursor: str | None = Field(description="Null on the last page.")
+
+
+class RetriedView(Reply):
+    """What is saved again."""
+
+    messages: int = Field(description="Number of messages.")
+
+
+class DiscrepancyView(Reply):
+    """A message whose file is not as the receipt says."""
+
+    chat: int
+    message: int
+    problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable"]
+    storage: str
+    path: str
+
+
+class VerificationView(Reply):
+    """What was found."""
+
+    checked: int = Field(description="Number of messages.")
+    discrepancies: list[DiscrepancyView]
+    next_cursor: str | None = Field(description="Null if the archive has no further messages.")

@@ -1,0 +1,199 @@
+"""Routes for archives of whole chats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from saveany.api.archive_models import (
+    ArchiveCounts,
+    ArchivedMessageView,
+    ArchiveList,
+    ArchiveMessagesView,
+    ArchiveView,
+    DiscrepancyView,
+    NewArchive,
+    OutcomeName,
+    RetriedView,
+    VerificationView,
+    VerifyArchive,
+)
+from saveany.api.auth import TasksPrincipal
+from saveany.api.errors import responses
+from saveany.api.models import MessageReply
+from saveany.api.routes import JsonRoute
+from saveany.api.services import InjectedServices
+from saveany.api.tasks import UserId
+from saveany.texts import loaded
+from saveany.timefmt import rfc3339
+
+if TYPE_CHECKING:
+    from saveany.catalogue.archive_models import ArchivedMessage
+    from saveany.service.archives import Discrepancy, ShownArchive
+
+router = APIRouter(prefix="/api/v1/archives", tags=["archives"], route_class=JsonRoute)
+
+ArchiveId = Annotated[str, Path(description="The id of the archive.", examples=["4c1f09a2be"])]
+Cursor = Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")]
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="createArchive",
+    summary="Archive a chat",
+    responses=responses(403, 404, 409, 415),
+)
+async def create(services: InjectedServices, principal: TasksPrincipal, body: NewArchive) -> ArchiveView:
+    """Save all files of a chat, and account for every message. A user account must be able to read the
+    chat."""
+    from saveany.service.archives import ArchiveRequest
+
+    request = ArchiveRequest(
+        chat=body.chat,
+        user_id=body.user_id,
+        storage=body.storage,
+        folder=body.dir_path,
+        start=body.start,
+        until=body.until,
+        follow=body.follow,
+        filter=body.filter.model_dump(mode="json", exclude_defaults=True),
+        account=body.account,
+        on_duplicate=body.on_duplicate,
+    )
+    archive = await services.archives.add(principal, request)
+    return _view(await services.archives.get(principal, archive.id))
+
+
+@router.get("", operation_id="listArchives", summary="Archives", responses=responses(404))
+async def list_archives(
+    services: InjectedServices, principal: TasksPrincipal, user_id: UserId = None
+) -> ArchiveList:
+    """All archives with their receipts, oldest first. Watched chats are archives that start with `now`."""
+    return ArchiveList(archives=[_view(each) for each in await services.archives.all(principal, user_id)])
+
+
+@router.get("/{archive_id}", operation_id="getArchive", summary="One archive", responses=responses(404))
+async def get(services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId) -> ArchiveView:
+    """An archive with its receipt."""
+    return _view(await services.archives.get(principal, archive_id))
+
+
+@router.get(
+    "/{archive_id}/messages",
+    operation_id="listArchiveMessages",
+    summary="Messages of an archive",
+    responses=responses(404),
+)
+async def messages(
+    services: InjectedServices,
+    principal: TasksPrincipal,
+    archive_id: ArchiveId,
+    outcome: Annotated[OutcomeName | None, Query(description="Only messages with this outcome.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Cursor = "",
+) -> ArchiveMessagesView:
+    """The messages that have files, in order, with what became of them."""
+    from saveany.catalogue.archive_models import Outcome
+
+    wanted = [Outcome(outcome)] if outcome else []
+    page = await services.archives.messages(principal, archive_id, wanted, limit, cursor)
+    return ArchiveMessagesView(
+        messages=[_message(each) for each in page.messages], next_cursor=page.cursor or None
+    )
+
+
+@router.post("/{archive_id}/pause", operation_id="pauseArchive", summary="Pause", responses=responses(404))
+async def pause(services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId) -> ArchiveView:
+    """Read no further messages. Tasks that exist continue."""
+    await services.archives.pause(principal, archive_id)
+    return _view(await services.archives.get(principal, archive_id))
+
+
+@router.post("/{archive_id}/resume", operation_id="resumeArchive", summary="Resume", responses=responses(404))
+async def resume(services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId) -> ArchiveView:
+    """Continue a paused archive."""
+    await services.archives.resume(principal, archive_id)
+    return _view(await services.archives.get(principal, archive_id))
+
+
+@router.post("/{archive_id}/retry", operation_id="retryArchive", summary="Retry", responses=responses(404))
+async def retry(services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId) -> RetriedView:
+    """Save the messages again that have failed."""
+    return RetriedView(messages=await services.archives.retry(principal, archive_id))
+
+
+@router.post(
+    "/{archive_id}/verify", operation_id="verifyArchive", summary="Verify", responses=responses(404, 415)
+)
+async def verify(
+    services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId, body: VerifyArchive
+) -> VerificationView:
+    """Compare some of the messages with the catalogue and with the sizes of the copies in their storages. A
+    request with `next_cursor` verifies the next ones."""
+    found = await services.archives.verify(
+        principal, archive_id, repair=body.repair, limit=body.limit, cursor=body.cursor
+    )
+    return VerificationView(
+        checked=found.checked,
+        discrepancies=[_discrepancy(each) for each in found.discrepancies],
+        next_cursor=found.cursor or None,
+    )
+
+
+@router.delete(
+    "/{archive_id}", operation_id="deleteArchive", summary="Delete an archive", responses=responses(404)
+)
+async def delete(
+    services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId
+) -> MessageReply:
+    """End an archive and delete its receipt. Its files stay, and its tasks continue."""
+    await services.archives.remove(principal, archive_id)
+    return MessageReply(message="archive deleted; its files stay")
+
+
+def _view(shown: ShownArchive) -> ArchiveView:
+    archive, receipt = shown.archive, shown.receipt
+    return ArchiveView(
+        id=archive.id,
+        chat=archive.name,
+        title=archive.title,
+        user_id=archive.user_id,
+        storage=archive.storage,
+        dir_path=archive.folder,
+        start=archive.start,
+        follow=archive.follow,
+        state=shown.state,
+        problem=str(loaded(archive.problem) or ""),
+        position=archive.older_seen if archive.older_chat else archive.seen,
+        counts=ArchiveCounts(**receipt.counts()),
+        unaccounted=shown.unaccounted,
+        bytes=receipt.bytes,
+        eta_seconds=shown.eta_seconds,
+        created_at=rfc3339(archive.created_at),
+        completed_at=rfc3339(archive.completed_at) if archive.completed_at else None,
+    )
+
+
+def _message(message: ArchivedMessage) -> ArchivedMessageView:
+    return ArchivedMessageView(
+        chat=message.chat,
+        message=message.message,
+        outcome=message.outcome.value,
+        reason=str(message.reason or ""),
+        file_id=message.file_id or None,
+        task_id=message.task_id or None,
+        edited_at=rfc3339(message.edited_at) if message.edited_at else None,
+        size=message.size,
+    )
+
+
+def _discrepancy(found: Discrepancy) -> DiscrepancyView:
+    return DiscrepancyView(
+        chat=found.message.chat,
+        message=found.message.message,
+        problem=found.problem,
+        storage=found.storage,
+        path=found.path,
+    )

@@ -1,0 +1,93 @@
+"""The posts of a page of messages: single messages with files, and albums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from saveany.filters import Filter
+from saveany.telegram.history import ReadMessage
+from saveany.telegram.links import MessageLink
+from saveany.telegram.media import Media, captioned
+
+_BOT_API_OFFSET = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """The messages of an album, or a single message; each has, or had, files."""
+
+    messages: list[ReadMessage]
+
+    @property
+    def first(self) -> int:
+        """The id of its first message."""
+        return self.messages[0].id
+
+    @property
+    def last(self) -> int:
+        """The id of its last message."""
+        return self.messages[-1].id
+
+    @property
+    def is_album(self) -> bool:
+        """Whether it is an album, to which further messages may belong."""
+        return _album(self.messages[0]) is not None
+
+    def wanted(self, accepts: Filter) -> list[Media]:
+        """Its files that pass a filter. Each has the text of the album."""
+        files = [media for message in self.messages for media in message.media]
+        return [each for each in captioned(files) if accepts.accepts(each)]
+
+
+def posts_in(messages: Iterable[ReadMessage]) -> list[Post]:
+    """The posts with files in consecutive messages, oldest first."""
+    with_media = [each for each in messages if each.has_media]
+    return [Post(list(each)) for _, each in groupby(with_media, key=lambda m: _album(m) or -m.id)]
+
+
+def _album(message: ReadMessage) -> int | None:
+    """The id of the album that the message is part of. Several files of one message are no album."""
+    grouped_id = message.media[0].grouped_id if message.media else None
+    return grouped_id if grouped_id != message.id else None
+
+
+def links_to(files: Sequence[Media], *, is_personal: bool = False) -> list[str]:
+    """Links to exactly these files, one for each run of consecutive messages.
+
+    They contain the id of the chat: its username may belong to another chat when the task starts. Messages of
+    private chats and basic groups (`is_personal`) have a link each.
+    """
+    by_message = {each.message_id: each for each in files}.values()
+    if is_personal:
+        return [_personal_link(each) for each in by_message]
+    numbered = enumerate(by_message)
+    runs = ([media for _, media in run] for _, run in groupby(numbered, key=lambda p: p[1].message_id - p[0]))
+    return [_link(run) for run in runs]
+
+
+def _link(run: Sequence[Media]) -> str:
+    first, last = run[0], run[-1]
+    return MessageLink(
+        chat=-first.chat_id - _BOT_API_OFFSET,
+        message=first.message_id,
+        last=last.message_id if last is not first else None,
+        single=last is first and first.grouped_id is not None,
+    ).url
+
+
+def _personal_link(media: Media) -> str:
+    return personal_link(media.chat_id, media.message_id)
+
+
+def message_link(chat: int, message: int, *, is_personal: bool) -> str:
+    """A link to one message by the marked id of its chat, without the album around it."""
+    if is_personal:
+        return personal_link(chat, message)
+    return MessageLink(chat=-chat - _BOT_API_OFFSET, message=message, single=True).url
+
+
+def personal_link(chat: int, message: int) -> str:
+    """A link to a message of a private chat or basic group, for the account whose chat it is."""
+    return MessageLink(abs(chat), message, single=True, bot_chat="user" if chat > 0 else "chat").url

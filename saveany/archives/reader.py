@@ -1,0 +1,230 @@
+"""Reads the chats of archives, and with them all watched chats: messages with files become tasks of the user.
+
+A chat is read forward from the last handled message, not from pushed updates, so nothing is missed while this
+process is not running. A page is written to the receipt, with the ids of its tasks, before the tasks are
+created, and those before its messages count as handled. So a crash in between creates no second task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace as replaced
+from itertools import groupby
+
+from msgspec.structs import replace
+
+from saveany.archives.posts import posts_in
+from saveany.archives.reports import ArchiveReports
+from saveany.archives.saving import PageOfChat, PostSaver
+from saveany.catalogue.catalogue import Catalogue
+from saveany.config import Config
+from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
+from saveany.logs import get_logger
+from saveany.loops import repeat
+from saveany.service import TaskService
+from saveany.store import Store
+from saveany.store.archives import Archive
+from saveany.telegram.accounts import Accounts
+from saveany.telegram.history import MessagePage, ReadMessage
+from saveany.texts import Text, loaded
+
+#: Seconds between two checks of the archives.
+_CHECK_SECONDS = 10.0
+#: Seconds until a chat that could not be read is tried again, if the error does not say.
+_RETRY_SECONDS = 60.0
+#: Pages read from one chat before moving on to the next.
+_MAX_PAGES = 10
+#: Queued tasks above which no more messages are read, so that an old chat cannot fill the memory of Redis.
+_MAX_QUEUED = 2000
+#: An id above every message id, for a chat whose newest message is unknown.
+_UNKNOWN_ID = 2**31
+
+_log = get_logger(__name__)
+
+
+class ArchiveReader:
+    """Turns the messages of all archived chats into tasks. One process at a time should run it."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: Store,
+        catalogue: Catalogue,
+        tasks: TaskService,
+        config: Config,
+        *,
+        check_seconds: float = _CHECK_SECONDS,
+    ) -> None:
+        self._accounts = accounts
+        self._store = store
+        self._archives = store.archives
+        self._config = config
+        self._saver = PostSaver(store, catalogue, tasks)
+        self._reports = ArchiveReports(store, catalogue, config)
+        self._check_seconds = check_seconds
+        self._retry_at: dict[str, float] = {}  # id of an archive -> monotonic time of the next try
+        self._growing: dict[str, int] = {}  # id of an archive -> last message of an incomplete album
+        self._reconciled: set[str] = set()  # archives whose lost tasks were replaced
+
+    async def run(self) -> None:
+        """Check the archives until canceled."""
+        await repeat("archives", self.check, self._check_seconds)
+
+    async def check(self) -> None:
+        """Check every archive once. Raises `Unavailable`, alone or in a group, during an outage."""
+        now = time.monotonic()
+        archives = [each for each in await self._archives.all() if not each.is_paused]
+        due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and is_read_on(each)]
+        due.sort(key=lambda each: each.account)
+        async with asyncio.TaskGroup() as group:
+            for account, its_archives in groupby(due, key=lambda each: each.account):
+                group.create_task(self._check_account(account, list(its_archives)))
+        for archive in archives:
+            await self._settle(archive)
+
+    async def _check_account(self, account: str, archives: Sequence[Archive]) -> None:
+        """Read the chats of one account that have new messages, with another account if this one cannot."""
+        try:
+            newest = await self._accounts.history.newest_ids(
+                account, {each.chat: each.username for each in archives}
+            )
+        except Retryable as error:
+            for archive in archives:
+                self._retry_after(archive, error.after)
+            return
+        except TaskError:
+            newest = {}
+        for archive in archives:
+            if archive.older_chat or newest.get(archive.chat, _UNKNOWN_ID) > archive.seen:
+                await self._check_chat(archive)
+                continue
+            if archive.problem:
+                await self._set_problem(archive, None)
+            if not archive.is_read:
+                await self._archives.change(archive.id, lambda now: replace(now, is_read=True))
+
+    async def _check_chat(self, archive: Archive) -> None:
+        """Read the new messages of a chat, and store why that failed if it did."""
+        problem: Text | None = None
+        try:
+            await self._read(archive)
+        except Unavailable:
+            raise
+        except SaveAnyError as error:
+            self._retry_after(archive, error.after if error.retryable else _RETRY_SECONDS)
+            problem = error.text
+        except Exception:
+            _log.exception("archive_failed", archive=archive.id, chat=archive.chat)
+            self._retry_after(archive, _RETRY_SECONDS)
+            problem = Text("an unexpected error in SaveAny; see the log of the bot")
+        if problem != loaded(archive.problem):
+            await self._set_problem(archive, problem)
+
+    def _retry_after(self, archive: Archive, seconds: float) -> None:
+        self._retry_at[archive.id] = time.monotonic() + seconds
+
+    async def _set_problem(self, archive: Archive, problem: Text | None) -> None:
+        await self._archives.set_problem(archive.id, problem, time.time_ns() // 1_000_000)
+
+    async def _read(self, archive: Archive) -> None:
+        """Turn the messages after the last handled one into tasks."""
+        for _ in range(_MAX_PAGES):
+            if (await self._store.tasks.counts())["queued"] >= _MAX_QUEUED:
+                return
+            page = await self._page(archive)
+            if page.messages:
+                changed = await self._handle(archive, page)
+            else:
+                changed = await self._archives.change(archive.id, at_the_end)
+            if changed is None or changed == archive or changed.is_paused or not is_read_on(changed):
+                return
+            if not page.messages and not archive.older_chat:
+                return
+            archive = changed
+
+    async def _page(self, archive: Archive) -> MessagePage:
+        """The messages after the last handled one, without those that are not part of the archive."""
+        user = self._config.user(archive.user_id)
+        only = (archive.account,) if archive.is_personal else user.accounts if user else ()
+        chat, seen = place_of(archive)
+        page = await self._accounts.history.messages_after(
+            chat, seen, username=archive.username, prefer=archive.account, only=only
+        )
+        if archive.until:
+            return replaced(page, messages=[m for m in page.messages if m.date_ms < archive.until])
+        return page
+
+    async def _handle(self, archive: Archive, page: MessagePage) -> Archive | None:
+        """Create the tasks of a page. Returns the changed archive, None if it no longer exists."""
+        messages, last = self._complete_posts(archive, page)
+        if not last:
+            return archive
+        chat, _ = place_of(archive)
+        tasks = await self._saver.plan(archive, PageOfChat(chat, messages, last, page.total))
+        for task in tasks:
+            await self._saver.submit(archive, task)
+            # Nobody is notified twice of a post because of a crash.
+            if archive.notify != "none" and not await self._advance(archive, task.last, page):
+                return None
+        return await self._advance(archive, last, page)
+
+    async def _advance(self, archive: Archive, last: int, page: MessagePage) -> Archive | None:
+        """Messages up to `last` are handled. Returns as `Archives.change`."""
+        if not archive.older_chat:
+            await self._archives.advance(archive.id, last)
+
+        def handled(now: Archive) -> Archive:
+            if now.older_chat:
+                return replace(now, older_seen=max(now.older_seen, last))
+            return replace(now, account=page.account, username=page.username)
+
+        changed = await self._archives.change(archive.id, handled)
+        if changed is None:
+            await self._saver.forget(archive)
+        return changed
+
+    def _complete_posts(self, archive: Archive, page: MessagePage) -> tuple[list[ReadMessage], int]:
+        """The messages of a page without those of an album that may go on in the next page, and the id of the
+        last one.
+
+        An album at the end of the chat may still be growing: it is left out until it is unchanged in the next
+        check.
+        """
+        posts = posts_in(page.messages)
+        if not posts or not posts[-1].is_album or posts[-1].last != page.last:
+            return page.messages, page.last
+        first = posts[-1].first
+        if before := [each for each in page.messages if each.id < first]:
+            return before, first - 1
+        if self._growing.get(archive.id) == page.last:
+            return page.messages, page.last
+        self._growing[archive.id] = page.last
+        return [], 0
+
+    async def _settle(self, archive: Archive) -> None:
+        """Replace tasks that were lost, save what failed again if that was asked for, and report."""
+        if archive.has_unassigned or archive.id not in self._reconciled:
+            if archive.id not in self._reconciled and not archive.completed_at:
+                await self._saver.replace_lost(archive, *place_of(archive))
+            await self._saver.assign(archive)
+            self._reconciled.add(archive.id)
+        await self._reports.report(archive)
+
+
+def is_read_on(archive: Archive) -> bool:
+    """Whether messages of the chat may have to be read."""
+    return archive.follow or not archive.is_read
+
+
+def place_of(archive: Archive) -> tuple[int, int]:
+    """The chat that is read now, and the last message that was handled there."""
+    if archive.older_chat:
+        return archive.older_chat, archive.older_seen
+    return archive.chat, archive.seen
+
+
+def at_the_end(archive: Archive) -> Archive:
+    """The archive after the end of the chat that is read now."""
+    return replace(archive, older_chat=0) if archive.older_chat else replace(archive, is_read=True)

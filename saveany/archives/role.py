@@ -1,0 +1,102 @@
+"""Reads the archives in one of the processes that can: the bot if there is one, else an API process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from saveany.config import Config
+from saveany.errors import Unavailable
+from saveany.loops import repeat
+from saveany.service import TaskService
+from saveany.store import Store
+
+if TYPE_CHECKING:
+    from saveany.archives.reader import ArchiveReader
+    from saveany.catalogue.catalogue import Catalogue
+    from saveany.telegram.accounts import Accounts
+
+#: Seconds between two checks of the archives, and between two renewals of the turn.
+_CHECK_SECONDS, _RENEW_SECONDS = 10.0, 5.0
+#: Milliseconds that a turn lasts unless it is renewed.
+_TURN_MS = 15_000
+#: Number of checks in a row in which nobody must have had the turn before a process that stands by takes it.
+_STAND_BY_CHECKS = 2
+
+
+class ArchiveRole:
+    """Reads the archives whenever no other process does. Accounts and libraries are loaded for the first
+    archive."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        catalogue: Catalogue,
+        tasks: TaskService,
+        accounts: Callable[[], Awaitable[Accounts]],
+        *,
+        stands_by: bool = False,
+        check_seconds: float = _CHECK_SECONDS,
+    ) -> None:
+        """A process that `stands_by` leaves the turn to others for a while. `accounts` are connected when
+        there is an archive."""
+        self._config = config
+        self._store = store
+        self._catalogue = catalogue
+        self._tasks = tasks
+        self._accounts = accounts
+        self._check_seconds = check_seconds
+        self._wait_for = _STAND_BY_CHECKS if stands_by else 0  # number of checks
+        self._free = 0  # number of checks in a row in which nobody had the turn
+        self._holder = uuid4().hex
+        self._reader: ArchiveReader | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Check the archives until the block ends."""
+        checking = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            checking.cancel()
+            await asyncio.wait([checking])
+
+    async def run(self) -> None:
+        """Check the archives until canceled."""
+        try:
+            await repeat("archives", self._step, self._check_seconds)
+        finally:
+            with suppress(Unavailable):
+                await self._store.archives.end_turn(self._holder)
+
+    async def _step(self) -> None:
+        if not await self._store.archives.exist() or not await self._has_turn():
+            return
+        reader = await self._open()
+        checking = asyncio.create_task(reader.check())
+        try:
+            while not (await asyncio.wait([checking], timeout=_RENEW_SECONDS))[0]:
+                if not await self._store.archives.take_turn(self._holder, _TURN_MS):
+                    return
+            checking.result()
+        finally:
+            checking.cancel()
+            await asyncio.wait([checking])
+
+    async def _has_turn(self) -> bool:
+        if self._reader is None and self._free < self._wait_for:
+            self._free = 0 if await self._store.archives.is_turn_taken() else self._free + 1
+            return False
+        return await self._store.archives.take_turn(self._holder, _TURN_MS)
+
+    async def _open(self) -> ArchiveReader:
+        if self._reader is None:
+            from saveany.archives.reader import ArchiveReader  # imports Telethon
+
+            accounts = await self._accounts()
+            self._reader = ArchiveReader(accounts, self._store, self._catalogue, self._tasks, self._config)
+        return self._reader

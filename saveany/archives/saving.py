@@ -1,0 +1,155 @@
+"""Turns posts of an archived chat into tasks, and notes them in its receipt first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+from msgspec.structs import replace as changed
+
+from saveany.archives.posts import Post, links_to, message_link, posts_in
+from saveany.catalogue.archive_models import ArchivedMessage, Outcome, ReadPage
+from saveany.catalogue.catalogue import Catalogue
+from saveany.filters import Filter
+from saveany.ids import new_id
+from saveany.models import OnDuplicate
+from saveany.service import Principal, TaskRequest, TaskService
+from saveany.store import Store
+from saveany.store.archives import Archive
+from saveany.telegram.history import ReadMessage
+
+#: Number of messages that get new tasks at a time.
+_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfChat:
+    """Consecutive messages of a chat that are handled together."""
+
+    chat: int  # marked
+    messages: Sequence[ReadMessage]
+    last: int  # id of the last message
+    total: int  # number of messages of the chat, according to Telegram
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveTask:
+    """A task for some files of a post."""
+
+    id: str
+    links: list[str]
+    last: int  # id of the last message of the post
+    username: str = ""  # of the chat
+
+
+class PostSaver:
+    """Creates the tasks of archives."""
+
+    def __init__(self, store: Store, catalogue: Catalogue, tasks: TaskService) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._tasks = tasks
+
+    async def plan(self, archive: Archive, page: PageOfChat) -> list[ArchiveTask]:
+        """Note the messages of a page in the receipt. Returns the tasks that it needs: if the page was read
+        before, some may exist already."""
+        receipts = self._catalogue.receipts
+        posts = posts_in(page.messages)
+        wanted = Filter.model_validate(archive.filter)
+        planned = [row for post in posts for row in _rows(page.chat, post, wanted)]
+        plain = [each.id for each in page.messages if not each.has_media]
+        await receipts.write(archive.id, ReadPage(page.chat, page.last, page.total, planned, plain))
+        if not planned:
+            return []
+        # Also what another process has noted, or this one before a crash.
+        noted = await receipts.known(archive.id, page.chat, planned[0].message, planned[-1].message)
+        return list(chain.from_iterable(_tasks(archive, post, wanted, noted) for post in posts))
+
+    async def submit(self, archive: Archive, task: ArchiveTask) -> None:
+        """Create a task, unless it exists."""
+        request = TaskRequest(
+            id=task.id,
+            links=task.links,
+            type="tgfiles",
+            storage=archive.storage,
+            folder=archive.folder,
+            on_duplicate=OnDuplicate(archive.on_duplicate) if archive.on_duplicate else None,
+            params={"username": task.username} if task.username else {},
+            archive_id=archive.id,
+            account=archive.account if archive.is_personal else "",
+        )
+        accepted = await self._tasks.submit(Principal(archive.user_id), request)
+        if archive.notify != "none":
+            await self._store.archives.add_task(accepted.id, archive.id)
+
+    async def replace_lost(self, archive: Archive, chat: int, last: int) -> None:
+        """Have the messages of tasks that are neither in Redis nor in the catalogue saved by new ones.
+        Messages of `chat` after `last` were not handled yet."""
+        receipts = self._catalogue.receipts
+        pending = await receipts.pending_tasks(archive.id, chat, last)
+        missing = [each for each in pending if not await self._exists(each)]
+        if missing:
+            still_pending = set(await receipts.pending_tasks(archive.id, chat, last))
+            await receipts.drop_tasks(archive.id, [each for each in missing if each in still_pending])
+
+    async def _exists(self, task_id: str) -> bool:
+        return await self._store.tasks.exists(task_id)
+
+    async def assign(self, archive: Archive) -> None:
+        """Create tasks for the pending messages that have none."""
+        receipts = self._catalogue.receipts
+        while found := await receipts.unassigned(archive.id, _BATCH):
+            assigned = [replace(each, task_id=new_id()) for each in found]
+            await receipts.assign(archive.id, assigned)
+            for each in assigned:
+                link = message_link(each.chat, each.message, is_personal=archive.is_personal)
+                await self.submit(archive, ArchiveTask(each.task_id, [link], each.message, archive.username))
+        if archive.has_unassigned:
+            await self._store.archives.change(archive.id, lambda now: changed(now, has_unassigned=False))
+
+    async def forget(self, archive: Archive) -> None:
+        """Delete the receipt of an archive that was removed while it was read."""
+        await self._catalogue.receipts.remove(archive.id)
+
+
+def _rows(chat: int, post: Post, wanted: Filter) -> Iterator[ArchivedMessage]:
+    """The messages of a post as they are noted at first."""
+    chosen = {media.message_id for media in post.wanted(wanted)}
+    task_id = new_id() if chosen else ""
+    for message in post.messages:
+        common: dict[str, Any] = {
+            "chat": chat,
+            "message": message.id,
+            "edited_at": message.edited_ms,
+            "size": sum(media.size for media in message.media),
+        }
+        if message.problem:
+            yield ArchivedMessage(outcome=_outcome(message), reason=message.problem, **common)
+        elif message.id in chosen:
+            yield ArchivedMessage(outcome=Outcome.PENDING, task_id=task_id, **common)
+        else:
+            yield ArchivedMessage(outcome=Outcome.FILTERED, **common)
+
+
+def _outcome(message: ReadMessage) -> Outcome:
+    if message.is_locked:
+        return Outcome.LOCKED
+    return Outcome.EXPIRED if message.is_expired else Outcome.FAILED
+
+
+def _tasks(
+    archive: Archive, post: Post, wanted: Filter, noted: Mapping[int, ArchivedMessage]
+) -> Iterable[ArchiveTask]:
+    """The task of a post, with the id that the receipt names; none if it has ended."""
+    pending = {
+        message: row.task_id
+        for message, row in noted.items()
+        if row.outcome is Outcome.PENDING and row.task_id and post.first <= message <= post.last
+    }
+    files = [each for each in post.wanted(wanted) if each.message_id in pending]
+    for task_id in dict.fromkeys(pending[each.message_id] for each in files):
+        of_task = [each for each in files if pending[each.message_id] == task_id]
+        links = links_to(of_task, is_personal=archive.is_personal)
+        yield ArchiveTask(task_id, links, post.last, of_task[0].chat_username)

@@ -1,0 +1,93 @@
+"""What the receipt of an archive consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from saveany.texts import Text
+
+
+class Outcome(StrEnum):
+    """What became of a message with files."""
+
+    PENDING = "pending"
+    SAVED = "saved"
+    DUPLICATE = "duplicate"  # the same file was saved before
+    FILTERED = "filtered"  # by the filter of the archive
+    GONE = "gone"  # deleted before it was read
+    LOCKED = "locked"  # paid media that was not bought
+    EXPIRED = "expired"  # self-destructing, or an expired story
+    PROTECTED = "protected"  # may not be copied within Telegram
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedMessage:
+    """A message with files."""
+
+    chat: int  # marked
+    message: int
+    outcome: Outcome
+    reason: Text | None = None
+    task_id: str = ""  # the task that saves it; "" if there is none
+    file_id: str = ""  # of a saved file, or of the one that was saved before
+    edited_at: int = 0  # ms; 0 if it was not edited
+    size: int = 0  # of all its files together, in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedCopy:
+    """The copy of a file of a message."""
+
+    storage: str
+    path: str
+    size: int  # bytes, as recorded
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPage:
+    """A page of a chat that was read."""
+
+    chat: int  # marked
+    last: int  # up to this message
+    total: int  # number of messages of the chat, according to Telegram
+    with_media: Sequence[ArchivedMessage]
+    without_media: Sequence[int]  # ids, ascending
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The numbers of the messages of an archive."""
+
+    telegram_total: int = 0
+    without_media: int = 0
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    bytes: int = 0  # of saved files
+
+    def __getitem__(self, outcome: Outcome) -> int:
+        """The number of messages with that outcome."""
+        return self.outcomes.get(outcome, 0)
+
+    def counts(self) -> dict[str, int]:
+        """All numbers by name."""
+        named = {outcome.value: self[outcome] for outcome in Outcome}
+        return {
+            "telegram_total": self.telegram_total,
+            "without_media": self.without_media,
+            **{name: named[name] for name in (*list(named)[1:], "pending")},
+        }
+
+    @property
+    def accounted(self) -> int:
+        """The number of messages that the receipt accounts for."""
+        return self.without_media + sum(self.outcomes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesPage:
+    """A page of messages. `cursor` leads to the next page; it is empty on the last one."""
+
+    messages: list[ArchivedMessage]
+    cursor: str

@@ -1,0 +1,284 @@
+"""`saveany archive`: whole chats, with a receipt for every message."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from saveany.cli import usage
+from saveany.cli.client import (
+    ApiClient,
+    Json,
+    JsonOption,
+    TokenOption,
+    UrlOption,
+    UserOption,
+    call,
+    connect,
+    printable,
+)
+
+app = typer.Typer(
+    cls=usage.CommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Archive whole chats, and prove that they are complete.",
+)
+
+ArchiveArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the archive.")]
+
+#: Number of messages that one request verifies.
+_VERIFIED_AT_ONCE = 200
+#: Outcome -> what it means, in the order of the receipt.
+_LINES = {
+    "without_media": "without files",
+    "saved": "saved",
+    "duplicate": "saved before (the same file)",
+    "filtered": "excluded by the filter",
+    "gone": "deleted before they were read",
+    "locked": "paid, not bought",
+    "expired": "expired",
+    "protected": "may not be copied",
+    "failed": "failed",
+    "pending": "waiting",
+}
+_PROBLEMS = {
+    "not_in_catalogue": "deleted from the catalogue",
+    "missing": "missing in the storage",
+    "changed": "has another size in the storage",
+    "unverifiable": "could not be verified",
+}
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    chat: Annotated[str, typer.Argument(metavar="CHAT", help="@name, a link into the chat, or its id.")],
+    storage: Annotated[str, typer.Option(help="Storage. Default: that of the user.")] = "",
+    path: Annotated[str, typer.Option(help="Folder in the storage.")] = "",
+    start: Annotated[
+        str, typer.Option(help="The first message: first, now, the number of a message, or a date.")
+    ] = "first",
+    until: Annotated[str, typer.Option(help="A date: messages from then on are left out.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Save new messages, too, from then on.")] = False,
+    filter_: Annotated[
+        str, typer.Option("--filter", help='Filter as JSON, such as {"kinds": ["video"]}.')
+    ] = "",
+    account: Annotated[
+        str, typer.Option(help="User account that reads the chat; needed for private chats and `me`.")
+    ] = "",
+    user: Annotated[int | None, typer.Option(min=1, help="Telegram user id of the owner.")] = None,
+    as_json: JsonOption = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """Archive a chat: save all of its files, oldest first.
+
+    It goes on after any interruption. `saveany archive show` prints the receipt.
+    --json prints the fields of `POST /api/v1/archives`.
+    """
+    body: Json = {"chat": chat, "storage": storage, "dir_path": path, "start": start, "until": until}
+    body |= {"follow": follow, "account": account}
+    if filter_:
+        body["filter"] = _parsed_filter(filter_)
+    if user is not None:
+        body["user_id"] = user
+    made = call(connect(ctx, url, token), lambda api: api.post("archives", body))
+    if as_json:
+        typer.echo(json.dumps(made))
+    else:
+        typer.echo(f"{made['id']} {printable(made['title'])}")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    user: UserOption = None,
+    as_json: JsonOption = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """List archives and watched chats, oldest first.
+
+    --json prints {"archives": […]}, with the fields of `GET /api/v1/archives`.
+    """
+    found = call(connect(ctx, url, token), lambda api: api.get("archives", user_id=user))
+    if as_json:
+        typer.echo(json.dumps(found))
+    elif found["archives"]:
+        from saveany.cli.tables import new_table, print_table, short_size  # imports rich
+
+        table = new_table(
+            "ID", "STATE", "CHAT", "SAVED", "FAILED", "SIZE", wide="CHAT", right=("SAVED", "FAILED", "SIZE")
+        )
+        for each in found["archives"]:
+            counts = each["counts"]
+            numbers = str(counts["saved"] + counts["duplicate"]), str(counts["failed"])
+            table.add_row(
+                each["id"], each["state"], printable(each["title"]), *numbers, short_size(each["bytes"])
+            )
+        print_table(table)
+    else:
+        typer.echo("There are no archives.", err=True)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    archive_id: ArchiveArgument,
+    as_json: JsonOption = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """Print the receipt of an archive, and the messages that have failed.
+
+    --json prints the fields of `GET /api/v1/archives/{id}`.
+    """
+
+    async def read(api: ApiClient) -> tuple[Json, list[Json]]:
+        found = await api.get(f"archives/{archive_id}")
+        failed = await api.get(f"archives/{archive_id}/messages", outcome="failed", limit=20)
+        return found, failed["messages"]
+
+    found, failed = call(connect(ctx, url, token), read)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for line in receipt_lines(found):
+        typer.echo(line)
+    for each in failed:
+        typer.echo(f"failed: message {each['message']}: {printable(each['reason'])}")
+    if found["counts"]["failed"] > len(failed):
+        typer.echo(f"… and {found['counts']['failed'] - len(failed)} more")
+
+
+def receipt_lines(found: Json) -> list[str]:
+    """The receipt of an archive as lines of text."""
+    from saveany.cli.tables import short_size  # imports rich
+
+    counts: dict[str, int] = found["counts"]
+    lines = [f"{printable(found['title'])} ({printable(found['chat'])}): {found['state']}"]
+    if found["problem"]:
+        lines.append(f"blocked: {printable(found['problem'])}")
+    if found["eta_seconds"] and found["state"] == "reading":
+        lines.append(f"about {_duration(found['eta_seconds'])} left")
+    rows = [(counts["telegram_total"], "messages, according to Telegram")]
+    rows += [
+        (counts[name], text) for name, text in _LINES.items() if counts[name] or name in ("saved", "failed")
+    ]
+    width = len(f"{max(number for number, _ in rows):,}")
+    for number, text in rows:
+        more = f" ({short_size(found['bytes'])})" if text == "saved" else ""
+        lines.append(f"{number:>{width},} {text}{more}")
+    return [*lines, _balance(found)]
+
+
+def _balance(found: Json) -> str:
+    """Whether the numbers add up, and if not, why."""
+    rest: int = found["unaccounted"]
+    if not rest:
+        return "Every message is accounted for."
+    if rest < 0:
+        return f"{-rest:,} of these messages were deleted after they were read."
+    if found["state"] in ("reading", "paused", "blocked"):
+        return f"{rest:,} messages are not read yet."
+    if found["start"] != "first":
+        return (
+            f"{rest:,} messages are not part of the archive, which starts with {printable(found['start'])}."
+        )
+    return f"{rest:,} messages are counted by Telegram, but withheld from this account."
+
+
+def _duration(seconds: int) -> str:
+    hours, minutes = divmod(-(-seconds // 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+@app.command()
+def pause(
+    ctx: typer.Context, archive_id: ArchiveArgument, url: UrlOption = "", token: TokenOption = ""
+) -> None:
+    """Read no further messages for now. Files that are queued are still saved."""
+    _act(ctx, archive_id, "pause", url, token)
+
+
+@app.command()
+def resume(
+    ctx: typer.Context, archive_id: ArchiveArgument, url: UrlOption = "", token: TokenOption = ""
+) -> None:
+    """Continue a paused archive."""
+    _act(ctx, archive_id, "resume", url, token)
+
+
+def _act(ctx: typer.Context, archive_id: str, action: str, url: str, token: str) -> None:
+    found = call(connect(ctx, url, token), lambda api: api.post(f"archives/{archive_id}/{action}"))
+    typer.echo(f"{found['id']} {found['state']}")
+
+
+@app.command()
+def retry(
+    ctx: typer.Context, archive_id: ArchiveArgument, url: UrlOption = "", token: TokenOption = ""
+) -> None:
+    """Save the messages again that have failed."""
+    found = call(connect(ctx, url, token), lambda api: api.post(f"archives/{archive_id}/retry"))
+    typer.echo(f"{found['messages']} messages are saved again")
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    archive_id: ArchiveArgument,
+    repair: Annotated[bool, typer.Option("--repair", help="Save again what is missing or changed.")] = False,
+    as_json: JsonOption = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
+) -> None:
+    """Compare the receipt with the catalogue and with the sizes of the files in the storage.
+
+    The exit code is 1 if there is a difference that is not repaired.
+    --json prints {"checked": …, "discrepancies": […]}.
+    """
+
+    async def read(api: ApiClient) -> tuple[int, list[Json]]:
+        checked, found, cursor = 0, list[Json](), ""
+        while True:
+            body: Json = {"repair": repair, "limit": _VERIFIED_AT_ONCE, "cursor": cursor}
+            page = await api.post(f"archives/{archive_id}/verify", body)
+            checked += page["checked"]
+            found += page["discrepancies"]
+            if not page["next_cursor"]:
+                return checked, found
+            cursor = page["next_cursor"]
+
+    checked, found = call(connect(ctx, url, token), read)
+    if as_json:
+        typer.echo(json.dumps({"checked": checked, "discrepancies": found}))
+    else:
+        for each in found:
+            place = f" ({printable(each['storage'])}:/{printable(each['path'])})" if each["path"] else ""
+            typer.echo(f"message {each['message']}: {_PROBLEMS[each['problem']]}{place}")
+        again = sum(each["problem"] != "unverifiable" for each in found) if repair else 0
+        typer.echo(f"{checked} messages verified, {len(found)} differ, {again} are saved again")
+    if any(not repair or each["problem"] == "unverifiable" for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def remove(
+    ctx: typer.Context, archive_id: ArchiveArgument, url: UrlOption = "", token: TokenOption = ""
+) -> None:
+    """End an archive and delete its receipt. Its files stay."""
+    reply = call(connect(ctx, url, token), lambda api: api.delete(f"archives/{archive_id}"))
+    typer.echo(reply["message"])
+
+
+def _parsed_filter(text: str) -> Json:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter('a filter is JSON such as {"kinds": ["video"]}', param_hint="--filter")
+    return found

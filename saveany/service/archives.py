@@ -1,0 +1,337 @@
+"""Archives: creating, showing, pausing, retrying, verifying and removing them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
+
+from msgspec.structs import replace
+
+from saveany.catalogue.archive_models import ArchivedMessage, MessagesPage, Outcome, Receipt
+from saveany.config import Config, User
+from saveany.errors import (
+    Forbidden,
+    InvalidInput,
+    NeedsLogin,
+    NotFound,
+    TaskError,
+    Unavailable,
+    WrongState,
+)
+from saveany.planning.paths import folder as checked_folder
+from saveany.planning.requests import TaskRequest
+from saveany.service.principal import Principal
+from saveany.service.tasks import TaskService
+from saveany.store import Store
+from saveany.store.archives import Archive
+from saveany.telegram import links
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
+    from saveany.telegram.accounts import Accounts
+    from saveany.telegram.history import ChatState
+
+ArchiveState = Literal["reading", "following", "complete", "paused", "blocked"]
+
+_MESSAGE = re.compile(r"[0-9]{1,10}")
+#: A link for checking whether a user may have tasks for a storage and a folder.
+_ANY_LINK = "https://t.me/c/1/1"
+#: Number of messages that are retried or verified at a time, and of storage queries at the same time.
+_BATCH, _QUERIES = 200, 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveRequest:
+    """A request for an archive."""
+
+    chat: str  # @name, -100…, or a link; with an account also `me`, a person or a basic group
+    user_id: int | None = None  # whose archive it is; None: the caller's own
+    storage: str = ""  # "": the user's default
+    folder: str = ""  # "": the user's default
+    start: str = "first"  # first, now, the number of a message, or a date
+    until: str = ""  # a date; "" if there is no end
+    follow: bool = False
+    filter: Mapping[str, Any] = field(default_factory=dict)  # fields of `saveany.filters.Filter`
+    account: str = ""  # "": any that can read the chat
+    on_duplicate: str = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownArchive:
+    """An archive with its receipt."""
+
+    archive: Archive
+    receipt: Receipt
+    eta_seconds: int | None = None  # until all files that are known are saved; None if unknown
+
+    @property
+    def state(self) -> ArchiveState:
+        """What the archive does at the moment."""
+        archive = self.archive
+        if archive.is_paused:
+            return "paused"
+        if archive.problem:
+            return "blocked"
+        if not archive.is_read or self.receipt[Outcome.PENDING]:
+            return "following" if archive.is_read and archive.start == "now" else "reading"
+        return "following" if archive.follow else "complete"
+
+    @property
+    def unaccounted(self) -> int:
+        """The number of messages that Telegram counts and the receipt does not; negative if it is the other
+        way round."""
+        return self.receipt.telegram_total - self.receipt.accounted
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """A message whose file is not as the receipt says."""
+
+    message: ArchivedMessage
+    problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable"]
+    storage: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What some of the messages of an archive have been compared with. `cursor` leads to the others."""
+
+    checked: int
+    discrepancies: list[Discrepancy]
+    cursor: str
+
+
+class ArchiveService:
+    """The operations on archives. All of them raise `NotFound` for an archive that does not exist or belongs
+    to another user, and `CatalogueUnavailable` or `StoreUnavailable` during an outage."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        catalogue: Catalogue,
+        tasks: TaskService,
+        accounts: Callable[[], Awaitable[Accounts]],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._catalogue = catalogue
+        self._tasks = tasks
+        self._accounts = accounts
+
+    async def add(self, principal: Principal, request: ArchiveRequest) -> Archive:
+        """Archive a chat. Raises `InvalidInput`, `Forbidden`, `NotFound` or `Unavailable` with the reason why
+        it cannot be read, and `WrongState` if the user has the same archive."""
+        user = await self._user(principal, request)
+        personal = bool(request.account) and (principal.is_operator or request.account in user.accounts)
+        chat = links.any_chat_of(request.chat) if personal else links.chat_of(request.chat)
+        accounts = await self._accounts()
+        only = (request.account,) if request.account else user.accounts
+        try:
+            state = await accounts.history.chat_state(chat, only, personal=personal)
+            seen = await self._start(accounts, state, request.start, only)
+        except TaskError as error:
+            later = error.retryable or isinstance(error, NeedsLogin)
+            raise (Unavailable if later else NotFound)(error.text) from error
+        archive = _new(request, user.id, state, seen)
+        await self._check_is_new(archive)
+        await self._store.archives.add(archive)
+        return archive
+
+    async def _user(self, principal: Principal, request: ArchiveRequest) -> User:
+        """The user of a new archive, who may save files where it is to be."""
+        wanted = TaskRequest(
+            links=[_ANY_LINK],
+            user_id=request.user_id,
+            storage=request.storage,
+            folder=request.folder,
+            type="tgfiles",
+        )
+        user_id = await self._tasks.check(principal, wanted)
+        user = self._config.user(user_id)
+        assert user is not None  # noqa: S101  # `check` raises for others
+        if request.account and user.accounts and request.account not in user.accounts:
+            raise Forbidden("you may not use the account {account}", account=request.account)
+        return user
+
+    async def _start(self, accounts: Accounts, state: ChatState, start: str, only: Sequence[str]) -> int:
+        """The id of the last message before the archive."""
+        if start == "now":
+            return state.top
+        if start == "first":
+            return 0
+        if _MESSAGE.fullmatch(start):
+            return max(0, min(int(start), links.MAX_MESSAGE_ID) - 1)
+        at = parse_date(start, "start")
+        return await accounts.history.last_before(
+            state.id, at, username=state.username, prefer=state.account, only=only
+        )
+
+    async def _check_is_new(self, archive: Archive) -> None:
+        for each in await self._store.archives.of_user(archive.user_id):
+            if is_same(each, archive):
+                raise WrongState("this chat is archived already, as {id}", id=each.id)
+
+    async def all(self, principal: Principal, user_id: int | None = None) -> list[ShownArchive]:
+        """All archives that the principal may see, or those of a user, oldest first."""
+        wanted = principal.visible_user(user_id)
+        archives = await self._store.archives.all()
+        return await self._shown([each for each in archives if wanted in (None, each.user_id)])
+
+    async def get(self, principal: Principal, archive_id: str) -> ShownArchive:
+        """An archive with its receipt."""
+        (shown,) = await self._shown([await self._find(principal, archive_id)])
+        return shown
+
+    async def messages(
+        self,
+        principal: Principal,
+        archive_id: str,
+        outcomes: Sequence[Outcome] = (),
+        limit: int = 100,
+        cursor: str = "",
+    ) -> MessagesPage:
+        """At most `limit` messages with files, those with these outcomes if any are given, after `cursor`.
+        Raises `InvalidInput` for an invalid cursor."""
+        await self._find(principal, archive_id)
+        return await self._catalogue.receipts.messages(archive_id, outcomes, limit, cursor)
+
+    async def pause(self, principal: Principal, archive_id: str) -> None:
+        """Read no further messages until the archive is resumed. Tasks that exist continue."""
+        await self._find(principal, archive_id)
+        await self._store.archives.change(archive_id, lambda now: replace(now, is_paused=True))
+
+    async def resume(self, principal: Principal, archive_id: str) -> None:
+        """Continue a paused archive."""
+        await self._find(principal, archive_id)
+        await self._store.archives.change(archive_id, lambda now: replace(now, is_paused=False))
+
+    async def retry(self, principal: Principal, archive_id: str) -> int:
+        """Save the messages again that have failed. Returns their number."""
+        await self._find(principal, archive_id)
+        count, cursor = 0, ""
+        while True:
+            page = await self._catalogue.receipts.messages(archive_id, [Outcome.FAILED], _BATCH, cursor)
+            await self._reopen(archive_id, page.messages)
+            count += len(page.messages)
+            if not page.cursor:
+                return count
+            cursor = page.cursor
+
+    async def verify(
+        self,
+        principal: Principal,
+        archive_id: str,
+        *,
+        repair: bool = False,
+        limit: int = 200,
+        cursor: str = "",
+    ) -> Verification:
+        """Compare at most `limit` messages after `cursor` with the catalogue and the sizes of the copies.
+        With `repair`, files that are missing or changed are saved again."""
+        await self._find(principal, archive_id)
+        wanted = (Outcome.SAVED, Outcome.DUPLICATE)
+        page = await self._catalogue.receipts.messages(archive_id, wanted, limit, cursor)
+        slots = asyncio.Semaphore(_QUERIES)
+        found = await asyncio.gather(*(self._compare(each, slots) for each in page.messages))
+        discrepancies = [each for each in found if each]
+        if repair:
+            lost = [each.message for each in discrepancies if each.problem != "unverifiable"]
+            await self._reopen(archive_id, lost)
+        return Verification(len(page.messages), discrepancies, page.cursor)
+
+    async def remove(self, principal: Principal, archive_id: str) -> None:
+        """End an archive and delete its receipt. Files and tasks stay."""
+        await self._find(principal, archive_id)
+        await self._store.archives.remove(archive_id)
+        await self._catalogue.receipts.remove(archive_id)
+
+    async def _reopen(self, archive_id: str, messages: Sequence[ArchivedMessage]) -> None:
+        if not messages:
+            return
+        await self._catalogue.receipts.reopen(archive_id, messages)
+        await self._store.archives.change(
+            archive_id, lambda now: replace(now, has_unassigned=True, completed_at=0)
+        )
+
+    async def _compare(self, message: ArchivedMessage, slots: asyncio.Semaphore) -> Discrepancy | None:
+        copies = await self._catalogue.receipts.copies(message)
+        if not copies:
+            return Discrepancy(message, "not_in_catalogue")
+        for copy in copies:
+            async with slots:
+                result = await self._store.queries.send(copy.storage, "size", {"path": copy.path})
+            if result.error:
+                return Discrepancy(message, "unverifiable", copy.storage, copy.path)
+            if result.result != copy.size:
+                problem: Literal["missing", "changed"] = "missing" if result.result is None else "changed"
+                return Discrepancy(message, problem, copy.storage, copy.path)
+        return None
+
+    async def _find(self, principal: Principal, archive_id: str) -> Archive:
+        archive = await self._store.archives.get(archive_id)
+        if archive is None or not principal.may_access(archive.user_id):
+            raise NotFound("there is no archive {id}", id=archive_id)
+        return archive
+
+    async def _shown(self, archives: Sequence[Archive]) -> list[ShownArchive]:
+        receipts = await self._catalogue.receipts.get_many([each.id for each in archives])
+        now = time.time_ns() // 1_000_000
+        return [
+            ShownArchive(each, receipts[each.id], _eta(each, receipts[each.id], now)) for each in archives
+        ]
+
+
+def is_same(one: Archive, other: Archive) -> bool:
+    """Whether two archives would save the same files."""
+    names = ("chat", "filter", "storage", "folder")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def parse_date(text: str, field: str) -> int:
+    """A date or time, in UTC unless it names a zone, in ms since the epoch. Raises `InvalidInput`."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(
+            "write a date such as 2024-01-31 instead of {given!r}", field, given=text
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> Archive:
+    return Archive(
+        id=uuid4().hex[:10],
+        user_id=user_id,
+        chat=state.id,
+        title=state.title,
+        username=state.username,
+        account=state.account,
+        is_personal=state.is_personal,
+        storage=request.storage,
+        folder=checked_folder(request.folder) or ("/" if request.folder else ""),
+        filter=dict(request.filter),
+        start=request.start,
+        until=parse_date(request.until, "until") if request.until else 0,
+        follow=request.follow and not request.until,
+        on_duplicate=request.on_duplicate,
+        seen=seen,
+        notify="none",
+        created_at=time.time_ns() // 1_000_000,
+    )
+
+
+def _eta(archive: Archive, receipt: Receipt, now: int) -> int | None:
+    """Seconds until everything is read and saved, at the average speed so far."""
+    done = receipt.accounted - receipt[Outcome.PENDING]
+    left = max(0, receipt.telegram_total - done)
+    if not left or archive.completed_at or archive.start == "now":
+        return 0 if archive.completed_at else None
+    return round((now - archive.created_at) / 1000 * left / done) if done else None
