@@ -22,7 +22,6 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
 from saveany.logs import get_logger
-from saveany.loops import repeat
 from saveany.service import TaskService
 from saveany.store import Store
 from saveany.store.archives import Archive
@@ -38,6 +37,8 @@ _RETRY_SECONDS = 60.0
 _MAX_PAGES = 10
 #: Queued tasks above which no more messages are read, so that an old chat cannot fill the memory of Redis.
 _MAX_QUEUED = 2000
+#: Seconds until the next check while the queue is full.
+_QUEUE_SECONDS = 1.0
 #: An id above every message id, for a chat whose newest message is unknown.
 _UNKNOWN_ID = 2**31
 
@@ -64,25 +65,25 @@ class ArchiveReader:
         self._saver = PostSaver(store, catalogue, tasks)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
+        self._next_check = check_seconds  # seconds from the present check to the next one
         self._retry_at: dict[str, float] = {}  # id of an archive -> monotonic time of the next try
         self._growing: dict[str, int] = {}  # id of an archive -> last message of an incomplete album
         self._reconciled: set[str] = set()  # archives whose lost tasks were replaced
 
-    async def run(self) -> None:
-        """Check the archives until canceled."""
-        await repeat("archives", self.check, self._check_seconds)
-
-    async def check(self) -> None:
-        """Check every archive once. Raises `Unavailable`, alone or in a group, during an outage."""
-        now = time.monotonic()
+    async def check(self) -> float:
+        """Check every archive once. Returns the seconds until the next check is due. Raises `Unavailable`,
+        alone or in a group, during an outage."""
+        now, self._next_check = time.monotonic(), self._check_seconds
         archives = [each for each in await self._archives.all() if not each.is_paused]
         due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and is_read_on(each)]
         due.sort(key=lambda each: each.account)
         async with asyncio.TaskGroup() as group:
             for account, its_archives in groupby(due, key=lambda each: each.account):
                 group.create_task(self._check_account(account, list(its_archives)))
-        for archive in archives:
-            await self._settle(archive)
+        for archive in await self._archives.all():
+            if not archive.is_paused:
+                await self._try_to_settle(archive)
+        return self._next_check
 
     async def _check_account(self, account: str, archives: Sequence[Archive]) -> None:
         """Read the chats of one account that have new messages, with another account if this one cannot."""
@@ -132,6 +133,7 @@ class ArchiveReader:
         """Turn the messages after the last handled one into tasks."""
         for _ in range(_MAX_PAGES):
             if (await self._store.tasks.counts())["queued"] >= _MAX_QUEUED:
+                self._next_check = min(self._next_check, _QUEUE_SECONDS)
                 return
             page = await self._page(archive)
             if page.messages:
@@ -143,6 +145,7 @@ class ArchiveReader:
             if not page.messages and not archive.older_chat:
                 return
             archive = changed
+        self._next_check = 0.0
 
     async def _page(self, archive: Archive) -> MessagePage:
         """The messages after the last handled one, without those that are not part of the archive."""
@@ -202,6 +205,17 @@ class ArchiveReader:
             return page.messages, page.last
         self._growing[archive.id] = page.last
         return [], 0
+
+    async def _try_to_settle(self, archive: Archive) -> None:
+        """`_settle`, or store why that failed."""
+        try:
+            await self._settle(archive)
+        except Unavailable:
+            raise
+        except SaveAnyError as error:
+            await self._set_problem(archive, error.text)
+        except Exception:
+            _log.exception("archive_not_settled", archive=archive.id)
 
     async def _settle(self, archive: Archive) -> None:
         """Replace tasks that were lost, save what failed again if that was asked for, and report."""

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from saveany.config import Config
 from saveany.errors import Unavailable
-from saveany.loops import repeat
+from saveany.loops import Signal, repeat
 from saveany.service import TaskService
 from saveany.store import Store
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
     from saveany.telegram.accounts import Accounts
 
-#: Seconds between two checks of the archives, and between two renewals of the turn.
-_CHECK_SECONDS, _RENEW_SECONDS = 10.0, 5.0
+#: Seconds between two attempts to get the turn, and between two renewals.
+_POLL_SECONDS, _RENEW_SECONDS = 5.0, 5.0
+#: Seconds between two checks of the archives.
+_CHECK_SECONDS = 10.0
 #: Milliseconds that a turn lasts unless it is renewed.
 _TURN_MS = 15_000
-#: Number of checks in a row in which nobody must have had the turn before a process that stands by takes it.
-_STAND_BY_CHECKS = 2
 
 
 class ArchiveRole:
@@ -42,16 +42,16 @@ class ArchiveRole:
         stands_by: bool = False,
         check_seconds: float = _CHECK_SECONDS,
     ) -> None:
-        """A process that `stands_by` leaves the turn to others for a while. `accounts` are connected when
-        there is an archive."""
+        """A process that `stands_by` leaves the turn to the bot while there is one. `accounts` are connected
+        when there is an archive."""
         self._config = config
         self._store = store
         self._catalogue = catalogue
         self._tasks = tasks
         self._accounts = accounts
         self._check_seconds = check_seconds
-        self._wait_for = _STAND_BY_CHECKS if stands_by else 0  # number of checks
-        self._free = 0  # number of checks in a row in which nobody had the turn
+        self._stands_by = stands_by
+        self._wake_up = Signal()
         self._holder = uuid4().hex
         self._reader: ArchiveReader | None = None
 
@@ -68,28 +68,39 @@ class ArchiveRole:
     async def run(self) -> None:
         """Check the archives until canceled."""
         try:
-            await repeat("archives", self._step, self._check_seconds)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(repeat("archive_wake_ups", self._listen))
+                group.create_task(repeat("archives", self._step))
         finally:
             with suppress(Unavailable):
                 await self._store.archives.end_turn(self._holder)
 
+    async def _listen(self) -> None:
+        async for _ in self._store.archives.wake_ups():
+            self._wake_up.send()
+
     async def _step(self) -> None:
-        if not await self._store.archives.exist() or not await self._has_turn():
-            return
-        reader = await self._open()
+        seen = self._wake_up.count
+        pause = _POLL_SECONDS
+        if await self._store.archives.exist() and await self._has_turn():
+            pause = await self._check(await self._open())
+        if pause:
+            await self._wake_up.wait(pause, since=seen)
+
+    async def _check(self, reader: ArchiveReader) -> float:
+        """Check the archives while this process has the turn. Returns the seconds until the next check."""
         checking = asyncio.create_task(reader.check())
         try:
             while not (await asyncio.wait([checking], timeout=_RENEW_SECONDS))[0]:
-                if not await self._store.archives.take_turn(self._holder, _TURN_MS):
-                    return
-            checking.result()
+                if not await self._has_turn():
+                    return _POLL_SECONDS
+            return checking.result()
         finally:
             checking.cancel()
             await asyncio.wait([checking])
 
     async def _has_turn(self) -> bool:
-        if self._reader is None and self._free < self._wait_for:
-            self._free = 0 if await self._store.archives.is_turn_taken() else self._free + 1
+        if self._stands_by and await self._store.bot.is_running():
             return False
         return await self._store.archives.take_turn(self._holder, _TURN_MS)
 

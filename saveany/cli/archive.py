@@ -185,9 +185,7 @@ def _balance(found: Json) -> str:
     if found["state"] in ("reading", "paused", "blocked"):
         return f"{rest:,} messages are not read yet."
     if found["start"] != "first":
-        return (
-            f"{rest:,} messages are not part of the archive, which starts with {printable(found['start'])}."
-        )
+        return f"{rest:,} messages are before the start of the archive ({printable(found['start'])})."
     return f"{rest:,} messages are counted by Telegram, but withheld from this account."
 
 

@@ -133,6 +133,7 @@ class StoredMessage:
     opens_topic: str = ""  # for a service message that starts a topic: its title
     service: bool = False
     protected: bool = False
+    expired: bool = False  # its file destroyed itself
     forwarded: tuple[int, int] | None = None  # (channel, post) that was forwarded here automatically
     origin: Origin | None = None
     entities: tuple[Any, ...] = ()  # TL message entities
@@ -216,10 +217,12 @@ class Chat:
     restricted: set[int] = field(default_factory=set)  # members who may not write
     invite: str = ""  # link that joins it; "" until one is made
     linked: int | None = None  # the discussion group of a channel, the channel of a discussion group
+    withheld: set[int] = field(default_factory=set)  # messages that pages of the history count but lack
     owner: int | None = None
     group: bool = False  # whether it is a small group
     messages: dict[int, StoredMessage] = field(default_factory=dict)
     box: MessageBox = field(default_factory=MessageBox)
+    _sorted: tuple[tuple[int, int], list[int]] | None = None
 
     @property
     def private(self) -> bool:
@@ -230,6 +233,13 @@ class Chat:
         """Whether an account may post in the channel and delete messages of others."""
         admins = (self.members if self.broadcast else set()) if self.admins is None else self.admins
         return account in admins & self.members
+
+    def sorted_ids(self) -> list[int]:
+        """The ids of all messages, ascending. They are sorted only after one was added or deleted."""
+        state = (len(self.messages), self.box.pts)
+        if self._sorted is None or self._sorted[0] != state:
+            self._sorted = state, sorted(self.messages)
+        return self._sorted[1]
 
     def newest_first(self) -> list[StoredMessage]:
         """All messages, highest id first."""

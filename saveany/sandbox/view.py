@@ -88,6 +88,8 @@ class AccountView:
         return tl.MessageActionChannelCreate(chat.title)
 
     def _media(self, message: StoredMessage) -> Any:
+        if message.expired:
+            return tl.MessageMediaDocument(ttl_seconds=60)
         if message.file:
             return self.media(message.file)
         return wrappings.media(self, message.wrapped) if message.wrapped else None

@@ -212,6 +212,7 @@ class ArchiveService:
         """Continue a paused archive."""
         await self._find(principal, archive_id)
         await self._store.archives.change(archive_id, lambda now: replace(now, is_paused=False))
+        await self._store.archives.wake()
 
     async def retry(self, principal: Principal, archive_id: str) -> int:
         """Save the messages again that have failed. Returns their number."""
@@ -260,6 +261,7 @@ class ArchiveService:
         await self._store.archives.change(
             archive_id, lambda now: replace(now, has_unassigned=True, completed_at=0)
         )
+        await self._store.archives.wake()
 
     async def _compare(self, message: ArchivedMessage, slots: asyncio.Semaphore) -> Discrepancy | None:
         copies = await self._catalogue.receipts.copies(message)
@@ -300,9 +302,8 @@ def parse_date(text: str, field: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(
-            "write a date such as 2024-01-31 instead of {given!r}", field, given=text
-        ) from None
+        reason = "write a date such as 2024-01-31 instead of {given!r}"
+        raise InvalidInput(reason, field, given=text) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 

@@ -3,7 +3,7 @@ messages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -70,12 +70,23 @@ class Archives:
     async def add(self, watch: Archive) -> None:
         """Add an archive."""
         await self._db.do("HSET", _KEY, watch.id, codec.encode(watch))
+        await self.wake()
 
     async def all(self) -> list[Archive]:
         """All archives, oldest first."""
         found = await self._db.do("HGETALL", _KEY)
         watches = self._db.records.all("watch", found.items(), _decode)
         return sorted(watches, key=lambda watch: (watch.created_at, watch.id))
+
+    async def wake(self) -> None:
+        """Have the archives checked at once."""
+        await self._db.do("PUBLISH", keys.PREFIX + keys.ARCHIVES_CHANGED, "")
+
+    async def wake_ups(self) -> AsyncIterator[None]:
+        """Yields when the subscription is active, and for each call of `wake`. Raises `StoreUnavailable` when
+        the connection breaks."""
+        async for _ in self._db.listen(keys.ARCHIVES_CHANGED):
+            yield
 
     async def exist(self) -> bool:
         """Whether there is any archive."""

@@ -98,6 +98,10 @@ class BotMemory:
         """Acquire or renew the lock of the bot. False if another process has it."""
         return bool(await self._db.script("acquire_lock", holder, LOCK_MS))
 
+    async def is_running(self) -> bool:
+        """Whether a process is the bot now."""
+        return bool(await self._db.do("EXISTS", keys.BOT_LOCK()))
+
     async def release_lock(self, holder: str) -> None:
         """Release the lock."""
         await self._db.script("acquire_lock", holder, 1)

@@ -175,6 +175,8 @@ CONTROL = "control"
 PROGRESS = "progress"
 #: Something was added to `record`.
 RECORDING = "record"
+#: An archive was added or changed by a user.
+ARCHIVES_CHANGED = "archives"
 #: Keys or sessions were revoked.
 REVOKED = "revoked"
 

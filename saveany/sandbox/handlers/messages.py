@@ -1,5 +1,6 @@
 """channels.getMessages, messages.get* and messages.search: reading messages."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -46,7 +47,27 @@ def get_messages(context: RequestContext, request: Any) -> Any:
 @handles(fn.messages.GetHistoryRequest, bots=False)
 def get_history(context: RequestContext, request: Any) -> Any:
     """A page of a chat's messages, newest first."""
-    return _page(context, context.peer(request.peer), request, lambda message: True)
+    chat = context.peer(request.peer)
+    chosen = _history_page(chat, request)
+    shown = [context.view.message(chat, message) for message in chosen]
+    return _messages(context, chat, chosen, shown, len(chat.messages))
+
+
+def _history_page(chat: Chat, request: Any) -> list[StoredMessage]:
+    """The page that `page` selects from all messages, found by bisection: chats may be long."""
+    ids = chat.sorted_ids()
+    date = request.offset_date
+    if request.offset_id:
+        end = bisect_left(ids, request.offset_id)
+    elif date is not None and date.timestamp() > 0:
+        end = bisect_left(ids, date, key=lambda id_: chat.messages[id_].date)
+    else:
+        end = len(ids)
+    end -= request.add_offset
+    start = end - min(request.limit, _MAX_MESSAGES)
+    window = reversed(ids[max(0, start) : max(0, end)])
+    shown = [id_ for id_ in window if _between(id_, request.min_id, request.max_id)]
+    return [chat.messages[id_] for id_ in shown if id_ not in chat.withheld]
 
 
 @handles(fn.messages.GetRepliesRequest, bots=False)

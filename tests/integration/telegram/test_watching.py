@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from saveany.archives.reader import ArchiveReader
+from saveany.archives.role import ArchiveRole
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config, User
 from saveany.errors import NeedsLogin, Permanent
@@ -19,6 +19,7 @@ from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Chat, StoredMessage
 from saveany.service import OPERATOR
 from saveany.store import Store
+from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from storages.local.options import LocalOptions
 from tests.fixtures.waiting import until
@@ -383,16 +384,14 @@ async def test_watching_continues_after_unexpected_errors(
         return await real()
 
     monkeypatch.setattr(harness.store.archives, "all", all_)
-    watching = asyncio.create_task(
-        ArchiveReader(
-            harness.accounts,
-            harness.store,
-            harness.catalogue,
-            harness.service,
-            harness.config,
-            check_seconds=0.01,
-        ).run()
+
+    async def accounts() -> Accounts:
+        return harness.accounts
+
+    role = ArchiveRole(
+        harness.config, harness.store, harness.catalogue, harness.service, accounts, check_seconds=0.01
     )
+    watching = asyncio.create_task(role.run())
     await until(harness.tasks)
     watching.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,0 +1,285 @@
+"""The acceptance cases of archives, by their numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from saveany.sandbox import samples
+from saveany.sandbox.model import Wrapping
+from saveany.sandbox.world import StoredMessage
+from saveany.store import connect
+from tests.acceptance.archives.harness import ArchiveHarness, day
+from tests.fixtures.stack import STORAGE
+from tests.fixtures.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_case_01_a_long_chat_is_saved_completely_and_oldest_first(harness: ArchiveHarness) -> None:
+    chat, expected = harness.channel("Long"), []
+    for number in range(1, 3000):
+        if number % 50:
+            harness.say(chat)
+        else:
+            expected.append(harness.post(chat, name=f"{number:05}.bin"))
+    archive = await harness.archive(f"https://t.me/c/{chat.id}", dir_path="long")
+    found = await harness.reaches(archive)
+    assert {name: n for name, n in found["counts"].items() if n} == {
+        "telegram_total": 3000,
+        "without_media": 3000 - len(expected),
+        "saved": len(expected),
+    }
+    assert (found["unaccounted"], found["bytes"]) == (0, 9 * len(expected))
+    assert len(harness.files("long")) == len(expected)
+    messages = await harness.messages(archive)
+    assert [each["message"] for each in messages] == expected
+    assert all(each["file_id"] for each in messages)
+    order = [each["task_id"] for each in messages]
+    assert order == sorted(order)
+
+
+async def test_case_03_and_04_a_second_run_reads_only_what_is_new(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Followed")
+    for _ in range(5):
+        harness.post(chat)
+    archive = await harness.archive(chat, dir_path="followed", follow=True)
+    await harness.reaches(archive, "following")
+    before = harness.requests("messages.getHistory"), harness.requests("upload.getFile")
+    paused = await harness.act(archive, "pause")
+    assert paused["state"] == "paused"
+    await harness.act(archive, "resume")
+    await harness.reaches(archive, "following")
+    assert harness.requests("messages.getHistory") - before[0] <= 2
+    assert harness.requests("upload.getFile") == before[1]
+    for _ in range(50):
+        harness.post(chat)
+    await harness.act(archive, "resume")
+
+    async def all_saved() -> bool:
+        return (await harness.counts(archive)).get("saved") == 55
+
+    await until(all_saved, within=60)
+    assert len(harness.files("followed")) == 55
+
+
+async def test_case_05_a_file_deleted_from_the_storage_is_fetched_again_only_when_asked(
+    harness: ArchiveHarness,
+) -> None:
+    chat = harness.channel("Deleted")
+    for name in ("a.bin", "b.bin", "c.bin"):
+        harness.post(chat, name=name)
+    archive = await harness.archive(chat, dir_path="deleted", on_duplicate="save")
+    await harness.reaches(archive)
+    (harness.stack.storage_dir / "deleted/b.bin").unlink()
+    (harness.stack.storage_dir / "deleted/c.bin").write_bytes(b"tampered")
+    assert (await harness.act(archive, "retry"))["messages"] == 0
+    result = await harness.stack.saveany("archive", "verify", archive)
+    assert result.code == 1
+    assert "missing in the storage (local1:/deleted/b.bin)" in result.out
+    assert "has another size in the storage (local1:/deleted/c.bin)" in result.out
+    assert "3 messages verified, 2 differ, 0 are saved again" in result.out
+    result = await harness.stack.saveany("archive", "verify", archive, "--repair")
+    assert (result.code, "2 are saved again" in result.out) == (0, True), result
+    await harness.reaches(archive)
+    assert "b.bin" in harness.files("deleted")
+    assert (await harness.stack.saveany("archive", "verify", archive)).code == 0
+
+
+async def test_case_06_one_document_in_three_chats_is_downloaded_once(harness: ArchiveHarness) -> None:
+    file = harness.file(70_000)
+    before = harness.counters.bytes(file=file.id)
+    counts = []
+    for _ in range(3):
+        chat = harness.channel("Same")
+        harness.post(chat, file=file)
+        archive = await harness.archive(chat, dir_path="same")
+        counts.append((await harness.reaches(archive))["counts"])
+    assert [each["saved"] for each in counts] == [1, 0, 0]
+    assert [each["duplicate"] for each in counts] == [0, 1, 1]
+    assert harness.counters.bytes(file=file.id) - before == 70_000
+    assert len(harness.files("same")) == 1
+
+
+async def test_case_07_and_08_gaps_and_short_pages_are_no_end(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Gaps")
+    for number in range(800):
+        if number % 10:
+            harness.say(chat)
+        else:
+            harness.post(chat)
+    harness.world.delete(chat, *range(100, 420))
+    chat.box.last_id += 5000
+    for _ in range(110):
+        harness.post(chat)
+    chat.withheld.update(sorted(chat.messages)[250:253])
+    withheld = len(chat.withheld)
+    with_files = sum(bool(m.file) and m.id not in chat.withheld for m in chat.messages.values())
+    archive = await harness.archive(chat, dir_path="gaps")
+    found = await harness.reaches(archive)
+    assert found["counts"]["saved"] == with_files
+    assert found["counts"]["telegram_total"] == len(chat.messages)
+    assert found["unaccounted"] == withheld
+    shown = await harness.stack.saveany("archive", "show", archive)
+    assert f"{withheld} messages are counted by Telegram, but withheld" in shown.out
+
+
+async def test_case_09_a_flood_wait_is_shown_and_repeats_only_its_page(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Flood")
+    harness.say(chat, 1500)
+    harness.post(chat)
+    before = harness.requests("messages.getHistory")
+    harness.faults.add("flood_wait=12,method=messages.getHistory,every=9,count=1")
+    archive = await harness.archive(chat, dir_path="flood")
+    found = await harness.reaches(archive, "blocked")
+    assert "12" in found["problem"]
+    await harness.reaches(archive)
+    assert harness.requests("messages.getHistory") - before <= 1 + 17 + 1
+    assert (await harness.counts(archive))["saved"] == 1
+
+
+async def test_case_11_a_file_that_cannot_be_read_is_reported_and_retried_alone(
+    harness: ArchiveHarness,
+) -> None:
+    chat = harness.channel("Broken")
+    harness.post(chat)
+    broken = harness.post(chat)
+    harness.post(chat)
+    file = chat.messages[broken].files[0]
+    fault = harness.faults.add(f"error=400:LOCATION_NOT_AVAILABLE,file={file.id}")
+    archive = await harness.archive(chat, dir_path="broken")
+    found = await harness.reaches(archive)
+    assert (found["counts"]["saved"], found["counts"]["failed"]) == (2, 1)
+    (failed,) = await harness.messages(archive, "failed")
+    assert failed["message"] == broken
+    assert failed["reason"]
+    assert f"failed: message {broken}: " in (await harness.stack.saveany("archive", "show", archive)).out
+    harness.faults.remove(fault)
+    before = harness.requests("upload.getFile")
+    result = await harness.stack.saveany("archive", "retry", archive)
+    assert result.out == "1 messages are saved again\n"
+    found = await harness.reaches(archive)
+    assert (found["counts"]["saved"], found["counts"]["failed"]) == (3, 0)
+    assert harness.requests("upload.getFile") - before == 1
+
+
+async def test_case_12_a_message_deleted_before_its_download_is_gone(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Gone")
+    kept = harness.post(chat)
+    gone = harness.post(chat)
+    await harness.stack.client.post("/api/v1/queue/pause")
+    archive = await harness.archive(chat, dir_path="gone")
+
+    async def is_listed() -> bool:
+        return (await harness.counts(archive)).get("pending") == 2
+
+    await until(is_listed)
+    harness.world.delete(chat, gone)
+    await harness.stack.client.post("/api/v1/queue/resume")
+    found = await harness.reaches(archive)
+    assert (found["counts"]["saved"], found["counts"]["gone"], found["counts"]["failed"]) == (1, 1, 0)
+    assert [each["message"] for each in await harness.messages(archive, "saved")] == [kept]
+
+
+async def test_case_19_unbought_and_expired_files_are_counted_by_their_cause(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Causes")
+    paid = Wrapping(how="paid", files=(harness.file(),), buyers=frozenset())
+    locked = harness.world.send(chat, StoredMessage(id=0, wrapped=paid)).id
+    expired = harness.world.send(chat, StoredMessage(id=0, expired=True)).id
+    harness.post(chat, size=500)
+    archive = await harness.archive(chat, dir_path="causes", filter={"max_size": 100})
+    found = await harness.reaches(archive)
+    assert {name: n for name, n in found["counts"].items() if n} == {
+        "telegram_total": 4,
+        "without_media": 1,
+        "locked": 1,
+        "expired": 1,
+        "filtered": 1,
+    }
+    reasons = {each["message"]: each["reason"] for each in await harness.messages(archive)}
+    assert "has not been bought" in reasons[locked]
+    assert "expired" in reasons[expired]
+
+
+async def test_case_21_a_date_range_reads_only_its_pages(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Dates")
+    for number in range(3000):
+        if number % 100 == 50:
+            harness.post(chat, date=day(number))
+        else:
+            harness.say(chat, date=day(number))
+    before = harness.requests("messages.getHistory")
+    archive = await harness.archive(
+        chat, dir_path="dates", start=day(2000).date().isoformat(), until=day(2400).date().isoformat()
+    )
+    found = await harness.reaches(archive)
+    assert found["counts"]["saved"] == 4
+    assert harness.requests("messages.getHistory") - before <= 5 + 2
+
+
+async def test_case_22_albums_across_pages_stay_whole(
+    harness: ArchiveHarness,
+) -> None:
+    chat = harness.channel("Albums")
+    harness.say(chat, 94)
+    for number in range(10):
+        harness.post(chat, text="holiday" if number == 6 else "", album=4711)
+    harness.post(chat, text="other")
+    archive = await harness.archive(chat, dir_path="albums", filter={"name": "holiday"})
+    found = await harness.reaches(archive)
+    assert (found["counts"]["saved"], found["counts"]["filtered"]) == (10, 1)
+    assert len({each["task_id"] for each in await harness.messages(archive, "saved")}) == 1
+
+
+async def test_saved_messages_and_private_chats_are_archived(harness: ArchiveHarness) -> None:
+    world = harness.world
+    me, person = world.accounts[samples.USER.id], world.accounts[samples.PERSON.id]
+    for side in (world.saved(me), world.private_chats.side(me, person)):
+        for _ in range(3):
+            harness.post(side)
+    for chat, folder in (("me", "own"), (str(person.id), "person")):
+        archive = await harness.archive(chat, dir_path=folder, account="user", on_duplicate="save")
+        found = await harness.reaches(archive)
+        assert (found["counts"]["saved"], found["unaccounted"]) == (3, 0), found
+        assert len(harness.files(folder)) == 3
+
+
+async def test_private_chats_need_an_account_by_name(harness: ArchiveHarness) -> None:
+    reply = await harness.stack.client.post("/api/v1/archives", json={"chat": "me", "storage": STORAGE})
+    assert reply.status_code == 400, reply.text
+
+
+async def test_a_removed_archive_keeps_its_files(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Removed")
+    harness.post(chat)
+    archive = await harness.archive(chat, dir_path="removed")
+    again = {"chat": str(-(10**12) - chat.id), "storage": STORAGE, "dir_path": "removed"}
+    assert (await harness.stack.client.post("/api/v1/archives", json=again)).status_code == 409
+    await harness.reaches(archive)
+    result = await harness.stack.saveany("archive", "remove", archive)
+    assert result.out == "archive deleted; its files stay\n"
+    assert (await harness.stack.client.get(f"/api/v1/archives/{archive}")).status_code == 404
+    assert len(harness.files("removed")) == 1
+
+
+async def test_tasks_of_an_archive_leave_redis_when_they_are_recorded(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Flat")
+    for _ in range(20):
+        harness.post(chat)
+    archive = await harness.archive(chat, dir_path="flat")
+    await harness.reaches(archive)
+    (first, *_) = await harness.messages(archive)
+    task = await harness.stack.task(first["task_id"])
+    assert task["status"] == "completed"
+
+    async def has_left() -> bool:
+        return not await _exists(harness, first["task_id"])
+
+    await until(has_left)
+
+
+async def _exists(harness: ArchiveHarness, task_id: str) -> bool:
+    db = connect(harness.stack.redis_url)
+    try:
+        return bool(await db.do("EXISTS", f"sa:task:{task_id}"))
+    finally:
+        await db.close()
