@@ -22,7 +22,7 @@ async def test_case_01_a_long_chat_is_saved_completely_and_oldest_first(harness:
             harness.say(chat)
         else:
             expected.append(harness.post(chat, name=f"{number:05}.bin"))
-    archive = await harness.archive(f"https://t.me/c/{chat.id}", dir_path="long")
+    archive = await harness.archive(f"https://t.me/{chat.username}", dir_path="long")
     found = await harness.reaches(archive)
     assert {name: n for name, n in found["counts"].items() if n} == {
         "telegram_total": 3000,
@@ -252,7 +252,7 @@ async def test_a_removed_archive_keeps_its_files(harness: ArchiveHarness) -> Non
     chat = harness.channel("Removed")
     harness.post(chat)
     archive = await harness.archive(chat, dir_path="removed")
-    again = {"chat": str(-(10**12) - chat.id), "storage": STORAGE, "dir_path": "removed"}
+    again = {"chat": chat.username, "storage": STORAGE, "dir_path": "removed"}
     assert (await harness.stack.client.post("/api/v1/archives", json=again)).status_code == 409
     await harness.reaches(archive)
     result = await harness.stack.saveany("archive", "remove", archive)
