@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -90,14 +91,19 @@ class ArchiveRole:
     async def _check(self, reader: ArchiveReader) -> float:
         """Check the archives while this process has the turn. Returns the seconds until the next check."""
         checking = asyncio.create_task(reader.check())
+        renewing = asyncio.create_task(repeat("archive_turn", partial(self._renew, checking), _RENEW_SECONDS))
         try:
-            while not (await asyncio.wait([checking], timeout=_RENEW_SECONDS))[0]:
-                if not await self._has_turn():
-                    return _POLL_SECONDS
-            return checking.result()
-        finally:
-            checking.cancel()
             await asyncio.wait([checking])
+            return _POLL_SECONDS if checking.cancelled() else checking.result()
+        finally:
+            for task in (checking, renewing):
+                task.cancel()
+            await asyncio.wait([checking, renewing])
+
+    async def _renew(self, checking: asyncio.Task[float]) -> None:
+        """Renew the turn, or stop checking if another process has it."""
+        if not await self._has_turn():
+            checking.cancel()
 
     async def _has_turn(self) -> bool:
         if self._stands_by and await self._store.bot.is_running():

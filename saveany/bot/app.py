@@ -27,6 +27,7 @@ from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.loops import until_done, wait_for_store
 from saveany.service import TaskReader, TaskService
+from saveany.service.archives import ArchiveService
 from saveany.service.links import LinkService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
@@ -140,6 +141,7 @@ def _services(
         catalogue,
         tasks,
         LinkService(catalogue, store, config),
+        ArchiveService(config, store, catalogue, tasks, partial(_started, accounts)),
         Membership(config, store, client),
         accounts,
         client,

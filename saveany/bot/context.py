@@ -27,6 +27,7 @@ from saveany.telegram.update_types import Button, CallbackQuery, ChatMessage, Ke
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
+    from saveany.service.archives import ArchiveService
     from saveany.service.links import LinkService
 
 #: Maximum number of attempts at a call to Telegram before its flood wait is reported as an error.
@@ -50,6 +51,7 @@ class BotServices:
     catalogue: Catalogue
     tasks: TaskService
     links: LinkService
+    archives: ArchiveService
     membership: Membership
     accounts: Accounts
     client: BotClient

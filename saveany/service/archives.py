@@ -217,14 +217,15 @@ class ArchiveService:
     async def retry(self, principal: Principal, archive_id: str) -> int:
         """Save the messages again that have failed. Returns their number."""
         await self._find(principal, archive_id)
-        count, cursor = 0, ""
-        while True:
-            page = await self._catalogue.receipts.messages(archive_id, [Outcome.FAILED], _BATCH, cursor)
-            await self._reopen(archive_id, page.messages)
-            count += len(page.messages)
-            if not page.cursor:
-                return count
-            cursor = page.cursor
+        count = 0
+        # Messages that are saved again have failed no longer.
+        while page := (await self._failed(archive_id)).messages:
+            await self._reopen(archive_id, page)
+            count += len(page)
+        return count
+
+    async def _failed(self, archive_id: str) -> MessagesPage:
+        return await self._catalogue.receipts.messages(archive_id, [Outcome.FAILED], _BATCH)
 
     async def verify(
         self,
@@ -302,8 +303,7 @@ def parse_date(text: str, field: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        reason = "write a date such as 2024-01-31 instead of {given!r}"
-        raise InvalidInput(reason, field, given=text) from None
+        raise InvalidInput("write a date such as 2024-01-31, not {given!r}", field, given=text) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from saveany.bot import cards, registry
-from saveany.bot.commands import downloads, helping, links, login, rules, saving, settings, tasks, watch
+from saveany.bot.commands import (
+    archive,
+    downloads,
+    helping,
+    links,
+    login,
+    rules,
+    saving,
+    settings,
+    tasks,
+    watch,
+)
 from saveany.bot.texts import LANGUAGES, translator
 
-_MODULES = (saving, downloads, tasks, links, settings, rules, watch, login, cards)
+_MODULES = (saving, downloads, tasks, links, settings, rules, watch, archive, login, cards)
 
 COMMANDS: dict[str, registry.Command] = {}
 COMMANDS |= registry.commands(_MODULES, first=helping.commands(COMMANDS))

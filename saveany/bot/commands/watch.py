@@ -32,8 +32,8 @@ _MAX_MESSAGE_ID = 2**31 - 1
 
 
 @dataclass(slots=True)
-class _WatchArguments:
-    """The arguments of /watch after the chat."""
+class WatchArguments:
+    """The arguments of /watch and /archive after the chat."""
 
     filter: dict[str, Any] = field(default_factory=dict)
     storage: str = ""
@@ -48,7 +48,7 @@ async def watch(ctx: Context, args: str) -> None:
         await lswatch(ctx, "")
         return
     chat, _, rest = args.partition(" ")
-    arguments = _parse(ctx, rest.strip())
+    arguments = parse_arguments(ctx, rest.strip())
     state = await _chat_state(ctx, links.chat_of(chat))
     added = _new_archive(ctx, state, arguments)
     existing = await ctx.services.store.archives.of_user(ctx.user.id)
@@ -149,7 +149,7 @@ def _confirmation(t: Translator, watch: Archive, newest: int) -> Iterator[str]:
         yield t("I start with the existing messages, from message {n} on.", n=watch.seen + 1)
 
 
-def _new_archive(ctx: Context, state: ChatState, arguments: _WatchArguments) -> Archive:
+def _new_archive(ctx: Context, state: ChatState, arguments: WatchArguments) -> Archive:
     """The new watch. Its id depends on the update only, so an update that is handled twice adds one watch."""
     return Archive(
         id=hashlib.sha256(ctx.key.encode()).hexdigest()[:10],
@@ -177,8 +177,9 @@ def _is_same(one: Archive, other: Archive) -> bool:
     )
 
 
-def _parse(ctx: Context, text: str) -> _WatchArguments:
-    arguments = _WatchArguments()
+def parse_arguments(ctx: Context, text: str) -> WatchArguments:
+    """The arguments of /watch and /archive after the chat. Raises `CommandError`."""
+    arguments = WatchArguments()
     if arrow := _ARROW.search(text):
         text = text[: arrow.start()]
         arguments.storage, arguments.folder = _parse_path(ctx, arrow["path"].strip())

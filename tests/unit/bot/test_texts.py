@@ -22,6 +22,7 @@ OTHERS = sorted(tag for tag in LANGUAGES if tag != "en")
 KEYWORDS = {"t": None, "plural": (1, 2), "gettext_noop": None, "CommandError": None, "Text": None}
 #: Packages whose errors the bot shows.
 ERROR_PACKAGES = (
+    "saveany/archives",
     "saveany/catalogue",
     "saveany/planning",
     "saveany/service",
@@ -32,7 +33,7 @@ ERROR_PACKAGES = (
     "storages",
 )
 #: Modules outside of these packages with texts that the bot shows.
-MODULES = ("allowed", "filters", "sources", "storage_set", "validation", "watching")
+MODULES = ("allowed", "filters", "sources", "storage_set", "validation")
 #: Constructors of errors and texts, and functions that make errors: the first argument is a template. Errors
 #: of the configuration are for operators, who see them in the log.
 ERROR_KEYWORDS = {
