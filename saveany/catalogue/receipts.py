@@ -164,6 +164,16 @@ class Receipts:
                 )
                 await connection.execute(query.values(task_id=None))
 
+    async def runs(self, archive_id: str, chat: int) -> list[tuple[int, int, int]]:
+        """First id, last id and number of each run of messages without files, in order."""
+        runs = archive_runs.c
+        query = select(runs.first, runs.last, runs.messages).where(
+            runs.archive_id == archive_id, runs.chat == chat
+        )
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(runs.first))
+            return [(row.first, row.last, row.messages) for row in rows]
+
     async def copies(self, message: ArchivedMessage) -> list[ArchivedCopy]:
         """The copies of the files of a message that are not deleted."""
         of_message = files.c.id == message.file_id
