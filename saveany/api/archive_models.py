@@ -41,6 +41,7 @@ class NewArchive(Strict):
     )
     follow: bool = Field(default=False, description="Save new messages, too, from then on.")
     filter: Filter = Field(default=Filter(), description="Save only the files that match this filter.")
+    topics: bool = Field(default=True, description="Save each topic of a forum in a folder of its own.")
     account: str = Field(
         default="",
         max_length=64,
@@ -91,6 +92,9 @@ class ArchiveView(Reply):
     follow: bool
     state: Literal["reading", "following", "complete", "paused", "blocked"]
     problem: str = Field(description="Why it is blocked.")
+    notice: str = Field(
+        description="What cannot be part of the archive, and why; empty if nothing is missing."
+    )
     position: int = Field(description="Id of the last message that was handled.")
     counts: ArchiveCounts
     unaccounted: int = Field(

@@ -59,6 +59,7 @@ async def create(services: InjectedServices, principal: TasksPrincipal, body: Ne
         until=body.until,
         follow=body.follow,
         filter=body.filter.model_dump(mode="json", exclude_defaults=True),
+        topics=body.topics,
         account=body.account,
         on_duplicate=body.on_duplicate,
     )
@@ -166,6 +167,7 @@ def _view(shown: ShownArchive) -> ArchiveView:
         follow=archive.follow,
         state=shown.state,
         problem=str(loaded(archive.problem) or ""),
+        notice=str(loaded(archive.notice) or ""),
         position=archive.older_seen if archive.older_chat else archive.seen,
         counts=ArchiveCounts(**receipt.counts()),
         unaccounted=shown.unaccounted,

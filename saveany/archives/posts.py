@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from saveany.filters import Filter
+from saveany.store.archives import is_channel
 from saveany.telegram.history import ReadMessage
 from saveany.telegram.links import MessageLink
 from saveany.telegram.media import Media, captioned
@@ -31,6 +32,11 @@ class Post:
         return self.messages[-1].id
 
     @property
+    def topic(self) -> int:
+        """The topic of a forum that it is in; the first one has the id 1."""
+        return self.messages[0].topic or 1
+
+    @property
     def is_album(self) -> bool:
         """Whether it is an album, to which further messages may belong."""
         return _album(self.messages[0]) is not None
@@ -53,15 +59,15 @@ def _album(message: ReadMessage) -> int | None:
     return grouped_id if grouped_id != message.id else None
 
 
-def links_to(files: Sequence[Media], *, is_personal: bool = False) -> list[str]:
+def links_to(files: Sequence[Media]) -> list[str]:
     """Links to exactly these files, one for each run of consecutive messages.
 
     They contain the id of the chat: its username may belong to another chat when the task starts. Messages of
-    private chats and basic groups (`is_personal`) have a link each.
+    private chats and basic groups have a link each.
     """
     by_message = {each.message_id: each for each in files}.values()
-    if is_personal:
-        return [_personal_link(each) for each in by_message]
+    if not is_channel(files[0].chat_id):
+        return [message_link(each.chat_id, each.message_id) for each in by_message]
     numbered = enumerate(by_message)
     runs = ([media for _, media in run] for _, run in groupby(numbered, key=lambda p: p[1].message_id - p[0]))
     return [_link(run) for run in runs]
@@ -77,17 +83,9 @@ def _link(run: Sequence[Media]) -> str:
     ).url
 
 
-def _personal_link(media: Media) -> str:
-    return personal_link(media.chat_id, media.message_id)
-
-
-def message_link(chat: int, message: int, *, is_personal: bool) -> str:
-    """A link to one message by the marked id of its chat, without the album around it."""
-    if is_personal:
-        return personal_link(chat, message)
-    return MessageLink(chat=-chat - _BOT_API_OFFSET, message=message, single=True).url
-
-
-def personal_link(chat: int, message: int) -> str:
-    """A link to a message of a private chat or basic group, for the account whose chat it is."""
+def message_link(chat: int, message: int) -> str:
+    """A link to one message by the marked id of its chat, without the album around it. One to a private chat
+    or basic group is for the account whose chat it is."""
+    if is_channel(chat):
+        return MessageLink(chat=-chat - _BOT_API_OFFSET, message=message, single=True).url
     return MessageLink(abs(chat), message, single=True, bot_chat="user" if chat > 0 else "chat").url

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace as replaced
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -22,6 +24,7 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
 from saveany.logs import get_logger
+from saveany.planning.names import safe_name
 from saveany.service import TaskService
 from saveany.store import Store
 from saveany.store.archives import Archive
@@ -149,15 +152,18 @@ class ArchiveReader:
 
     async def _page(self, archive: Archive) -> MessagePage:
         """The messages after the last handled one, without those that are not part of the archive."""
-        user = self._config.user(archive.user_id)
-        only = (archive.account,) if archive.is_personal else user.accounts if user else ()
         chat, seen = place_of(archive)
-        page = await self._accounts.history.messages_after(
-            chat, seen, username=archive.username, prefer=archive.account, only=only
-        )
+        page = await self._accounts.history.messages_after(chat, seen, **self._access(archive, chat))
         if archive.until:
             return replaced(page, messages=[m for m in page.messages if m.date_ms < archive.until])
         return page
+
+    def _access(self, archive: Archive, chat: int) -> Any:
+        """How a chat of an archive is found, and by which accounts."""
+        user = self._config.user(archive.user_id)
+        account = archive.reader_of(chat)
+        only = (account,) if account else user.accounts if user else ()
+        return {"username": archive.username, "prefer": archive.account, "only": only}
 
     async def _handle(self, archive: Archive, page: MessagePage) -> Archive | None:
         """Create the tasks of a page. Returns the changed archive, None if it no longer exists."""
@@ -165,6 +171,8 @@ class ArchiveReader:
         if not last:
             return archive
         chat, _ = place_of(archive)
+        if archive.by_topic and chat == archive.chat:
+            archive = await self._with_topics(archive, messages)
         tasks = await self._saver.plan(archive, PageOfChat(chat, messages, last, page.total))
         for task in tasks:
             await self._saver.submit(archive, task)
@@ -172,6 +180,18 @@ class ArchiveReader:
             if archive.notify != "none" and not await self._advance(archive, task.last, page):
                 return None
         return await self._advance(archive, last, page)
+
+    async def _with_topics(self, archive: Archive, messages: Sequence[ReadMessage]) -> Archive:
+        """The archive with a folder for each topic of these messages. A topic that is renamed keeps its
+        folder."""
+        topics = {post.topic for post in posts_in(messages)}
+        missing = [each for each in sorted(topics) if str(each) not in archive.topics]
+        if not missing:
+            return archive
+        access = self._access(archive, archive.chat)
+        titles = await self._accounts.history.topic_titles(archive.chat, missing, **access)
+        changed = await self._archives.change(archive.id, partial(with_folders, missing, titles))
+        return changed or archive
 
     async def _advance(self, archive: Archive, last: int, page: MessagePage) -> Archive | None:
         """Messages up to `last` are handled. Returns as `Archives.change`."""
@@ -237,6 +257,18 @@ def place_of(archive: Archive) -> tuple[int, int]:
     if archive.older_chat:
         return archive.older_chat, archive.older_seen
     return archive.chat, archive.seen
+
+
+def with_folders(topics: Sequence[int], titles: Mapping[int, str], archive: Archive) -> Archive:
+    """The archive with folders for these topics. Two topics with one title have different folders."""
+    folders = dict(archive.topics)
+    for topic in topics:
+        if str(topic) in folders:
+            continue
+        name = safe_name(titles.get(topic, "") or f"topic {topic}")
+        taken = {each.casefold() for each in folders.values()}
+        folders[str(topic)] = safe_name(f"{name} ({topic})") if name.casefold() in taken else name
+    return replace(archive, topics=folders)
 
 
 def at_the_end(archive: Archive) -> Archive:

@@ -41,7 +41,9 @@ class ArchiveTask:
     id: str
     links: list[str]
     last: int  # id of the last message of the post
+    chat: int  # marked
     username: str = ""  # of the chat
+    topic: int = 0  # of a forum; 0 if the archive does not separate topics
 
 
 class PostSaver:
@@ -58,7 +60,7 @@ class PostSaver:
         receipts = self._catalogue.receipts
         posts = posts_in(page.messages)
         wanted = Filter.model_validate(archive.filter)
-        planned = [row for post in posts for row in _rows(page.chat, post, wanted)]
+        planned = [row for post in posts for row in _rows(archive, page.chat, post, wanted)]
         plain = [each.id for each in page.messages if not each.has_media]
         await receipts.write(archive.id, ReadPage(page.chat, page.last, page.total, planned, plain))
         if not planned:
@@ -75,10 +77,11 @@ class PostSaver:
             type="tgfiles",
             storage=archive.storage,
             folder=archive.folder,
+            subfolder=archive.topics.get(str(task.topic), ""),
             on_duplicate=OnDuplicate(archive.on_duplicate) if archive.on_duplicate else None,
             params={"username": task.username} if task.username else {},
             archive_id=archive.id,
-            account=archive.account if archive.is_personal else "",
+            account=archive.reader_of(task.chat),
         )
         accepted = await self._tasks.submit(Principal(archive.user_id), request)
         if archive.notify != "none":
@@ -104,8 +107,9 @@ class PostSaver:
             assigned = [replace(each, task_id=new_id()) for each in found]
             await receipts.assign(archive.id, assigned)
             for each in assigned:
-                link = message_link(each.chat, each.message, is_personal=archive.is_personal)
-                await self.submit(archive, ArchiveTask(each.task_id, [link], each.message, archive.username))
+                links = [message_link(each.chat, each.message)]
+                where = each.chat, archive.username, each.topic
+                await self.submit(archive, ArchiveTask(each.task_id, links, each.message, *where))
         if archive.has_unassigned:
             await self._store.archives.change(archive.id, lambda now: changed(now, has_unassigned=False))
 
@@ -114,7 +118,7 @@ class PostSaver:
         await self._catalogue.receipts.remove(archive.id)
 
 
-def _rows(chat: int, post: Post, wanted: Filter) -> Iterator[ArchivedMessage]:
+def _rows(archive: Archive, chat: int, post: Post, wanted: Filter) -> Iterator[ArchivedMessage]:
     """The messages of a post as they are noted at first."""
     chosen = {media.message_id for media in post.wanted(wanted)}
     task_id = new_id() if chosen else ""
@@ -123,6 +127,7 @@ def _rows(chat: int, post: Post, wanted: Filter) -> Iterator[ArchivedMessage]:
             "chat": chat,
             "message": message.id,
             "edited_at": message.edited_ms,
+            "topic": post.topic if archive.by_topic else 0,
             "size": sum(media.size for media in message.media),
         }
         if message.problem:
@@ -151,5 +156,6 @@ def _tasks(
     files = [each for each in post.wanted(wanted) if each.message_id in pending]
     for task_id in dict.fromkeys(pending[each.message_id] for each in files):
         of_task = [each for each in files if pending[each.message_id] == task_id]
-        links = links_to(of_task, is_personal=archive.is_personal)
-        yield ArchiveTask(task_id, links, post.last, of_task[0].chat_username)
+        topic = post.topic if archive.by_topic else 0
+        first = of_task[0]
+        yield ArchiveTask(task_id, links_to(of_task), post.last, first.chat_id, first.chat_username, topic)

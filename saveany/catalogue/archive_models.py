@@ -34,6 +34,7 @@ class ArchivedMessage:
     task_id: str = ""  # the task that saves it; "" if there is none
     file_id: str = ""  # of a saved file, or of the one that was saved before
     edited_at: int = 0  # ms; 0 if it was not edited
+    topic: int = 0  # of a forum; 0 if the archive does not separate topics
     size: int = 0  # of all its files together, in bytes
 
 

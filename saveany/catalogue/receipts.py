@@ -247,6 +247,7 @@ def _row(message: ArchivedMessage) -> dict[str, Any]:
         "file_id": message.file_id or None,
         "task_id": message.task_id or None,
         "edited_at": message.edited_at or None,
+        "topic": message.topic or None,
         "size": number(message.size),
     }
 
@@ -260,6 +261,7 @@ def _message(row: Any) -> ArchivedMessage:
         task_id=row.task_id or "",
         file_id=row.file_id or "",
         edited_at=row.edited_at or 0,
+        topic=row.topic or 0,
         size=row.size,
     )
 

@@ -234,6 +234,7 @@ archive_messages = Table(
     Column("file_id", CleanText),
     Column("task_id", CleanText),
     Column("edited_at", BigInteger),
+    Column("topic", BigInteger),
     Column("size", BigInteger, nullable=False),  # of all files together, in bytes
     Index("archive_messages_outcome", "archive_id", "outcome", "chat", "message", "size"),
     Index("archive_messages_task", "task_id"),

@@ -162,6 +162,8 @@ def receipt_lines(found: Json) -> list[str]:
     lines = [f"{printable(found['title'])} ({printable(found['chat'])}): {found['state']}"]
     if found["problem"]:
         lines.append(f"blocked: {printable(found['problem'])}")
+    if found["notice"]:
+        lines.append(printable(found["notice"]))
     if found["eta_seconds"] and found["state"] == "reading":
         lines.append(f"about {_duration(found['eta_seconds'])} left")
     rows = [(counts["telegram_total"], "messages, according to Telegram")]

@@ -51,6 +51,7 @@ class TaskRequest:
     storage: str = ""
     folder: str = ""  # inside the storage; "/" is its root
     folder_id: int | None = None  # the user's folder in the catalogue, 0 is the root; replaces `folder`
+    subfolder: str = ""  # below that folder; a safe name
     filename: str = ""
     on_conflict: OnConflict | None = None
     on_duplicate: OnDuplicate | None = None
@@ -129,7 +130,8 @@ def _target(config: Config, user: User, request: TaskRequest, preferences: Prefe
 def _path(request: TaskRequest, preferences: Preferences, storage: str) -> str:
     """The requested folder, else the user's default folder if that is in `storage`."""
     default = preferences.folder if preferences.storage in (request.storage, storage) else ""
-    return folder(request.folder or default)
+    chosen = folder(request.folder or default)
+    return folder(f"{chosen}/{request.subfolder}") if request.subfolder else chosen
 
 
 def _conflict_policy(preferences: Preferences) -> OnConflict:

@@ -218,6 +218,7 @@ class Chat:
     invite: str = ""  # link that joins it; "" until one is made
     linked: int | None = None  # the discussion group of a channel, the channel of a discussion group
     withheld: set[int] = field(default_factory=set)  # messages that pages of the history count but lack
+    migrated_from: int | None = None  # the small group that became this supergroup
     owner: int | None = None
     group: bool = False  # whether it is a small group
     messages: dict[int, StoredMessage] = field(default_factory=dict)
@@ -251,10 +252,11 @@ class Chat:
         return next((m for m in self.messages.values() if m.forwarded == (self.linked, post)), None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Group:
     """A small group. It is not a channel: each member has separate copies of the messages, with other ids."""
 
     id: int
     title: str
     members: set[int]
+    migrated_to: int | None = None  # the supergroup that it became

@@ -35,7 +35,7 @@ class AccountView:
     def chat(self, chat: Chat) -> Any:
         """A `channel`, or a `chat` for a small group."""
         if chat.group:
-            return tl.Chat(chat.id, chat.title, tl.ChatPhotoEmpty(), len(chat.members), chat.date, version=1)
+            return self._group(chat)
         return tl.Channel(
             id=chat.id,
             title=chat.title,
@@ -51,6 +51,21 @@ class AccountView:
             username=chat.username or None,
             admin_rights=tl.ChatAdminRights(post_messages=True)
             if chat.is_administered_by(self.account.id)
+            else None,
+        )
+
+    def _group(self, chat: Chat) -> Any:
+        supergroup = self.world.private_chats.groups[chat.id].migrated_to
+        return tl.Chat(
+            chat.id,
+            chat.title,
+            tl.ChatPhotoEmpty(),
+            len(chat.members),
+            chat.date,
+            version=1,
+            deactivated=supergroup is not None,
+            migrated_to=tl.InputChannel(supergroup, access.access_hash(self.account, supergroup))
+            if supergroup is not None
             else None,
         )
 

@@ -120,6 +120,11 @@ class World:
         """The Saved Messages of an account."""
         return self.private_chats.side(account, account)
 
+    def migrate(self, group: Group, chat: Chat) -> Chat:
+        """Turn a small group into the supergroup `chat`, which is added. Its history stays where it is."""
+        chat.migrated_from, group.migrated_to = group.id, chat.id
+        return self.add_chat(chat)
+
     # Changing.
 
     def delete(self, chat: Chat, *message_ids: int) -> None:

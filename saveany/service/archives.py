@@ -31,6 +31,7 @@ from saveany.service.tasks import TaskService
 from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram import links
+from saveany.texts import Text, stored
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
@@ -58,6 +59,7 @@ class ArchiveRequest:
     until: str = ""  # a date; "" if there is no end
     follow: bool = False
     filter: Mapping[str, Any] = field(default_factory=dict)  # fields of `saveany.filters.Filter`
+    topics: bool = True  # whether each topic of a forum has a folder
     account: str = ""  # "": any that can read the chat
     on_duplicate: str = "link"
 
@@ -315,7 +317,10 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         title=state.title,
         username=state.username,
         account=state.account,
-        is_personal=state.is_personal,
+        older_chat=0 if state.older_problem or seen else state.older_chat,
+        older_account=state.account if state.older_chat else "",
+        by_topic=request.topics and state.is_forum,
+        notice=stored(_notice(state)) if not seen else "",
         storage=request.storage,
         folder=checked_folder(request.folder) or ("/" if request.folder else ""),
         filter=dict(request.filter),
@@ -326,6 +331,17 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         seen=seen,
         notify="none",
         created_at=time.time_ns() // 1_000_000,
+    )
+
+
+def _notice(state: ChatState) -> Text | None:
+    """What of the chat cannot be part of its archive."""
+    if not state.older_problem:
+        return None
+    return Text(
+        "The messages from before this group became a supergroup are missing: the account {account} cannot "
+        "read them ({reason}).",
+        {"account": state.account, "reason": state.older_problem},
     )
 
 

@@ -18,6 +18,8 @@ from saveany.texts import StoredText, Text, stored
 _KEY, _TASKS = keys.WATCHED_CHATS(), keys.WATCHED_TASKS()
 _LOCK = keys.LOCK("archives")
 
+_BOT_API_OFFSET = 10**12
+
 Notify = Literal["each", "digest", "none"]
 
 
@@ -30,7 +32,6 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: str
     username: str = ""  # lets an account that is not a member find the chat
     account: str  # the user account that reads the chat
-    is_personal: bool = False  # only this account may read it: the ids of its messages are valid for it alone
     storage: str = ""  # "": the user's default
     folder: str = ""  # "": the user's default
     filter: dict[str, Any] = msgspec.field(default_factory=dict)  # fields of `saveany.filters.Filter`
@@ -41,6 +42,10 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: int = 0  # id of the last message that was handled
     older_chat: int = 0  # basic group (marked id) that became this supergroup and is read before it; 0: none
     older_seen: int = 0  # id of the last message that was handled there
+    older_account: str = ""  # the user account that can read that group
+    by_topic: bool = False  # whether each topic of a forum has a folder
+    topics: dict[str, str] = msgspec.field(default_factory=dict)  # id of a topic -> its folder
+    notice: StoredText = ""  # what is not part of the archive, and why; "" if nothing is missing
     is_read: bool = False  # the end of the chat was reached once
     is_paused: bool = False  # by the user
     has_unassigned: bool = False  # some messages are to be saved by new tasks
@@ -52,10 +57,23 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problem_since: int = 0  # ms
     problem_reported: bool = False  # whether `archive_problem` was reported
 
+    def reader_of(self, chat: int) -> str:
+        """The only account that may read a chat (marked id) of the archive, because it alone knows the
+        messages by these ids; "" for a channel or supergroup, which any account may read."""
+        if is_channel(chat):
+            return ""
+        return self.account if chat == self.chat else self.older_account
+
     @property
     def name(self) -> str:
         """The chat as a user writes it: @name or an id."""
         return f"@{self.username}" if self.username else str(self.chat)
+
+
+def is_channel(chat: int) -> bool:
+    """Whether the chat with this marked id is a channel or supergroup: all accounts know its messages by the
+    same ids."""
+    return chat < -_BOT_API_OFFSET
 
 
 _decode = decoder(Archive)

@@ -39,12 +39,9 @@ class ChatState:
     account: str
     total: int = 0  # number of messages
     older_chat: int = 0  # marked id of the basic group that became this supergroup; 0 if there is none
+    older_problem: Text | None = None  # why this account cannot read that group; None if it can
+    is_forum: bool = False
     protected: bool = False  # its messages may not be forwarded
-
-    @property
-    def is_personal(self) -> bool:
-        """Whether other accounts know its messages by other ids, if they know them at all."""
-        return utils.resolve_id(self.id)[1] is not types.PeerChannel
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +55,7 @@ class ReadMessage:
     problem: Text | None = None  # why its files cannot be saved; None if they can, or if it has none
     is_locked: bool = False  # the files must be paid for
     is_expired: bool = False  # Telegram does not have the files any more
+    topic: int = 0  # of a forum; 0 for messages that name none, which belong to the first topic
 
     @property
     def has_media(self) -> bool:
@@ -118,6 +116,20 @@ class ChatHistory:
             lambda reader: messages_after(reader, chat, seen, username), prefer, only
         )
 
+    async def topic_titles(
+        self,
+        chat: int,
+        topics: Collection[int],
+        *,
+        username: str = "",
+        prefer: str = "",
+        only: Collection[str] = (),
+    ) -> dict[int, str]:
+        """The titles of these topics of a forum, at most 100, by id; without those that do not exist."""
+        return await self._first_user(
+            lambda reader: topic_titles(reader, chat, topics, username), prefer, only
+        )
+
     async def last_before(
         self, chat: int, date_ms: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
     ) -> int:
@@ -161,6 +173,10 @@ async def _state(reader: MessageReader, chat: int) -> ChatState:
     found = peers_in(reply).get(chat)
     if found is None:  # an empty chat
         found = await _entity(reader, peer)
+    if isinstance(found, types.Chat) and found.migrated_to:
+        supergroup = types.PeerChannel(found.migrated_to.channel_id)
+        return await _state(reader, utils.get_peer_id(supergroup))
+    older, problem = await _older_group(reader, peer, found)
     return ChatState(
         id=chat,
         title=utils.get_display_name(found) or str(chat),
@@ -168,8 +184,29 @@ async def _state(reader: MessageReader, chat: int) -> ChatState:
         top=max((message.id for message in reply.messages), default=0),
         account=reader.account,
         total=_total(reply),
+        older_chat=older,
+        older_problem=problem,
+        is_forum=bool(getattr(found, "forum", False)),
         protected=bool(getattr(found, "noforwards", False)),
     )
+
+
+async def _older_group(reader: MessageReader, peer: Any, found: Any) -> tuple[int, Text | None]:
+    """The marked id of the basic group that became this supergroup, and why this account cannot read it."""
+    if not getattr(found, "megagroup", False):
+        return 0, None
+    channel = types.InputChannel(peer.channel_id, peer.access_hash)
+    full = (await reader.chats.call(functions.channels.GetFullChannelRequest(channel))).full_chat
+    if not full.migrated_from_chat_id:
+        return 0, None
+    group = utils.get_peer_id(types.PeerChat(full.migrated_from_chat_id))
+    try:
+        await reader.chats.call(
+            _history(await reader.chats.input_peer(group), offset_id=0, add_offset=0, limit=1)
+        )
+    except ChatNotVisible as error:
+        return group, error.text
+    return group, None
 
 
 async def _entity(reader: MessageReader, peer: Any) -> Any:
@@ -244,6 +281,19 @@ async def last_before(reader: MessageReader, chat: int, date_ms: int, username: 
     return await reader.chats.retry_without_cache(read)
 
 
+async def topic_titles(
+    reader: MessageReader, chat: int, topics: Collection[int], username: str = ""
+) -> dict[int, str]:
+    """The titles of some topics of a forum, by id."""
+
+    async def read() -> dict[int, str]:
+        peer = await _peer(reader, chat, username)
+        reply = await reader.chats.call(functions.messages.GetForumTopicsByIDRequest(peer, list(topics)))
+        return {each.id: each.title for each in reply.topics if isinstance(each, types.ForumTopic)}
+
+    return await reader.chats.retry_without_cache(read)
+
+
 async def _read(reader: MessageReader, messages: list[Any], reply: Any) -> list[ReadMessage]:
     """The messages with their files."""
     with_media = [each for each in messages if _may_have_media(each)]
@@ -268,7 +318,18 @@ def _described(message: Any, files: list[Media] | FilesWithheld) -> ReadMessage:
         problem=withheld.text if withheld else expired,
         is_locked=isinstance(files, FilesLocked),
         is_expired=expired is not None,
+        topic=_topic(message),
     )
+
+
+def _topic(message: Any) -> int:
+    """The topic that a message is in, by the message that it replies to, or that it opens."""
+    if isinstance(getattr(message, "action", None), types.MessageActionTopicCreate):
+        return int(message.id)
+    reply: Any = getattr(message, "reply_to", None)
+    if not getattr(reply, "forum_topic", None):
+        return 0
+    return int(reply.reply_to_top_id or reply.reply_to_msg_id or 0)
 
 
 def _ms(moment: datetime) -> int:

@@ -109,6 +109,8 @@ def _receipt(t: Translator, shown: ShownArchive) -> Iterator[str]:
     yield f"🗄 <b>{escape(archive.title)}</b> ({escape(archive.name)}): {t(_STATES[shown.state])}"
     if problem := loaded(archive.problem):
         yield f"⚠️ {escape(t.text(problem))}"
+    if notice := loaded(archive.notice):
+        yield escape(t.text(notice))
     yield t("messages, according to Telegram: {n}", n=f"{receipt.telegram_total:,}")
     yield t("without files: {n}", n=f"{receipt.without_media:,}")
     for outcome, line in _LINES.items():

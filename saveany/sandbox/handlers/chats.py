@@ -58,11 +58,59 @@ def get_full_channel(context: RequestContext, request: Any) -> Any:
         bot_info=[],
         pts=chat.box.pts,
         linked_chat_id=chat.linked,
+        migrated_from_chat_id=chat.migrated_from,
+        migrated_from_max_id=_last_of_group(context, chat),
         participants_count=len(chat.members),
         exported_invite=_invite(context, chat) if chat.invite else None,
     )
     linked = [context.world.chats[chat.linked]] if chat.linked else []
     return tl.messages.ChatFull(full, [context.view.chat(c) for c in (chat, *linked)], [])
+
+
+def _last_of_group(context: RequestContext, chat: Chat) -> int | None:
+    """The id of the last message of the small group that became this supergroup, as its members see it."""
+    group = context.world.private_chats.groups.get(chat.migrated_from or 0)
+    if group is None or context.account.id not in group.members:
+        return None if group is None else 0
+    return max(context.world.private_chats.side(context.account, group).messages, default=0)
+
+
+@handles(fn.messages.GetForumTopicsByIDRequest)
+def get_forum_topics_by_id(context: RequestContext, request: Any) -> Any:
+    """Some topics of a forum. The first one is General; the ids of the others are those of the service
+    messages that made them."""
+    chat = context.chat(request.peer)
+    if not chat.forum:
+        raise RpcFailure(400, "CHANNEL_FORUM_MISSING")
+    titles = {1: "General"} | {m.id: m.opens_topic for m in chat.messages.values() if m.opens_topic}
+    found = [_topic(chat, id_, titles[id_]) for id_ in request.topics if id_ in titles]
+    return tl.messages.ForumTopics(
+        count=len(found),
+        topics=found,
+        messages=[],
+        chats=[context.view.chat(chat)],
+        users=[],
+        pts=chat.box.pts,
+    )
+
+
+def _topic(chat: Chat, id_: int, title: str) -> Any:
+    return tl.ForumTopic(
+        id=id_,
+        date=chat.date,
+        peer=peer_of(chat),
+        title=title,
+        icon_color=0x6FB9F0,
+        top_message=id_,
+        read_inbox_max_id=0,
+        read_outbox_max_id=0,
+        unread_count=0,
+        unread_mentions_count=0,
+        unread_reactions_count=0,
+        unread_poll_votes_count=0,
+        from_id=tl.PeerChannel(chat.id),
+        notify_settings=tl.PeerNotifySettings(),
+    )
 
 
 @handles(fn.messages.ExportChatInviteRequest)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from saveany.sandbox import samples
-from saveany.sandbox.model import Wrapping
+from saveany.sandbox.model import Group, Wrapping
 from saveany.sandbox.world import StoredMessage
 from saveany.store import connect
 from tests.acceptance.archives.harness import ArchiveHarness, day
@@ -178,6 +180,68 @@ async def test_case_12_a_message_deleted_before_its_download_is_gone(harness: Ar
     found = await harness.reaches(archive)
     assert (found["counts"]["saved"], found["counts"]["gone"], found["counts"]["failed"]) == (1, 1, 0)
     assert [each["message"] for each in await harness.messages(archive, "saved")] == [kept]
+
+
+async def test_case_14_a_migrated_group_is_one_archive_with_its_older_history_first(
+    harness: ArchiveHarness,
+) -> None:
+    world = harness.world
+    group = world.private_chats.add_group(Group(id=900_000_001, title="Club", members={samples.USER.id}))
+    older = world.private_chats.side(world.accounts[samples.USER.id], group)
+    for number in range(299):
+        if number % 30:
+            harness.say(older)
+        else:
+            harness.post(older)
+    chat = harness.channel("Club", broadcast=False)
+    world.migrate(group, chat)
+    for number in range(399):
+        if number % 40:
+            harness.say(chat)
+        else:
+            harness.post(chat)
+    archive = await harness.archive(chat, dir_path="club")
+    found = await harness.reaches(archive)
+    assert found["notice"] == ""
+    assert (found["counts"]["telegram_total"], found["counts"]["saved"]) == (699, 20)
+    assert found["unaccounted"] == 0
+    tasks = {each["chat"]: each["task_id"] for each in await harness.messages(archive)}
+    assert len(tasks) == 2
+    assert tasks[-group.id] < tasks[-(10**12) - chat.id]
+    assert len(harness.files("club")) == 20
+
+
+async def test_case_15_an_account_that_was_never_in_the_older_group_says_so(harness: ArchiveHarness) -> None:
+    world = harness.world
+    group = world.private_chats.add_group(Group(id=900_000_002, title="Old", members={samples.PERSON.id}))
+    chat = harness.channel("New", broadcast=False)
+    world.migrate(group, chat)
+    harness.post(chat)
+    archive = await harness.archive(chat, dir_path="new")
+    found = await harness.reaches(archive)
+    assert found["counts"]["saved"] == 1
+    assert "from before this group became a supergroup are missing" in found["notice"]
+
+
+async def test_case_16_topics_have_folders_that_a_new_title_does_not_split(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Forum", broadcast=False, forum=True)
+    topics = []
+    for number in range(130):
+        title = "Films" if number in (3, 4) else f"Topic {number}"
+        opened = StoredMessage(id=0, service=True, opens_topic=title)
+        topics.append(harness.world.send(chat, opened).id)
+    for topic in topics:
+        harness.post(chat, thread=topic, topic=True)
+    harness.post(chat)
+    archive = await harness.archive(chat, dir_path="forum", follow=True)
+    await harness.reaches(archive, "following")
+    folders = {each.partition("/")[0] for each in harness.files("forum")}
+    assert len(folders) == 131
+    assert {"General", "Films", f"Films ({topics[4]})", "Topic 129"} <= folders
+    chat.messages[topics[3]] = replace(chat.messages[topics[3]], opens_topic="Cinema")
+    harness.post(chat, thread=topics[3], topic=True, name="late.bin")
+    await harness.act(archive, "resume")
+    await until(lambda: "Films/late.bin" in harness.files("forum"))
 
 
 async def test_case_19_unbought_and_expired_files_are_counted_by_their_cause(harness: ArchiveHarness) -> None:

@@ -26,6 +26,7 @@ def upgrade() -> None:
         Column("file_id", Text),
         Column("task_id", Text),
         Column("edited_at", BigInteger),
+        Column("topic", BigInteger),
         Column("size", BigInteger, nullable=False),
     )
     op.create_index(
