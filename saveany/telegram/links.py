@@ -30,6 +30,10 @@ _BOT_API_OFFSET = 10**12  # the Bot API writes channel 1234567890 as -1001234567
 _ADVICE = Text(
     "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
 )
+_ARCHIVE_ADVICE = Text(
+    "Send the link of one message, or archive the whole chat: /archive in the bot, `archive add` on the "
+    "command line, POST /api/v1/archives in the API."
+)
 
 #: First path segments of links that lead to something other than a chat; none of them is a username.
 _NOT_A_CHAT = {
@@ -227,7 +231,12 @@ def _bot_chat_link(options: Mapping[str, str]) -> MessageLink:
 def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -> MessageLink:
     """`numbers` follow the chat in the path: the message, or the topic and the message."""
     if not numbers:
-        raise _refused("This link names a chat but no message.")
+        raise InvalidInput(
+            "{reason} {advice}",
+            field="links",
+            reason=Text("This link names a chat but no message."),
+            advice=_ARCHIVE_ADVICE,
+        )
     if numbers[0].lower() == "s":
         raise _refused("This is a story, not a message.")
     if len(numbers) > 2:

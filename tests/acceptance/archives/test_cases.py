@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from saveany.sandbox.model import Group, Wrapping
 from saveany.sandbox.world import StoredMessage
 from saveany.store import connect
 from tests.acceptance.archives.harness import ArchiveHarness, day
-from tests.fixtures.stack import STORAGE
+from tests.fixtures.stack import STORAGE, USER_ID
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -347,3 +348,41 @@ async def _exists(harness: ArchiveHarness, task_id: str) -> bool:
         return bool(await db.do("EXISTS", f"sa:task:{task_id}"))
     finally:
         await db.close()
+
+
+async def test_a_link_to_a_chat_is_no_task(harness: ArchiveHarness) -> None:
+    body = {"telegram_url": "https://t.me/channel", "storage_name": STORAGE, "user_id": USER_ID}
+    reply = await harness.stack.client.post("/api/v1/tasks", json=body)
+    assert reply.status_code == 400
+    assert "POST /api/v1/archives" in reply.text
+
+
+async def test_the_end_of_an_archive_is_an_event(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Events")
+    harness.post(chat)
+    async with harness.stack.client.stream("GET", "/api/v1/events") as stream:
+        archive = await harness.archive(chat, dir_path="events")
+        lines = stream.aiter_lines()
+        async for line in lines:
+            if line == "event: archive_complete":
+                data = json.loads((await anext(lines)).removeprefix("data: "))
+                if data["archive_id"] == archive:  # those of earlier tests may end only now
+                    break
+    assert data["title"] == "Events"
+    assert (await harness.show(archive))["completed_at"]
+
+
+async def test_case_10_references_that_expire_while_files_wait_are_renewed(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Expiring")
+    files = [chat.messages[harness.post(chat)].files[0] for _ in range(60)]
+    await harness.stack.client.post("/api/v1/queue/pause")
+    archive = await harness.archive(chat, dir_path="expiring")
+
+    async def are_listed() -> bool:
+        return (await harness.counts(archive)).get("pending") == 60
+
+    await until(are_listed)
+    for file in files:
+        harness.world.expire(file)
+    await harness.stack.client.post("/api/v1/queue/resume")
+    assert (await harness.reaches(archive))["counts"]["saved"] == 60
