@@ -27,7 +27,6 @@ from saveany.delivery.telegram import TelegramFiles
 from saveany.delivery.thumbnails import Thumbnails
 from saveany.delivery.usage import LinkUsage
 from saveany.errors import Gone, SaveAnyError, Unavailable, WrongState
-from saveany.foreground import Foreground
 from saveany.logs import get_logger
 from saveany.loops import repeat
 from saveany.storage_set import StorageSet

@@ -75,7 +75,7 @@ class TelegramFiles:
     async def warm_up(self) -> None:
         """Start the accounts, which the first file would have to wait for."""
         await asyncio.to_thread(import_module, "saveany.telegram.accounts")  # takes a second
-        await self._accounts()
+        await self.accounts()
 
     async def close(self) -> None:
         """Close all connections."""
