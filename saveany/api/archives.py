@@ -96,9 +96,9 @@ async def messages(
     cursor: Cursor = "",
 ) -> ArchiveMessagesView:
     """The messages that have files, in order, with what became of them."""
-    from saveany.catalogue.archive_models import Outcome
+    from saveany.catalogue.archive_models import MessageOutcome
 
-    wanted = [Outcome(outcome)] if outcome else []
+    wanted = [MessageOutcome(outcome)] if outcome else []
     page = await services.archives.messages(principal, archive_id, wanted, limit, cursor)
     return ArchiveMessagesView(
         messages=[_message(each) for each in page.messages], next_cursor=page.cursor or None

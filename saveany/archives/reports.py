@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from saveany.catalogue.archive_models import Outcome, Receipt
+from saveany.catalogue.archive_models import ArchiveReceipt, MessageOutcome
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.store import Store
@@ -37,17 +37,17 @@ class ArchiveReports:
         now = time.time_ns() // 1_000_000
         if archive.problem:
             if not archive.problem_reported and archive.problem_since + _PROBLEM_MS < now:
-                await self._send(archive, "archive_problem", archive.problem_since, Receipt())
+                await self._send(archive, "archive_problem", archive.problem_since, ArchiveReceipt())
                 await self._change(archive, lambda each: replace(each, problem_reported=True))
             return
         if archive.start == "now" or not archive.is_read or archive.completed_at or archive.has_unassigned:
             return
         receipt = await self._catalogue.receipts.get(archive.id)
-        if not receipt[Outcome.PENDING]:
+        if not receipt[MessageOutcome.PENDING]:
             await self._send(archive, "archive_complete", archive.created_at, receipt)
             await self._change(archive, lambda each: replace(each, completed_at=now))
 
-    async def _send(self, archive: Archive, kind: ReportKind, since: int, receipt: Receipt) -> None:
+    async def _send(self, archive: Archive, kind: ReportKind, since: int, receipt: ArchiveReceipt) -> None:
         problem = str(loaded(archive.problem) or "")
         deliveries = await self._deliveries.for_archive(archive, kind, since, receipt.counts(), problem)
         await self._store.outbox.add(deliveries)

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace as changed
 
 from saveany.archives.posts import Post, links_to, message_link, posts_in
-from saveany.catalogue.archive_models import ArchivedMessage, Outcome, ReadPage
+from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage
 from saveany.catalogue.catalogue import Catalogue
 from saveany.filters import Filter
 from saveany.ids import new_id
@@ -133,15 +133,15 @@ def _rows(archive: Archive, chat: int, post: Post, wanted: Filter) -> Iterator[A
         if message.problem:
             yield ArchivedMessage(outcome=_outcome(message), reason=message.problem, **common)
         elif message.id in chosen:
-            yield ArchivedMessage(outcome=Outcome.PENDING, task_id=task_id, **common)
+            yield ArchivedMessage(outcome=MessageOutcome.PENDING, task_id=task_id, **common)
         else:
-            yield ArchivedMessage(outcome=Outcome.FILTERED, **common)
+            yield ArchivedMessage(outcome=MessageOutcome.FILTERED, **common)
 
 
-def _outcome(message: ReadMessage) -> Outcome:
+def _outcome(message: ReadMessage) -> MessageOutcome:
     if message.is_locked:
-        return Outcome.LOCKED
-    return Outcome.EXPIRED if message.is_expired else Outcome.FAILED
+        return MessageOutcome.LOCKED
+    return MessageOutcome.EXPIRED if message.is_expired else MessageOutcome.FAILED
 
 
 def _tasks(
@@ -151,7 +151,7 @@ def _tasks(
     pending = {
         message: row.task_id
         for message, row in noted.items()
-        if row.outcome is Outcome.PENDING and row.task_id and post.first <= message <= post.last
+        if row.outcome is MessageOutcome.PENDING and row.task_id and post.first <= message <= post.last
     }
     files = [each for each in post.wanted(wanted) if each.message_id in pending]
     for task_id in dict.fromkeys(pending[each.message_id] for each in files):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from saveany.texts import Text
 
 
-class Outcome(StrEnum):
+class MessageOutcome(StrEnum):
     """What became of a message with files."""
 
     PENDING = "pending"
@@ -29,7 +29,7 @@ class ArchivedMessage:
 
     chat: int  # marked
     message: int
-    outcome: Outcome
+    outcome: MessageOutcome
     reason: Text | None = None
     task_id: str = ""  # the task that saves it; "" if there is none
     file_id: str = ""  # of a saved file, or of the one that was saved before
@@ -59,21 +59,21 @@ class ReadPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ArchiveReceipt:
     """The numbers of the messages of an archive."""
 
     telegram_total: int = 0
     without_media: int = 0
-    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    outcomes: Mapping[MessageOutcome, int] = field(default_factory=dict)
     bytes: int = 0  # of saved files
 
-    def __getitem__(self, outcome: Outcome) -> int:
+    def __getitem__(self, outcome: MessageOutcome) -> int:
         """The number of messages with that outcome."""
         return self.outcomes.get(outcome, 0)
 
     def counts(self) -> dict[str, int]:
         """All numbers by name."""
-        named = {outcome.value: self[outcome] for outcome in Outcome}
+        named = {outcome.value: self[outcome] for outcome in MessageOutcome}
         return {
             "telegram_total": self.telegram_total,
             "without_media": self.without_media,

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.ext.asyncio.engine import AsyncConnection
 
-from saveany.catalogue.archive_models import Outcome
+from saveany.catalogue.archive_models import MessageOutcome
 from saveany.catalogue.rows import number
 from saveany.catalogue.tables import archive_messages, files
 from saveany.errors import InvalidInput
@@ -20,13 +20,13 @@ from saveany.texts import Text
 
 #: Template of an error -> the outcome that it means. Any other error is a failure.
 _OUTCOMES = {
-    MESSAGE_GONE: Outcome.GONE,
-    FILE_EXPIRED: Outcome.EXPIRED,
-    STORY_EXPIRED: Outcome.EXPIRED,
-    FILES_LOCKED: Outcome.LOCKED,
+    MESSAGE_GONE: MessageOutcome.GONE,
+    FILE_EXPIRED: MessageOutcome.EXPIRED,
+    STORY_EXPIRED: MessageOutcome.EXPIRED,
+    FILES_LOCKED: MessageOutcome.LOCKED,
 }
 #: A message with several files has the outcome of the last of them in this order.
-_ORDER = (Outcome.SAVED, Outcome.DUPLICATE, Outcome.GONE, Outcome.EXPIRED, Outcome.LOCKED, Outcome.FAILED)
+_ORDER = [MessageOutcome(name) for name in ("saved", "duplicate", "gone", "expired", "locked", "failed")]
 
 encode_reason = msgspec.json.encode
 decode_reason = msgspec.json.Decoder(Text).decode
@@ -40,10 +40,10 @@ async def write_outcomes(
     """Write what became of the messages of these tasks of archives. The files must be recorded already."""
     live = [task.id for task, _ in archived if not task.status.ended]
     if live:  # perhaps they were retried
-        done = (Outcome.SAVED, Outcome.DUPLICATE)
+        done = (MessageOutcome.SAVED, MessageOutcome.DUPLICATE)
         table = archive_messages.c
         query = update(archive_messages).where(table.task_id.in_(live), table.outcome.not_in(done))
-        await connection.execute(query.values(outcome=Outcome.PENDING.value, reason=None))
+        await connection.execute(query.values(outcome=MessageOutcome.PENDING.value, reason=None))
     rows = [row for task, items in archived for row in _rows(task, items)]
     rows.sort(key=lambda row: _ORDER.index(row["new_outcome"]))
     if rows:
@@ -76,7 +76,7 @@ _UPDATE_REST = (
     update(archive_messages)
     .where(
         archive_messages.c.task_id == bindparam("of_task"),
-        archive_messages.c.outcome == Outcome.PENDING.value,
+        archive_messages.c.outcome == MessageOutcome.PENDING.value,
     )
     .values(outcome=bindparam("new_outcome"), reason=bindparam("new_reason"))
 )
@@ -100,12 +100,12 @@ def _rows(task: Task, items: Iterable[Item]) -> Iterator[_Row]:
             }
 
 
-def _outcome(task: Task, item: Item) -> tuple[Outcome | None, Text | None]:
+def _outcome(task: Task, item: Item) -> tuple[MessageOutcome | None, Text | None]:
     """The outcome of an item; None if it is not known yet."""
     if item.status is ItemStatus.COMPLETED:
-        return (Outcome.DUPLICATE if item.duplicate else Outcome.SAVED), None
+        return (MessageOutcome.DUPLICATE if item.duplicate else MessageOutcome.SAVED), None
     if item.status is ItemStatus.SKIPPED:
-        return Outcome.DUPLICATE, item.error_text
+        return MessageOutcome.DUPLICATE, item.error_text
     if not task.status.ended:
         return None, None
     return _failure(item.error_text or task.error_text or Text(item.error or task.error))
@@ -113,7 +113,7 @@ def _outcome(task: Task, item: Item) -> tuple[Outcome | None, Text | None]:
 
 def _rest(task: Task) -> _Row:
     """The outcome of the messages of an ended task for which it has no item."""
-    outcome, reason = Outcome.GONE, None
+    outcome, reason = MessageOutcome.GONE, None
     if task.status is not Status.COMPLETED:
         outcome, reason = _failure(task.error_text or Text(task.error or "the task was canceled"))
     return {
@@ -123,8 +123,8 @@ def _rest(task: Task) -> _Row:
     }
 
 
-def _failure(error: Text) -> tuple[Outcome, Text]:
-    return _OUTCOMES.get(error.template, Outcome.FAILED), error
+def _failure(error: Text) -> tuple[MessageOutcome, Text]:
+    return _OUTCOMES.get(error.template, MessageOutcome.FAILED), error
 
 
 def _messages(item: Item) -> Iterator[tuple[int, int]]:

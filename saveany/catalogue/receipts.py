@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio.engine import AsyncConnection
 from saveany.catalogue.archive_models import (
     ArchivedCopy,
     ArchivedMessage,
+    ArchiveReceipt,
+    MessageOutcome,
     MessagesPage,
-    Outcome,
     ReadPage,
-    Receipt,
 )
 from saveany.catalogue.database import Database
 from saveany.catalogue.outcomes import decode_reason, encode_reason
@@ -69,11 +69,11 @@ class Receipts:
             at = {**key, "position": max(position or 0, page.last), "total": page.total}
             await connection.execute(self._database.upsert(archive_chats, ["archive_id", "chat"]), at)
 
-    async def get(self, archive_id: str) -> Receipt:
+    async def get(self, archive_id: str) -> ArchiveReceipt:
         """The numbers of a receipt, with all tasks that ended before this call."""
         return (await self.get_many([archive_id]))[archive_id]
 
-    async def get_many(self, archive_ids: Collection[str]) -> dict[str, Receipt]:
+    async def get_many(self, archive_ids: Collection[str]) -> dict[str, ArchiveReceipt]:
         """The same for several archives, by id."""
         await self._recorder.catch_up()
         totals = _sums(archive_chats, archive_ids, func.sum(archive_chats.c.total))
@@ -86,21 +86,21 @@ class Receipts:
         async with self._database.read() as connection:
             total = {row[0]: int(row[1]) for row in await connection.execute(totals)}
             without = {row[0]: int(row[1]) for row in await connection.execute(plain)}
-            found: dict[str, dict[Outcome, tuple[int, int]]] = {each: {} for each in archive_ids}
+            found: dict[str, dict[MessageOutcome, tuple[int, int]]] = {each: {} for each in archive_ids}
             for archive_id, outcome, count, size in await connection.execute(outcomes):
-                found[archive_id][Outcome(outcome)] = count, int(size or 0)
+                found[archive_id][MessageOutcome(outcome)] = count, int(size or 0)
         return {
-            each: Receipt(
+            each: ArchiveReceipt(
                 telegram_total=total.get(each, 0),
                 without_media=without.get(each, 0),
                 outcomes={outcome: count for outcome, (count, _) in found[each].items()},
-                bytes=found[each].get(Outcome.SAVED, (0, 0))[1],
+                bytes=found[each].get(MessageOutcome.SAVED, (0, 0))[1],
             )
             for each in archive_ids
         }
 
     async def messages(
-        self, archive_id: str, outcomes: Collection[Outcome] = (), limit: int = 100, cursor: str = ""
+        self, archive_id: str, outcomes: Collection[MessageOutcome] = (), limit: int = 100, cursor: str = ""
     ) -> MessagesPage:
         """At most `limit` messages with these outcomes (all if empty), after `cursor`, by chat and id. Raises
         `InvalidInput` for an invalid cursor."""
@@ -119,7 +119,7 @@ class Receipts:
     async def unassigned(self, archive_id: str, limit: int = 100) -> list[ArchivedMessage]:
         """Pending messages without a task."""
         query = select(archive_messages).where(
-            _m.archive_id == archive_id, _m.outcome == Outcome.PENDING.value, _m.task_id.is_(None)
+            _m.archive_id == archive_id, _m.outcome == MessageOutcome.PENDING.value, _m.task_id.is_(None)
         )
         async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(_m.chat, _m.message).limit(limit))
@@ -131,7 +131,7 @@ class Receipts:
         await self._recorder.catch_up()
         query = select(_m.task_id).where(
             _m.archive_id == archive_id,
-            _m.outcome == Outcome.PENDING.value,
+            _m.outcome == MessageOutcome.PENDING.value,
             _m.task_id.is_not(None),
             or_(_m.chat != chat, _m.message <= last),
         )
@@ -150,7 +150,12 @@ class Receipts:
         async with self._database.write() as connection:
             for each in messages:
                 query = update(archive_messages).where(*_same(archive_messages, _key(archive_id, each)))
-                again = {"outcome": Outcome.PENDING.value, "reason": None, "task_id": None, "file_id": None}
+                again = {
+                    "outcome": MessageOutcome.PENDING.value,
+                    "reason": None,
+                    "task_id": None,
+                    "file_id": None,
+                }
                 await connection.execute(query.values(**again))
 
     async def drop_tasks(self, archive_id: str, task_ids: Sequence[str]) -> None:
@@ -159,7 +164,7 @@ class Receipts:
             for start in range(0, len(task_ids), _BATCH):
                 query = update(archive_messages).where(
                     _m.archive_id == archive_id,
-                    _m.outcome == Outcome.PENDING.value,
+                    _m.outcome == MessageOutcome.PENDING.value,
                     _m.task_id.in_(task_ids[start : start + _BATCH]),
                 )
                 await connection.execute(query.values(task_id=None))
@@ -256,7 +261,7 @@ def _message(row: Any) -> ArchivedMessage:
     return ArchivedMessage(
         chat=row.chat,
         message=row.message,
-        outcome=Outcome(row.outcome),
+        outcome=MessageOutcome(row.outcome),
         reason=_reason(row.reason),
         task_id=row.task_id or "",
         file_id=row.file_id or "",

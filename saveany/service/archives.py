@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
-from saveany.catalogue.archive_models import ArchivedMessage, MessagesPage, Outcome, Receipt
+from saveany.catalogue.archive_models import ArchivedMessage, ArchiveReceipt, MessageOutcome, MessagesPage
 from saveany.config import Config, User
 from saveany.errors import (
     Forbidden,
@@ -69,7 +69,7 @@ class ShownArchive:
     """An archive with its receipt."""
 
     archive: Archive
-    receipt: Receipt
+    receipt: ArchiveReceipt
     eta_seconds: int | None = None  # until all files that are known are saved; None if unknown
 
     @property
@@ -80,7 +80,7 @@ class ShownArchive:
             return "paused"
         if archive.problem:
             return "blocked"
-        if not archive.is_read or self.receipt[Outcome.PENDING]:
+        if not archive.is_read or self.receipt[MessageOutcome.PENDING]:
             return "following" if archive.is_read and archive.start == "now" else "reading"
         return "following" if archive.follow else "complete"
 
@@ -196,7 +196,7 @@ class ArchiveService:
         self,
         principal: Principal,
         archive_id: str,
-        outcomes: Sequence[Outcome] = (),
+        outcomes: Sequence[MessageOutcome] = (),
         limit: int = 100,
         cursor: str = "",
     ) -> MessagesPage:
@@ -227,7 +227,7 @@ class ArchiveService:
         return count
 
     async def _failed(self, archive_id: str) -> MessagesPage:
-        return await self._catalogue.receipts.messages(archive_id, [Outcome.FAILED], _BATCH)
+        return await self._catalogue.receipts.messages(archive_id, [MessageOutcome.FAILED], _BATCH)
 
     async def verify(
         self,
@@ -241,7 +241,7 @@ class ArchiveService:
         """Compare at most `limit` messages after `cursor` with the catalogue and the sizes of the copies.
         With `repair`, files that are missing or changed are saved again."""
         await self._find(principal, archive_id)
-        wanted = (Outcome.SAVED, Outcome.DUPLICATE)
+        wanted = (MessageOutcome.SAVED, MessageOutcome.DUPLICATE)
         page = await self._catalogue.receipts.messages(archive_id, wanted, limit, cursor)
         slots = asyncio.Semaphore(_QUERIES)
         found = await asyncio.gather(*(self._compare(each, slots) for each in page.messages))
@@ -345,9 +345,9 @@ def _notice(state: ChatState) -> Text | None:
     )
 
 
-def _eta(archive: Archive, receipt: Receipt, now: int) -> int | None:
+def _eta(archive: Archive, receipt: ArchiveReceipt, now: int) -> int | None:
     """Seconds until everything is read and saved, at the average speed so far."""
-    done = receipt.accounted - receipt[Outcome.PENDING]
+    done = receipt.accounted - receipt[MessageOutcome.PENDING]
     left = max(0, receipt.telegram_total - done)
     if not left or archive.completed_at or archive.start == "now":
         return 0 if archive.completed_at else None

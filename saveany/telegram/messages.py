@@ -142,12 +142,11 @@ class MessageReader:
                 found.append(error)
             else:
                 media = files_in(message, self._client.name, names, previews=previews)
-                found.append([await self._located(each) if each.is_web else each for each in media])
+                if any(each.is_web for each in media):
+                    dc_id = (await self._client.data_centers.config()).webfile_dc_id
+                    media = [replace(each, dc_id=dc_id) if each.is_web else each for each in media]
+                found.append(media)
         return found
-
-    async def _located(self, media: Media) -> Media:
-        """A file from the web, with the data center that forwards it."""
-        return replace(media, dc_id=(await self._client.data_centers.config()).webfile_dc_id)
 
     async def _complete(self, message: Any) -> None:
         """Fetch the parts of a message that Telegram did not send with it. Raises `FilesWithheld`."""

@@ -9,7 +9,7 @@ from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
 from saveany.bot.render import size
 from saveany.bot.texts import Translator, escape
-from saveany.catalogue.archive_models import Outcome
+from saveany.catalogue.archive_models import MessageOutcome
 from saveany.service.archives import ArchiveRequest, ShownArchive
 from saveany.telegram.update_types import Button, Keyboard
 from saveany.texts import gettext_noop, loaded
@@ -25,15 +25,15 @@ _STATES = {
 }
 #: Lines of a receipt, in order.
 _LINES = {
-    Outcome.SAVED: gettext_noop("saved: {n} ({size})"),
-    Outcome.DUPLICATE: gettext_noop("saved before: {n}"),
-    Outcome.FILTERED: gettext_noop("excluded by the filter: {n}"),
-    Outcome.GONE: gettext_noop("deleted before they were read: {n}"),
-    Outcome.LOCKED: gettext_noop("paid, not bought: {n}"),
-    Outcome.EXPIRED: gettext_noop("expired: {n}"),
-    Outcome.PROTECTED: gettext_noop("may not be copied: {n}"),
-    Outcome.FAILED: gettext_noop("failed: {n}"),
-    Outcome.PENDING: gettext_noop("waiting: {n}"),
+    MessageOutcome.SAVED: gettext_noop("saved: {n} ({size})"),
+    MessageOutcome.DUPLICATE: gettext_noop("saved before: {n}"),
+    MessageOutcome.FILTERED: gettext_noop("excluded by the filter: {n}"),
+    MessageOutcome.GONE: gettext_noop("deleted before they were read: {n}"),
+    MessageOutcome.LOCKED: gettext_noop("paid, not bought: {n}"),
+    MessageOutcome.EXPIRED: gettext_noop("expired: {n}"),
+    MessageOutcome.PROTECTED: gettext_noop("may not be copied: {n}"),
+    MessageOutcome.FAILED: gettext_noop("failed: {n}"),
+    MessageOutcome.PENDING: gettext_noop("waiting: {n}"),
 }
 
 
@@ -99,7 +99,7 @@ def _buttons(t: Translator, shown: ShownArchive) -> Iterator[Button]:
         yield Button(t("▶️ Continue"), f"archive:resume:{archive_id}")
     elif shown.state != "complete":
         yield Button(t("⏸ Pause"), f"archive:pause:{archive_id}")
-    if shown.receipt[Outcome.FAILED]:
+    if shown.receipt[MessageOutcome.FAILED]:
         yield Button(t("🔁 Retry"), f"archive:retry:{archive_id}")
     yield Button(t("✖ End"), f"archive:remove:{archive_id}")
 
@@ -114,7 +114,7 @@ def _receipt(t: Translator, shown: ShownArchive) -> Iterator[str]:
     yield t("messages, according to Telegram: {n}", n=f"{receipt.telegram_total:,}")
     yield t("without files: {n}", n=f"{receipt.without_media:,}")
     for outcome, line in _LINES.items():
-        if receipt[outcome] or outcome is Outcome.SAVED:
+        if receipt[outcome] or outcome is MessageOutcome.SAVED:
             yield t(line, n=f"{receipt[outcome]:,}", size=size(receipt.bytes))
     yield _balance(t, shown)
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as change
 
-from saveany.catalogue.archive_models import ArchivedMessage, Outcome, ReadPage
+from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage
 from saveany.catalogue.catalogue import Catalogue
 from saveany.errors import InvalidInput
 from saveany.models import Duplicate, ItemStatus, Status
@@ -22,11 +22,15 @@ from tests.integration.catalogue.test_recording import item, planned
 CHAT = -1001600000001
 
 
-def page(*numbers: int, media: dict[int, Outcome] | None = None, total: int = 0, task: str = "t") -> ReadPage:
+def page(
+    *numbers: int, media: dict[int, MessageOutcome] | None = None, total: int = 0, task: str = "t"
+) -> ReadPage:
     """A page with these messages, some of them with files."""
     chosen = media or {}
     with_media = [
-        ArchivedMessage(CHAT, n, outcome, task_id=f"{task}{n}" if outcome is Outcome.PENDING else "", size=10)
+        ArchivedMessage(
+            CHAT, n, outcome, task_id=f"{task}{n}" if outcome is MessageOutcome.PENDING else "", size=10
+        )
         for n, outcome in sorted(chosen.items())
     ]
     plain = [n for n in sorted(numbers) if n not in chosen]
@@ -36,13 +40,13 @@ def page(*numbers: int, media: dict[int, Outcome] | None = None, total: int = 0,
 async def test_the_numbers_of_a_receipt_add_up(any_catalogue: Catalogue) -> None:
     receipts = any_catalogue.receipts
     await receipts.write(
-        "a", page(*range(1, 101), media={5: Outcome.PENDING, 50: Outcome.FILTERED}, total=150)
+        "a", page(*range(1, 101), media={5: MessageOutcome.PENDING, 50: MessageOutcome.FILTERED}, total=150)
     )
-    await receipts.write("a", page(*range(101, 141), media={101: Outcome.LOCKED}, total=151))
+    await receipts.write("a", page(*range(101, 141), media={101: MessageOutcome.LOCKED}, total=151))
     await receipts.write("b", page(1, 2, 3))
     found = await receipts.get("a")
     assert (found.telegram_total, found.without_media, found.accounted) == (151, 137, 140)
-    assert found.outcomes == {Outcome.PENDING: 1, Outcome.FILTERED: 1, Outcome.LOCKED: 1}
+    assert found.outcomes == {MessageOutcome.PENDING: 1, MessageOutcome.FILTERED: 1, MessageOutcome.LOCKED: 1}
     assert found.counts()["saved"] == 0
     await receipts.remove("a")
     assert (await receipts.get("a")).accounted == 0
@@ -51,13 +55,13 @@ async def test_the_numbers_of_a_receipt_add_up(any_catalogue: Catalogue) -> None
 
 async def test_a_page_that_is_read_again_changes_nothing(any_catalogue: Catalogue) -> None:
     receipts = any_catalogue.receipts
-    first = page(1, 2, 3, media={2: Outcome.PENDING})
-    for again in (first, first, page(1, 2, 3, media={2: Outcome.PENDING}, task="other")):
+    first = page(1, 2, 3, media={2: MessageOutcome.PENDING})
+    for again in (first, first, page(1, 2, 3, media={2: MessageOutcome.PENDING}, task="other")):
         await receipts.write("a", again)
     assert (await receipts.get("a")).accounted == 3
     known = await receipts.known("a", CHAT, 1, 3)
     assert {n: each.task_id for n, each in known.items()} == {2: "t2"}
-    await receipts.write("a", page(2, 3, 4, media={2: Outcome.PENDING}))
+    await receipts.write("a", page(2, 3, 4, media={2: MessageOutcome.PENDING}))
     assert (await receipts.get("a")).accounted == 4
 
 
@@ -80,7 +84,7 @@ async def test_runs_hold_exactly_the_messages_without_files(
         part, ids = ids[:size], ids[size:]
         if not part:
             break
-        media = {n: Outcome.FILTERED for n in part if n in with_media}
+        media = {n: MessageOutcome.FILTERED for n in part if n in with_media}
         await receipts.write("p", page(*part, media=media))
     plain = messages - with_media
     runs = await receipts.runs("p", CHAT)
@@ -96,12 +100,12 @@ async def test_the_end_of_a_task_decides_the_outcome(store: Store, any_catalogue
     sources = [{"chat": CHAT, "message": n, "document": n, "kind": "video"} for n in range(6)]
     items = [item(n, source=sources[n]) for n in range(6)]
     claimed = await planned(store, *items, archive_id="a")
-    pending = dict.fromkeys(range(1, 8), Outcome.PENDING)
+    pending = dict.fromkeys(range(1, 8), MessageOutcome.PENDING)
     read = page(*pending, media=pending)
     read = replace(read, with_media=[replace(each, task_id=claimed.task.id) for each in read.with_media])
     await receipts.write("a", read)
     await claimed.item(items[1])
-    assert (await receipts.get("a"))[Outcome.SAVED] == 1
+    assert (await receipts.get("a"))[MessageOutcome.SAVED] == 1
     before = Duplicate(file_id="f0", name="a", storage="local1", path="a", size=7)
     locked = Text(FILES_LOCKED, {"message": 5, "price": "5 Stars"})
     ends = [
@@ -133,11 +137,11 @@ async def test_messages_without_an_item_are_gone_unless_the_task_failed(
     store: Store, any_catalogue: Catalogue
 ) -> None:
     for archive, status, outcome in (
-        ("a", Status.COMPLETED, Outcome.GONE),
-        ("b", Status.FAILED, Outcome.FAILED),
+        ("a", Status.COMPLETED, MessageOutcome.GONE),
+        ("b", Status.FAILED, MessageOutcome.FAILED),
     ):
         claimed = await planned(store, item(0), archive_id=archive)
-        read = page(9, media={9: Outcome.PENDING})
+        read = page(9, media={9: MessageOutcome.PENDING})
         await any_catalogue.receipts.write(
             archive, replace(read, with_media=[replace(read.with_media[0], task_id=claimed.task.id)])
         )
@@ -160,18 +164,18 @@ async def test_a_recorded_task_of_an_archive_leaves_redis_at_once(
 
 async def test_messages_are_listed_in_pages_and_saved_again_when_asked(any_catalogue: Catalogue) -> None:
     receipts = any_catalogue.receipts
-    media = {n: Outcome.FAILED if n % 2 else Outcome.PENDING for n in range(1, 11)}
+    media = {n: MessageOutcome.FAILED if n % 2 else MessageOutcome.PENDING for n in range(1, 11)}
     await receipts.write("a", page(*media, media=media))
     failed: list[int] = []
     cursor = ""
     for _ in range(3):
-        found = await receipts.messages("a", [Outcome.FAILED], 2, cursor)
+        found = await receipts.messages("a", [MessageOutcome.FAILED], 2, cursor)
         failed += [each.message for each in found.messages]
         cursor = found.cursor
     assert (failed, cursor) == ([1, 3, 5, 7, 9], "")
     with pytest.raises(InvalidInput):
         await receipts.messages("a", cursor="x")
-    await receipts.reopen("a", (await receipts.messages("a", [Outcome.FAILED])).messages)
+    await receipts.reopen("a", (await receipts.messages("a", [MessageOutcome.FAILED])).messages)
     waiting = await receipts.unassigned("a")
     assert [each.message for each in waiting] == [1, 3, 5, 7, 9]
     await receipts.assign("a", [replace(each, task_id="new") for each in waiting[:2]])
@@ -183,7 +187,7 @@ async def test_messages_are_listed_in_pages_and_saved_again_when_asked(any_catal
 
 async def test_two_writers_note_each_message_once(any_catalogue: Catalogue) -> None:
     receipts = any_catalogue.receipts
-    media = dict.fromkeys(range(1, 50, 7), Outcome.PENDING)
+    media = dict.fromkeys(range(1, 50, 7), MessageOutcome.PENDING)
     await asyncio.gather(
         *(receipts.write("a", page(*range(1, 51), media=media, task=f"w{n}-")) for n in range(4))
     )
