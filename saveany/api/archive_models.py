@@ -155,3 +155,23 @@ class VerificationView(Reply):
     checked: int = Field(description="Number of messages.")
     discrepancies: list[DiscrepancyView]
     next_cursor: str | None = Field(description="Null if the archive has no further messages.")
+
+
+class KindEstimateView(Reply):
+    """The files of one kind."""
+
+    files: int
+    bytes: int = Field(description="Estimated from a sample.")
+
+
+class ArchiveEstimateView(Reply):
+    """What an archive of the whole chat would contain."""
+
+    title: str
+    messages: int
+    kinds: dict[str, KindEstimateView] = Field(description="By the kinds of `filter`; without stickers.")
+    bytes: int = Field(description="Estimated size of all files.")
+    first_at: Time | None
+    last_at: Time | None
+    storage: str
+    free_bytes: int | None = Field(description="Free space in the storage; null if it is not known.")

@@ -9,10 +9,12 @@ from fastapi import APIRouter, Path, Query
 from saveany.api.archive_models import (
     ArchiveCounts,
     ArchivedMessageView,
+    ArchiveEstimateView,
     ArchiveList,
     ArchiveMessagesView,
     ArchiveView,
     DiscrepancyView,
+    KindEstimateView,
     NewArchive,
     OutcomeName,
     RetriedView,
@@ -30,7 +32,7 @@ from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
     from saveany.catalogue.archive_models import ArchivedMessage
-    from saveany.service.archives import Discrepancy, ShownArchive
+    from saveany.service.archives import ArchiveRequest, Discrepancy, ShownArchive
 
 router = APIRouter(prefix="/api/v1/archives", tags=["archives"], route_class=JsonRoute)
 
@@ -48,9 +50,14 @@ Cursor = Annotated[str, Query(max_length=2000, description="`next_cursor` of the
 async def create(services: InjectedServices, principal: TasksPrincipal, body: NewArchive) -> ArchiveView:
     """Save all files of a chat, and account for every message. A user account must be able to read the
     chat."""
+    archive = await services.archives.add(principal, _request(body))
+    return _view(await services.archives.get(principal, archive.id))
+
+
+def _request(body: NewArchive) -> ArchiveRequest:
     from saveany.service.archives import ArchiveRequest
 
-    request = ArchiveRequest(
+    return ArchiveRequest(
         chat=body.chat,
         user_id=body.user_id,
         storage=body.storage,
@@ -63,8 +70,31 @@ async def create(services: InjectedServices, principal: TasksPrincipal, body: Ne
         account=body.account,
         on_duplicate=body.on_duplicate,
     )
-    archive = await services.archives.add(principal, request)
-    return _view(await services.archives.get(principal, archive.id))
+
+
+@router.post(
+    "/estimate",
+    operation_id="estimateArchive",
+    summary="See what an archive would contain",
+    responses=responses(403, 404, 415),
+)
+async def estimate(
+    services: InjectedServices, principal: TasksPrincipal, body: NewArchive
+) -> ArchiveEstimateView:
+    """Numbers of files by kind, and estimates of their sizes, for the whole chat. Nothing is archived."""
+    found = await services.archives.estimate(principal, _request(body))
+    contents = found.contents
+    kinds = {kind: KindEstimateView(files=n.count, bytes=n.bytes) for kind, n in contents.kinds.items()}
+    return ArchiveEstimateView(
+        title=found.chat.title,
+        messages=found.chat.total,
+        kinds=kinds,
+        bytes=contents.bytes,
+        first_at=rfc3339(contents.first_ms) if contents.first_ms else None,
+        last_at=rfc3339(contents.last_ms) if contents.last_ms else None,
+        storage=found.storage,
+        free_bytes=found.free,
+    )
 
 
 @router.get("", operation_id="listArchives", summary="Archives", responses=responses(404))

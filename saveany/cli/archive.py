@@ -19,6 +19,7 @@ from saveany.cli.client import (
     connect,
     printable,
 )
+from saveany.errors import SaveAnyError
 
 app = typer.Typer(
     cls=usage.CommandGroup,
@@ -70,13 +71,15 @@ def add(
         str, typer.Option(help="User account that reads the chat; needed for private chats and `me`.")
     ] = "",
     user: Annotated[int | None, typer.Option(min=1, help="Telegram user id of the owner.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Also if the space seems too small.")] = False,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
     """Archive a chat: save all of its files, oldest first.
 
-    It goes on after any interruption. `saveany archive show` prints the receipt.
+    First it prints what the whole chat contains, and refuses if the storage has
+    not enough space for it. It goes on after any interruption. `saveany archive show` prints the receipt.
     --json prints the fields of `POST /api/v1/archives`.
     """
     body: Json = {"chat": chat, "storage": storage, "dir_path": path, "start": start, "until": until}
@@ -85,11 +88,24 @@ def add(
         body["filter"] = _parsed_filter(filter_)
     if user is not None:
         body["user_id"] = user
+    contents = call(connect(ctx, url, token), lambda api: api.post("archives/estimate", body))
+    _show_estimate(contents)
+    if contents["free_bytes"] is not None and contents["bytes"] > contents["free_bytes"] and not yes:
+        raise SaveAnyError("the storage has not enough space; choose another one, or repeat this with --yes")
     made = call(connect(ctx, url, token), lambda api: api.post("archives", body))
     if as_json:
         typer.echo(json.dumps(made))
     else:
         typer.echo(f"{made['id']} {printable(made['title'])}")
+
+
+def _show_estimate(contents: Json) -> None:
+    from saveany.cli.tables import short_size  # imports rich
+
+    kinds = [f"{each['files']:,} {kind}" for kind, each in contents["kinds"].items()]
+    free = "" if contents["free_bytes"] is None else f"; {short_size(contents['free_bytes'])} free"
+    files = f"{', '.join(kinds) or 'no files'}, about {short_size(contents['bytes'])}"
+    typer.echo(f"{contents['messages']:,} messages: {files}{free}", err=True)
 
 
 @app.command("list")
@@ -134,7 +150,7 @@ def show(
 ) -> None:
     """Print the receipt of an archive, and the messages that have failed.
 
-    --json prints the fields of `GET /api/v1/archives/{id}`.
+    --json prints the fields of `GET /api/v1/archives/{archive_id}`.
     """
 
     async def read(api: ApiClient) -> tuple[Json, list[Json]]:

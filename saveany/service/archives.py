@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +37,7 @@ from saveany.texts import Text, stored
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
     from saveany.telegram.accounts import Accounts
+    from saveany.telegram.estimate import ChatEstimate
     from saveany.telegram.history import ChatState
 
 ArchiveState = Literal["reading", "following", "complete", "paused", "blocked"]
@@ -62,6 +64,16 @@ class ArchiveRequest:
     topics: bool = True  # whether each topic of a forum has a folder
     account: str = ""  # "": any that can read the chat
     on_duplicate: str = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveEstimate:
+    """What an archive of a whole chat would contain."""
+
+    chat: ChatState
+    contents: ChatEstimate
+    storage: str
+    free: int | None  # bytes in the storage; None if that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +143,34 @@ class ArchiveService:
     async def add(self, principal: Principal, request: ArchiveRequest) -> Archive:
         """Archive a chat. Raises `InvalidInput`, `Forbidden`, `NotFound` or `Unavailable` with the reason why
         it cannot be read, and `WrongState` if the user has the same archive."""
-        user = await self._user(principal, request)
-        personal = bool(request.account) and (principal.is_operator or request.account in user.accounts)
-        chat = links.any_chat_of(request.chat) if personal else links.chat_of(request.chat)
-        accounts = await self._accounts()
+        user, state = await self._resolve(principal, request)
         only = (request.account,) if request.account else user.accounts
-        try:
-            state = await accounts.history.chat_state(chat, only, personal=personal)
-            seen = await self._start(accounts, state, request.start, only)
-        except TaskError as error:
-            later = error.retryable or isinstance(error, NeedsLogin)
-            raise (Unavailable if later else NotFound)(error.text) from error
+        with _refusals():
+            seen = await self._start(await self._accounts(), state, request.start, only)
         archive = _new(request, user.id, state, seen)
         await self._check_is_new(archive)
         await self._store.archives.add(archive)
         return archive
+
+    async def estimate(self, principal: Principal, request: ArchiveRequest) -> ArchiveEstimate:
+        """What the whole chat contains, and the free space in its storage. Raises as `add`."""
+        user, state = await self._resolve(principal, request)
+        with _refusals():
+            contents = await (await self._accounts()).history.estimate(state)
+        storage = request.storage or self._config.allowed_storages(user)[0]
+        result = await self._store.queries.send(storage, "usage", {})
+        free = None if result.error else result.result.get("free")
+        return ArchiveEstimate(state, contents, storage, free)
+
+    async def _resolve(self, principal: Principal, request: ArchiveRequest) -> tuple[User, ChatState]:
+        """The user of a new archive, and the chat."""
+        user = await self._user(principal, request)
+        personal = bool(request.account) and (principal.is_operator or request.account in user.accounts)
+        chat = links.any_chat_of(request.chat) if personal else links.chat_of(request.chat)
+        only = (request.account,) if request.account else user.accounts
+        with _refusals():
+            history = (await self._accounts()).history
+            return user, await history.chat_state(chat, only, personal=personal)
 
     async def _user(self, principal: Principal, request: ArchiveRequest) -> User:
         """The user of a new archive, who may save files where it is to be."""
@@ -292,6 +317,16 @@ class ArchiveService:
         return [
             ShownArchive(each, receipts[each.id], _eta(each, receipts[each.id], now)) for each in archives
         ]
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise errors of Telegram in this block as those of a request."""
+    try:
+        yield
+    except TaskError as error:
+        later = error.retryable or isinstance(error, NeedsLogin)
+        raise (Unavailable if later else NotFound)(error.text) from error
 
 
 def is_same(one: Archive, other: Archive) -> bool:

@@ -15,6 +15,7 @@ from saveany.errors import NeedsLogin, Permanent
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.chats import ChatNotVisible
 from saveany.telegram.errors import translated
+from saveany.telegram.estimate import ChatEstimate, estimate
 from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
@@ -128,6 +129,12 @@ class ChatHistory:
         """The titles of these topics of a forum, at most 100, by id; without those that do not exist."""
         return await self._first_user(
             lambda reader: topic_titles(reader, chat, topics, username), prefer, only
+        )
+
+    async def estimate(self, state: ChatState) -> ChatEstimate:
+        """The contents of a chat, by the account that has seen its state."""
+        return await self._first_user(
+            lambda reader: estimate(reader, state.id, state.username), state.account, [state.account]
         )
 
     async def last_before(

@@ -91,6 +91,18 @@ def search(context: RequestContext, request: Any) -> Any:
     return _page(context, context.peer(request.peer), request, matches)
 
 
+@handles(fn.messages.GetSearchCountersRequest, bots=False)
+def get_search_counters(context: RequestContext, request: Any) -> Any:
+    """The number of messages that match each of some filters."""
+    chat = context.peer(request.peer)
+    if any(type(each) not in _FILTERS for each in request.filters):
+        raise RpcFailure(400, "INPUT_FILTER_INVALID")
+    return [
+        tl.messages.SearchCounter(each, sum(map(_FILTERS[type(each)], chat.messages.values())))
+        for each in request.filters
+    ]
+
+
 @handles(fn.messages.GetDiscussionMessageRequest, bots=False)
 def get_discussion_message(context: RequestContext, request: Any) -> Any:
     """The message in the discussion group whose thread contains the comments on a post."""
@@ -113,12 +125,22 @@ def _has(attribute: type) -> Callable[[StoredMessage], bool]:
     )
 
 
+def _is_kind(attribute: type, flag: str) -> Callable[[StoredMessage], bool]:
+    return lambda message: bool(
+        message.file
+        and any(isinstance(a, attribute) and getattr(a, flag, False) for a in message.file.attributes)
+    )
+
+
 _FILTERS: dict[type, Callable[[StoredMessage], bool]] = {
     tl.InputMessagesFilterEmpty: lambda message: True,
     tl.InputMessagesFilterPhotos: lambda message: bool(message.file and message.file.pictures),
     tl.InputMessagesFilterDocument: lambda message: bool(message.file and not message.file.pictures),
     tl.InputMessagesFilterVideo: _has(tl.DocumentAttributeVideo),
     tl.InputMessagesFilterMusic: _has(tl.DocumentAttributeAudio),
+    tl.InputMessagesFilterVoice: _is_kind(tl.DocumentAttributeAudio, "voice"),
+    tl.InputMessagesFilterRoundVideo: _is_kind(tl.DocumentAttributeVideo, "round_message"),
+    tl.InputMessagesFilterGif: _has(tl.DocumentAttributeAnimated),
     tl.InputMessagesFilterUrl: lambda message: any(isinstance(e, _URLS) for e in message.entities),
 }
 

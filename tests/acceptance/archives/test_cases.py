@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from saveany.sandbox import samples
-from saveany.sandbox.model import Group, Wrapping
+from saveany.sandbox.content import ContentStream
+from saveany.sandbox.model import Group, StoredFile, Wrapping
 from saveany.sandbox.world import StoredMessage
 from saveany.store import connect
 from tests.acceptance.archives.harness import ArchiveHarness, day
@@ -263,6 +264,28 @@ async def test_case_19_unbought_and_expired_files_are_counted_by_their_cause(har
     reasons = {each["message"]: each["reason"] for each in await harness.messages(archive)}
     assert "has not been bought" in reasons[locked]
     assert "expired" in reasons[expired]
+
+
+async def test_case_20_numbers_sizes_and_space_are_known_before_the_start(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Estimated")
+    harness.say(chat, 20)
+    for _ in range(60):
+        harness.post(chat, size=1000)
+    body = {"chat": chat.username, "user_id": USER_ID, "storage": STORAGE}
+    reply = await harness.stack.client.post("/api/v1/archives/estimate", json=body)
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    assert (found["messages"], found["bytes"]) == (81, 60_000)
+    assert found["kinds"] == {"document": {"files": 60, "bytes": 60_000}}
+    assert found["first_at"] == found["last_at"]
+    assert found["free_bytes"] > 0
+    huge = harness.channel("Huge")
+    content = ContentStream(1, 1 << 60)
+    file = harness.world.add_file(StoredFile(id=777_777, content=content, name="huge.bin"))
+    harness.post(huge, file=file)
+    result = await harness.stack.saveany("archive", "add", huge.username, "--storage", STORAGE)
+    assert (result.code, "not enough space" in result.err) == (1, True), result
+    assert "2 messages: 1 document, about" in result.err
 
 
 async def test_case_21_a_date_range_reads_only_its_pages(harness: ArchiveHarness) -> None:
