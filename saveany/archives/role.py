@@ -53,7 +53,8 @@ class ArchiveRole:
         self._check_seconds = check_seconds
         self._stands_by = stands_by
         self._wake_up = Signal()
-        self._holder = uuid4().hex
+        # The next bot need not wait until the turn of one that was killed expires.
+        self._holder = uuid4().hex if stands_by else "bot"
         self._reader: ArchiveReader | None = None
 
     @asynccontextmanager
