@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from saveany import __version__
 from saveany.api import (
-    compat,
     archives,
+    compat,
     delivery,
     errors,
     events,
@@ -98,9 +98,9 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     connections to close.
     """
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
-    from saveany.service.conversions import ConversionService
     from saveany.delivery.telegram import TelegramFiles
     from saveany.service.archives import ArchiveService
+    from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService

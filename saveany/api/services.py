@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from saveany.archives.role import ArchiveRole
     from saveany.catalogue.catalogue import Catalogue
     from saveany.delivery.delivery import LinkDelivery
-    from saveany.service.conversions import ConversionService
     from saveany.service.archives import ArchiveService
+    from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
