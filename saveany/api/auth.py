@@ -29,7 +29,7 @@ from saveany.errors import Forbidden, RequestError, Unauthorized
 from saveany.loops import repeat
 from saveany.models import KEY_SCOPES, KeyScope
 from saveany.service import OPERATOR, Principal
-from saveany.store.sessions import Sessions
+from saveany.store.sessions import BrowserSession, Sessions
 
 if TYPE_CHECKING:
     from saveany.catalogue.keys import ApiKey
@@ -40,8 +40,8 @@ _SAFE = _READING | {"OPTIONS"}
 
 #: The cookie of a session, and the header that must come with it in a request that changes something.
 COOKIE, CSRF_HEADER = "saveany_session", "X-CSRF-Token"
-#: Seconds until a session ends.
-SESSION_SECONDS = 30 * 24 * 3600
+#: Seconds until a session ends, and for which a code begins one.
+SESSION_SECONDS, CODE_SECONDS = 30 * 24 * 3600, 15 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +171,30 @@ class Authenticator:
         key = await self._keys.with_secret(secret, await self._sessions.generation())
         return _caller(key) if key else None
 
-    async def begin(self, caller: Caller, secret: bytes) -> Caller:
-        """Begin a session of the one who has this token or key."""
+    async def with_code(self, code: str) -> Caller | None:
+        """The one who has offered a session for this code, which is used up; None if nobody has."""
+        offer, generation = await self._sessions.take(code)
+        return await self._behind(offer, code, generation) if offer else None
+
+    async def begin(self, caller: Caller) -> Caller:
+        """Begin a session of a caller. Raises `Unauthorized` if its key was revoked in the meantime."""
         session_id = secrets.token_urlsafe(32)
-        proof = _mac(hashlib.sha256(secret).digest(), session_id)
+        proof = await self._proof(caller, session_id)
         expires_at = await self._sessions.begin(session_id, caller.key_id, proof, SESSION_SECONDS)
         return replace(caller, session_id=session_id, expires_at=expires_at)
+
+    async def offer(self, caller: Caller) -> tuple[str, int]:
+        """A code that begins a session of the caller once, within `CODE_SECONDS`, and when that is over.
+        Raises as `begin`."""
+        code = secrets.token_urlsafe(24)
+        proof = await self._proof(caller, code)
+        return code, await self._sessions.offer(code, caller.key_id, proof, CODE_SECONDS)
+
+    async def _proof(self, caller: Caller, salt: str) -> str:
+        found = await self._with_key(caller.key_id, await self._sessions.generation())
+        if found is None:
+            raise Unauthorized
+        return _mac(found[1], salt)
 
     async def end(self, caller: Caller) -> None:
         """End the session of a caller, if it has one."""
@@ -226,17 +244,27 @@ class Authenticator:
         if not session_id:
             return None
         session, generation = await self._sessions.read(session_id)
-        if session is None:
+        caller = await self._behind(session, session_id, generation) if session else None
+        if session is None or caller is None:
             return None
-        caller, hash_ = Caller(), hashlib.sha256(self._token).digest()
-        if session.key_id:
-            key = await self._keys.with_id(session.key_id, generation)
-            if key is None:
-                return None
-            caller, hash_ = _caller(key), bytes.fromhex(key.hash)
-        if not hmac.compare_digest(session.proof.encode(), _mac(hash_, session_id).encode()):
-            return None  # the token was replaced
         return replace(caller, session_id=session_id, expires_at=session.expires_at)
+
+    async def _behind(self, session: BrowserSession, salt: str, generation: int) -> Caller | None:
+        """The one who has begun a session; None if the token or the key is not valid any more."""
+        found = await self._with_key(session.key_id, generation)
+        if found is None:
+            return None
+        caller, hash_ = found
+        is_same = hmac.compare_digest(session.proof.encode(), _mac(hash_, salt).encode())
+        return caller if is_same else None  # the token was replaced
+
+    async def _with_key(self, key_id: str, generation: int) -> tuple[Caller, bytes] | None:
+        """The one who has a key, or the operator for "", with the hash of the secret; None if the key does
+        not work."""
+        if not key_id:
+            return Caller(), hashlib.sha256(self._token).digest()
+        key = await self._keys.with_id(key_id, generation)
+        return (_caller(key), bytes.fromhex(key.hash)) if key else None
 
 
 def _caller(key: ApiKey) -> Caller:

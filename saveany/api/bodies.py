@@ -258,17 +258,18 @@ class NewKey(Strict):
 
 
 class NewSession(Strict):
-    """What a session is begun with. Give either `token` or `key`."""
+    """What a session is begun with. Give one of `token`, `key` and `code`."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "anyOf": [{"required": ["token"]}, {"required": ["key"]}],
+            "anyOf": [{"required": ["token"]}, {"required": ["key"]}, {"required": ["code"]}],
             "examples": [{"token": "your-secret-token-here"}],
         }
     )
 
     token: str = Field(default="", max_length=1024, description="The token of the API.")
     key: str = Field(default="", max_length=1024, description="The secret of a key.")
+    code: str = Field(default="", max_length=1024, description="The code of a login link.")
 
 
 class TaskChange(Strict):

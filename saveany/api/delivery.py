@@ -176,7 +176,7 @@ async def _deliver(request: Request, token: str, rest: str, *, inline: bool) -> 
         link = await delivery.member(link, rest.partition("/")[0])
     if request.method == "HEAD":
         return ContentReply(ContentResponse(await delivery.look(link), inline=inline))
-    _trust(request)
+    trust(request)
     with ExitStack() as stack:
         stack.enter_context(delivery.limits.connection(token, address))
         content, opening = await delivery.open(link, address)
@@ -216,7 +216,7 @@ async def _redirected(content: Content, *, inline: bool, headers: Mapping[str, s
     return RedirectResponse(url, 302, {**headers, **REDIRECT})
 
 
-def _trust(request: Request) -> None:
+def trust(request: Request) -> None:
     """Let the connection of someone who has a link stay, also while a player is paused."""
     state = request.scope.get("state", {})
     for name in ("trust", "allow_pauses"):

@@ -181,6 +181,17 @@ async def create_folder(services: InjectedServices, principal: FilesPrincipal, b
     return view
 
 
+@router.get(
+    "/folders/{folder_id}", operation_id="getFolder", summary="One folder", responses=responses(404)
+)
+async def get_folder(
+    services: InjectedServices, principal: FilesPrincipal, folder_id: PathFolderId
+) -> FolderView:
+    """A folder: its path, and the folder that contains it."""
+    (view,) = await _folder_views(services, [await services.files.folder(principal, folder_id)])
+    return view
+
+
 @router.patch(
     "/folders/{folder_id}",
     operation_id="changeFolder",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response
 
 from saveany.api.auth import LinksPrincipal
 from saveany.api.bodies import LinkChange, NewLink
@@ -74,6 +76,26 @@ async def get(
 ) -> LinkView:
     """A link in whatever state."""
     return _view(request, await services.links.get(principal, token))
+
+
+@router.get(
+    "/{token}/qr",
+    operation_id="linkAsQrCode",
+    summary="A link as a QR code",
+    response_class=Response,
+    responses={**responses(404), 200: {"description": "A picture.", "content": {"image/svg+xml": {}}}},
+)
+async def qr_code(
+    services: InjectedServices, principal: LinksPrincipal, request: Request, token: Token
+) -> Response:
+    """The address of the page of a link as a QR code, to be read by a phone."""
+    import segno  # only when the first one is shown
+
+    view = _view(request, await services.links.get(principal, token))
+    buffer = BytesIO()
+    segno.make(view.page_url, micro=False).save(buffer, kind="svg", scale=8, light="#fff", xmldecl=False)
+    headers = {"cache-control": "private, max-age=3600", "content-security-policy": "default-src 'none'"}
+    return Response(buffer.getvalue(), media_type="image/svg+xml", headers=headers)
 
 
 @router.patch(

@@ -374,6 +374,30 @@ class SessionView(Reply):
     expires_at: Time | None = Field(description="When the session ends; null without a session.")
 
 
+class LoginLinkView(Reply):
+    """A link that begins a session of the web UI."""
+
+    url: str = Field(examples=["http://127.0.0.1:8080/#/login/Zk3uX9q0bYtP1mR7sVw2aLc8d4e1f6g0"])
+    code: str = Field(description="The part of it that begins the session.", examples=["Zk3uX9q0bYtP1mR7"])
+    expires_at: Time
+
+
+class UserView(Reply):
+    """A configured user."""
+
+    user_id: int = Field(examples=[123456789])
+    is_admin: bool = Field(description="Whether the user may manage SaveAny in the bot.")
+    storages: list[str] = Field(description="Storages that the user may use.", examples=[["local1"]])
+    storage: str = Field(description="Where files are saved by default.", examples=["local1"])
+    folder: str = Field(description="Default folder in it; `/` is its root.", examples=["/"])
+
+
+class UserList(Reply):
+    """Configured users."""
+
+    users: list[UserView]
+
+
 class Removed(Reply):
     """The result of removing tasks from the history, or files from the trash."""
 

@@ -10,8 +10,8 @@ from saveany.api.errors import error_response
 from saveany.config.values import is_loopback
 from saveany.errors import Forbidden
 
-#: Addresses of links, which everybody may use who has them, also pages of other sites.
-_LINKS = ("/dl/", "/stream/", "/s/", "/thumb/")
+#: Addresses that pages of other sites may lead to: links, and the web UI.
+_OPEN = ("/dl/", "/stream/", "/s/", "/thumb/", "/assets/")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _FOREIGN = (
@@ -36,7 +36,7 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        checked = scope["type"] == "http" and not (_is_link(scope) and scope["method"] in _READING)
+        checked = scope["type"] == "http" and not (_is_open(scope) and scope["method"] in _READING)
         problem = self._problem(scope["headers"]) if checked else ""
         if problem:
             await error_response(Forbidden(problem))(scope, receive, send)
@@ -61,10 +61,10 @@ class SameOrigin:
         return ""
 
 
-def _is_link(scope: Scope) -> bool:
-    """Whether the request is for a link."""
+def _is_open(scope: Scope) -> bool:
+    """Whether pages of other sites may lead to this address."""
     path: str = scope["path"]
-    return path.startswith(_LINKS)
+    return path == "/" or path.startswith(_OPEN)
 
 
 def _is_own(origin: bytes, hosts: list[bytes]) -> bool:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from saveany.api.auth import COOKIE, SESSION_SECONDS, Caller, InjectedCaller, UserPrincipal, any_user, public
+from saveany.api.auth import (
+    COOKIE,
+    SESSION_SECONDS,
+    Authenticator,
+    Caller,
+    InjectedCaller,
+    UserPrincipal,
+    any_user,
+    public,
+)
 from saveany.api.bodies import NewSession
 from saveany.api.errors import responses
-from saveany.api.models import MessageReply, SessionView
+from saveany.api.models import LoginLinkView, MessageReply, SessionView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.errors import InvalidInput, Unauthorized
+from saveany.net.addresses import network_of
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1/session", tags=["keys"], route_class=JsonRoute)
@@ -21,23 +31,25 @@ router = APIRouter(prefix="/api/v1/session", tags=["keys"], route_class=JsonRout
     status_code=201,
     operation_id="beginSession",
     summary="Begin a session",
-    responses=responses(401, 413, 415, public=True),
+    responses=responses(401, 413, 415, 429, public=True),
     dependencies=[Depends(public)],
 )
 async def begin(
     services: InjectedServices, request: Request, response: Response, body: NewSession
 ) -> SessionView:
-    """Exchange the token or a key for a cookie, which lasts 30 days and which pages cannot read. Requests
-    that change something need the `csrf_token` of this reply, too. The session ends early when its key is
-    revoked, or the token is changed."""
-    if bool(body.token) == bool(body.key):
-        raise InvalidInput("give either token or key", "token")
-    secret = (body.token or body.key).encode("utf-8", "surrogatepass")
-    caller = await services.authenticator.with_secret(secret)
+    """Exchange the token, a key or the code of a login link for a cookie, which lasts 30 days and which pages
+    cannot read. Requests that change something need the `csrf_token` of this reply, too. The session ends
+    early when its key is revoked, or the token is changed."""
+    if [body.token, body.key, body.code].count("") != 2:
+        raise InvalidInput("give one of token, key and code", "token")
+    limits, address = services.delivery.limits, network_of(request.client.host if request.client else "")
+    limits.check_address(address)
+    caller = await _caller(services.authenticator, body)
     if caller is None:
+        await limits.refuse_unknown(address)
         raise Unauthorized
     any_user.check(caller, request.method)
-    begun = await services.authenticator.begin(caller, secret)
+    begun = await services.authenticator.begin(caller)
     response.headers["Cache-Control"] = "no-store"
     response.set_cookie(
         COOKIE,
@@ -49,6 +61,28 @@ async def begin(
         samesite="lax",
     )
     return _view(begun)
+
+
+@router.post(
+    "/links",
+    status_code=201,
+    operation_id="createLoginLink",
+    summary="Create a login link",
+    responses=responses(415),
+)
+async def offer(
+    services: InjectedServices,
+    request: Request,
+    response: Response,
+    caller: InjectedCaller,
+    principal: UserPrincipal,
+) -> LoginLinkView:
+    """Create a link that opens the web UI and begins a session there as the caller: for another device. It
+    works once, within 15 minutes."""
+    code, expires_at = await services.authenticator.offer(caller)
+    response.headers["Cache-Control"] = "no-store"
+    base = (services.config.api.public_url or str(request.base_url)).rstrip("/")
+    return LoginLinkView(url=f"{base}/#/login/{code}", code=code, expires_at=rfc3339(expires_at))
 
 
 @router.get("", operation_id="getSession", summary="Who am I", responses=responses())
@@ -70,6 +104,13 @@ async def end(
     await services.authenticator.end(caller)
     response.delete_cookie(COOKIE, path=_path(request), httponly=True, samesite="lax")
     return MessageReply(message="session ended")
+
+
+async def _caller(authenticator: Authenticator, body: NewSession) -> Caller | None:
+    """The one who may begin a session; None if nobody may."""
+    if body.code:
+        return await authenticator.with_code(body.code)
+    return await authenticator.with_secret((body.token or body.key).encode("utf-8", "surrogatepass"))
 
 
 def _view(caller: Caller) -> SessionView:

@@ -161,7 +161,8 @@ class Demo:
         async with ApiClient(base, TOKEN) as api:
             if self.json_output:
                 link = await api.post("links", {"telegram_url": sandbox.samples[0].link, "user_id": USER_ID})
-                facts = {**self._facts(base, sandbox), "link": link["url"]}
+                page = await api.post("session/links", {})
+                facts = {**self._facts(base, sandbox), "link": link["url"], "web": page["url"]}
                 print(json.dumps(facts), flush=True)
                 if not self.once:
                     return
@@ -170,8 +171,9 @@ class Demo:
                 await self._make_link(api)
         if self.chat:
             await TerminalChat(sandbox, lambda line: print(line, flush=True)).run(typed_lines())
-        elif not self.json_output:
-            self._print_instructions(base)
+        elif not (self.json_output or self.once):
+            async with ApiClient(base, TOKEN) as api:
+                self._print_instructions(base, (await api.post("session/links", {}))["url"])
 
     async def _until_ready(self, base: str) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -244,11 +246,11 @@ class Demo:
         if not self.json_output:
             print(f"saved and verified: {path}\nSHA-256 {digest}", flush=True)
 
-    def _print_instructions(self, base: str) -> None:
-        if self.once:
-            return
+    def _print_instructions(self, base: str, page: str) -> None:
         print(
-            f"\nThe API listens on {base}. Try it from another terminal:\n\n"
+            f"\nOpen the web UI in a browser. This address logs you in, once, within 15 minutes:\n  {page}\n"
+            f"Later, open {base} and log in with the token {TOKEN}.\n"
+            f"\nThe API listens there, too. Try it from another terminal:\n\n"
             f"  curl -X POST {base}/api/v1/tasks \\\n"
             f'    -H "Authorization: Bearer {TOKEN}" -H "Content-Type: application/json" \\\n'
             '    -d \'{"telegram_url": "https://t.me/channel/123", '

@@ -155,6 +155,7 @@ REMOTE_NUMBER = _key("remote", "string", "the number of the newest of these task
 
 # Keys and sessions of the API.
 SESSION = _key("session:<hash>", "string", "a session of a browser as JSON, by the hash of its id")
+LOGIN_CODE = _key("login:<hash>", "string", "who may begin a session with this code, once, by its hash")
 KEY_GENERATION = _key("generation:keys", "string", "random, new with each revoked key or ended session")
 
 # Telegram accounts.

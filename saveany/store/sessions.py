@@ -14,7 +14,7 @@ from saveany.store.records import decoder
 
 
 class BrowserSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that was begun with the token of the API, or with a key."""
+    """A session that was begun with the token of the API, or with a key; or a code that begins one."""
 
     key_id: str  # "": the token
     proof: str  # shows that this token or key has not been replaced
@@ -36,14 +36,28 @@ class Sessions:
 
     async def begin(self, session_id: str, key_id: str, proof: str, seconds: int) -> int:
         """Store a session for some seconds; returns when it ends."""
-        expires_at = await self._db.time_ms() + seconds * 1000
-        session = BrowserSession(key_id=key_id, proof=proof, expires_at=expires_at)
-        await self._db.do("SET", _key(session_id), codec.encode(session), "EX", seconds)
-        return expires_at
+        return await self._keep(_key(session_id), key_id, proof, seconds)
 
     async def read(self, session_id: str) -> tuple[BrowserSession | None, int]:
         """A session, unless it does not exist any more, and the generation."""
-        raw, generation = await self._db.many([("GET", _key(session_id)), ("GET", keys.KEY_GENERATION())])
+        return await self._read("GET", _key(session_id))
+
+    async def offer(self, code: str, key_id: str, proof: str, seconds: int) -> int:
+        """Store for some seconds a code that begins a session once; returns when it ends."""
+        return await self._keep(_code(code), key_id, proof, seconds)
+
+    async def take(self, code: str) -> tuple[BrowserSession | None, int]:
+        """What was stored with a code, unless it was taken before, and the generation."""
+        return await self._read("GETDEL", _code(code))
+
+    async def _keep(self, name: str, key_id: str, proof: str, seconds: int) -> int:
+        expires_at = await self._db.time_ms() + seconds * 1000
+        session = BrowserSession(key_id=key_id, proof=proof, expires_at=expires_at)
+        await self._db.do("SET", name, codec.encode(session), "EX", seconds)
+        return expires_at
+
+    async def _read(self, command: str, name: str) -> tuple[BrowserSession | None, int]:
+        raw, generation = await self._db.many([(command, name), ("GET", keys.KEY_GENERATION())])
         session = self._db.records.one("session", "session", raw, _session) if raw else None
         return session, _number(generation)
 
@@ -70,6 +84,10 @@ class Sessions:
 
 def _key(session_id: str) -> str:
     return keys.SESSION(hashlib.sha256(session_id.encode()).hexdigest())
+
+
+def _code(code: str) -> str:
+    return keys.LOGIN_CODE(hashlib.sha256(code.encode()).hexdigest())
 
 
 def _number(raw: bytes | None) -> int:

@@ -1,0 +1,106 @@
+// Requests to the API, with the session of this browser. All addresses are relative to the page, so that they
+// also work behind a proxy with a path.
+import { signal } from "@preact/signals";
+import { t } from "./texts.js";
+
+/** Who is logged in: the reply of `GET /session`; null for nobody, undefined before that is known. */
+export const session = signal(undefined);
+
+/** An error with a message for people. `status` is 0 if there was no reply. */
+export class ApiError extends Error {
+  /** @param {string} message @param {number} status @param {{field: string, message: string}[]} details */
+  constructor(message, status, details = []) {
+    super(message);
+    this.status = status;
+    this.details = details;
+  }
+}
+
+/** Ask the API, and return the JSON of its reply. Raises `ApiError`.
+ * @param {string} method @param {string} path below /api/v1/
+ * @param {{body?: unknown, query?: Record<string, unknown>, headers?: Record<string, string>, signal?: AbortSignal}} options */
+async function ask(method, path, { body, query, headers, signal: stop } = {}) {
+  const token = session.value?.csrf_token;
+  let reply;
+  try {
+    reply = await fetch(`api/v1/${path}${queryText(query)}`, {
+      method,
+      headers: {
+        ...(method === "GET" ? {} : { "Content-Type": "application/json" }),
+        ...(token && method !== "GET" ? { "X-CSRF-Token": token } : {}),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: stop,
+    });
+  } catch (error) {
+    if (stop?.aborted) throw error;
+    throw new ApiError(t("SaveAny does not answer. Is it running, and are you online?"), 0);
+  }
+  const text = await reply.text();
+  let data;
+  try {
+    data = text ? JSON.parse(text) : null;
+  } catch {
+    throw new ApiError(t("The answer ({status}) is not from SaveAny; something in between refused the request.", { status: reply.status }), reply.status);
+  }
+  if (reply.ok) return data;
+  if (reply.status === 401 && session.value) session.value = null;
+  throw new ApiError(sentence(data?.message ?? reply.statusText), reply.status, data?.details ?? []);
+}
+
+export const get = (path, query, stop) => ask("GET", path, { query, signal: stop });
+export const post = (path, body = {}, headers = {}) => ask("POST", path, { body, headers });
+export const put = (path, body) => ask("PUT", path, { body });
+export const patch = (path, body) => ask("PATCH", path, { body });
+export const remove = (path, query) => ask("DELETE", path, { query });
+
+/** All pages of a list, as one. For lists that are short. */
+export async function all(path, name, query = {}) {
+  const found = [];
+  let cursor;
+  do {
+    const page = await get(path, { ...query, cursor });
+    found.push(...page[name]);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return found;
+}
+
+/** Find out who is logged in. */
+export async function loadSession() {
+  try {
+    session.value = await get("session");
+  } catch (error) {
+    if (error.status !== 401 && error.status !== 403) throw error;
+    session.value = null;
+  }
+}
+
+/** Begin a session with a token or key, or with the code of a login link. */
+export async function logIn(/** @type {{token?: string, key?: string, code?: string}} */ secret) {
+  session.value = await post("session", secret);
+}
+
+/** End the session. */
+export async function logOut() {
+  await remove("session");
+  session.value = null;
+}
+
+/** Whether the caller may change what this scope is for. */
+export function may(/** @type {string} */ scope) {
+  const who = session.value;
+  return Boolean(who && (who.is_operator || who.scopes.includes(scope)));
+}
+
+function queryText(query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
+}
+
+/** A message of the API as a sentence. */
+function sentence(/** @type {string} */ text) {
+  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(whole) ? whole : `${whole}.`;
+}

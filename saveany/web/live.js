@@ -1,0 +1,206 @@
+// The tasks that have not ended, and those that ended lately, kept up to date by the stream of events. While the
+// stream cannot be had, they are asked for every few seconds.
+import { batch, signal } from "@preact/signals";
+import { get, session } from "./api.js";
+
+const KINDS = ["queued", "running", "updated", "progress", "completed", "failed", "canceled"];
+const ENDED = new Set(["completed", "failed", "canceled"]);
+const POLL_MS = 3000;
+const RETRY_STREAM_MS = 20000;
+const REASONS_MS = 10000;
+const MAX_TASKS = 500;
+const MAX_ENDED = 20;
+
+/** The tasks that have not ended, by id, each in a signal of its own: one that moves redraws only its row. */
+export const tasks = signal(new Map());
+/** Whether there are more than `MAX_TASKS`. */
+export const areMore = signal(false);
+/** The tasks that ended last, the newest first. */
+export const ended = signal([]);
+/** The state of the queue; null for those who may not see it. */
+export const queue = signal(null);
+/** "connecting", "live", "polling", or "offline". */
+export const connection = signal("connecting");
+/** Whether the tasks were read once. */
+export const isLoaded = signal(false);
+
+/** @type {Set<(task: object) => void>} */
+const endListeners = new Set();
+/** @type {EventSource | null} */
+let stream = null;
+let isRunning = false;
+let isReading = false;
+let again = false;
+let pollTimer = 0;
+let readTimer = 0;
+/** Events that came while the tasks were being read. @type {[string, any][]} */
+let waiting = [];
+
+/** Call `listener` for each task that ends from now on. */
+export function onEnd(/** @type {(task: object) => void} */ listener) {
+  endListeners.add(listener);
+  return () => endListeners.delete(listener);
+}
+
+/** Begin to follow the tasks of the one who is logged in. */
+export function start() {
+  if (isRunning) return;
+  isRunning = true;
+  open();
+  read();
+}
+
+/** End that, and forget them. */
+export function stop() {
+  isRunning = false;
+  stream?.close();
+  stream = null;
+  clearTimeout(pollTimer);
+  clearTimeout(readTimer);
+  readTimer = 0;
+  batch(() => {
+    tasks.value = new Map();
+    ended.value = [];
+    queue.value = null;
+    isLoaded.value = false;
+    connection.value = "connecting";
+  });
+}
+
+/** Read the tasks anew soon, such as after a change. */
+export function refresh() {
+  readTimer ||= setTimeout(() => {
+    readTimer = 0;
+    read();
+  }, 300);
+}
+
+function open() {
+  stream?.close();
+  const opened = new EventSource("api/v1/events");
+  stream = opened;
+  opened.onopen = () => {
+    clearTimeout(pollTimer);
+    connection.value = "live";
+    read();
+  };
+  opened.onerror = () => {
+    if (stream !== opened || !isRunning) return;
+    if (connection.value === "live") connection.value = "connecting";
+    if (opened.readyState === EventSource.CLOSED) {
+      stream = null;
+      setTimeout(() => isRunning && !stream && open(), RETRY_STREAM_MS);
+    }
+    poll();
+  };
+  opened.addEventListener("reset", refresh);
+  opened.addEventListener("snapshot", (event) => receive("updated", event));
+  for (const kind of KINDS) opened.addEventListener(`task.${kind}`, (event) => receive(kind, event));
+}
+
+function poll() {
+  clearTimeout(pollTimer);
+  if (isRunning) {
+    pollTimer = setTimeout(async () => {
+      await read();
+      if (connection.value !== "live") poll();
+    }, POLL_MS);
+  }
+}
+
+function receive(/** @type {string} */ kind, /** @type {MessageEvent} */ event) {
+  const data = JSON.parse(event.data);
+  if (isReading) waiting.push([kind, data]);
+  else apply(kind, data);
+}
+
+function apply(/** @type {string} */ kind, /** @type {any} */ data) {
+  const known = tasks.value.get(data.task_id);
+  if (ENDED.has(data.status)) {
+    if (known) finish({ ...known.value, ...data, finished_at: data.at });
+    else refresh();
+  } else if (!known) {
+    refresh();
+  } else {
+    const now = known.value;
+    const waits = data.status === "queued" ? now.waiting : "";
+    known.value = { ...now, ...data, progress: data.progress ?? now.progress, waiting: waits };
+    if (data.status === "queued") refresh(); // the reason for which it waits comes with no event
+  }
+}
+
+function finish(/** @type {any} */ task) {
+  batch(() => {
+    const left = new Map(tasks.value);
+    left.delete(task.task_id);
+    tasks.value = left;
+    ended.value = [task, ...ended.value.filter((each) => each.task_id !== task.task_id)].slice(0, MAX_ENDED);
+  });
+  for (const listener of endListeners) listener(task);
+  refresh();
+}
+
+/** Read everything, and then apply the events that came in the meantime. */
+async function read() {
+  if (isReading) {
+    again = true;
+    return;
+  }
+  isReading = true;
+  again = false;
+  try {
+    const isOperator = session.value?.is_operator;
+    const [now, past, state] = await Promise.all([
+      get("tasks", { limit: MAX_TASKS }),
+      get("history", { limit: MAX_ENDED }),
+      isOperator ? get("queue") : null,
+    ]);
+    if (isRunning) show(now, past, state);
+    if (connection.value === "offline" || (connection.value === "connecting" && !stream)) connection.value = "polling";
+  } catch (error) {
+    if (error.status === 0 || error.status >= 500) {
+      connection.value = "offline";
+      if (!stream) open();
+    }
+  } finally {
+    isReading = false;
+    const late = waiting;
+    waiting = [];
+    batch(() => late.forEach(([kind, data]) => apply(kind, data)));
+    if (again) refresh();
+  }
+}
+
+function show(now, past, state) {
+  batch(() => {
+    const found = new Map();
+    let isSame = now.tasks.length === tasks.value.size;
+    for (const task of now.tasks) {
+      const known = tasks.value.get(task.task_id);
+      if (known) known.value = task;
+      else isSame = false;
+      found.set(task.task_id, known ?? signal(task));
+    }
+    if (!isSame) tasks.value = found;
+    areMore.value = Boolean(now.next_cursor);
+    ended.value = past.tasks;
+    queue.value = state;
+    isLoaded.value = true;
+  });
+}
+
+setInterval(() => {
+  if (isRunning && !document.hidden && [...tasks.value.values()].some((task) => task.peek().status === "queued")) refresh();
+}, REASONS_MS);
+
+// After a sleep of the machine the connection may be dead without an error.
+let lastTick = Date.now();
+setInterval(() => {
+  const slept = Date.now() - lastTick > 20000;
+  lastTick = Date.now();
+  if (slept && isRunning && !document.hidden) open();
+}, 5000);
+addEventListener("online", () => isRunning && open());
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && isRunning) refresh();
+});

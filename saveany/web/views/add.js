@@ -1,0 +1,166 @@
+// One box for links of every kind: what would be saved, where, and then the tasks.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { get, post } from "../api.js";
+import { draft, keepDraft } from "../draft.js";
+import { bytes, place } from "../format.js";
+import { html } from "../parts/html.js";
+import { Icon } from "../parts/icons.js";
+import { Button, Choice, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
+import { go, to } from "../router.js";
+import { plural, t } from "../texts.js";
+
+const PREVIEW_DELAY_MS = 600;
+const AT_ONCE = 3;
+const MAX_LINES = 100;
+const SHOWN_FILES = 20;
+
+export default function Add() {
+  const [users, error, reload] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
+  if (error && !users) return html`<${Failure} error=${error} retry=${reload} />`;
+  if (!users) return html`<${Loading} />`;
+  if (!users.length) {
+    return html`<${Empty} icon="user" title=${t("There is no user")}><p>${t("Add a user to the configuration: whoever saves files must be one.")}</p></${Empty}>`;
+  }
+  return html`<${Form} users=${users} />`;
+}
+
+function Form({ users }) {
+  const [form, setForm] = useState(() => ({ text: "", storage: "", folder: "", conflict: "", duplicate: "", priority: "0", user: String(users[0].user_id), ...draft() }));
+  const [results, setResults] = useState({});
+  const user = users.find((each) => String(each.user_id) === form.user) ?? users[0];
+  const lines = linesOf(form.text);
+  const previews = usePreviews(lines, options(form, user));
+  function change(fields) {
+    setForm((before) => ({ ...before, ...fields }));
+    keepDraft(fields);
+  }
+  async function save() {
+    const refused = {};
+    let count = 0;
+    for (let start = 0; start < lines.length; start += AT_ONCE) {
+      await Promise.all(lines.slice(start, start + AT_ONCE).map(async (line) => {
+        try {
+          await post("tasks", { url: line, ...options(form, user) }, { "Idempotency-Key": keyOf(line) });
+          count += 1;
+          forgetKey(line);
+        } catch (problem) {
+          refused[line] = problem.message;
+        }
+      }));
+    }
+    setResults(refused);
+    change({ text: Object.keys(refused).join("\n") });
+    if (count) tell(plural("{n} task added", "{n} tasks added", count));
+    if (count && !Object.keys(refused).length) go(to("now"));
+  }
+  return html`<form class="add" onSubmit=${(event) => event.preventDefault()}>
+    <label class="field"><span>${t("Links, one per line")}</span>
+      <textarea rows="4" value=${form.text} autofocus spellcheck=${false} autocapitalize="off" dir="ltr"
+        placeholder="https://t.me/channel/123" onInput=${(event) => change({ text: event.target.value })}
+        onKeyDown=${(event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && save()}></textarea></label>
+    <div class="fields">
+      ${users.length > 1 && html`<${Choice} label=${t("For user")} value=${form.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(value) => change({ user: value, storage: "" })} />`}
+      <${Choice} label=${t("Storage")} value=${form.storage} onChange=${(storage) => change({ storage })}
+        options=${[["", t("By my rules, else {name}", { name: user.storage })], ...user.storages.map((name) => [name, name])]} />
+      <label class="field"><span>${t("Folder")}</span><input value=${form.folder} placeholder=${t("By my rules, else {name}", { name: user.folder })}
+        dir="auto" onInput=${(event) => change({ folder: event.target.value })} /></label>
+    </div>
+    <details class="options"><summary>${t("More options")}</summary><div class="fields">
+      <${Choice} label=${t("If the name is taken")} value=${form.conflict} onChange=${(conflict) => change({ conflict })}
+        options=${[["", t("As in my settings")], ["rename", t("Choose another name")], ["overwrite", t("Replace the file")], ["skip", t("Skip the file")]]} />
+      <${Choice} label=${t("If it was saved before")} value=${form.duplicate} onChange=${(duplicate) => change({ duplicate })}
+        options=${[["", t("As in my settings")], ["save", t("Save it again")], ["skip", t("Skip the file")], ["link", t("List the same copy twice")]]} />
+      <${Choice} label=${t("Priority")} value=${form.priority} onChange=${(priority) => change({ priority })}
+        options=${[["100", t("Before all others")], ["0", t("Normal")], ["-100", t("After all others")]]} />
+    </div></details>
+    <div class="submit"><${Button} kind="main" icon="download" disabled=${!lines.length}
+      label=${lines.length > 1 ? plural("Save {n} link", "Save {n} links", lines.length) : t("Save")} action=${save} />
+      <${Total} previews=${previews} lines=${lines} /></div>
+    ${lines.map((line) => html`<${Preview} key=${line} line=${line} found=${previews[line]} refused=${results[line]} />`)}
+  </form>`;
+}
+
+function linesOf(/** @type {string} */ text) {
+  return [...new Set(text.split(/\s*\n\s*|\s+(?=https?:\/\/|magnet:)/).map((line) => line.trim()).filter(Boolean))].slice(0, MAX_LINES);
+}
+
+/** The fields of the request that are the same for all lines. */
+function options(form, user) {
+  return {
+    user_id: user.user_id,
+    ...(form.storage ? { storage_name: form.storage } : {}),
+    ...(form.folder ? { dir_path: form.folder.startsWith("/") ? form.folder : `/${form.folder}` } : {}),
+    ...(form.conflict ? { on_conflict: form.conflict } : {}),
+    ...(form.duplicate ? { on_duplicate: form.duplicate } : {}),
+    ...(form.priority !== "0" ? { priority: Number(form.priority) } : {}),
+  };
+}
+
+/** @type {Map<string, string>} */
+const keys = new Map();
+
+/** The same link, sent again after a lost connection, becomes no second task. */
+function keyOf(/** @type {string} */ line) {
+  if (!keys.has(line)) keys.set(line, `web-${Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("")}`);
+  return keys.get(line);
+}
+
+function forgetKey(/** @type {string} */ line) {
+  keys.delete(line);
+}
+
+/** What each line would save, asked for when the reader has stopped typing. */
+function usePreviews(lines, request) {
+  const [found, setFound] = useState({});
+  const [asked, setAsked] = useState("");
+  const text = JSON.stringify([lines, request]);
+  const known = useRef(new Map());
+  useEffect(() => {
+    const timer = setTimeout(() => setAsked(text), PREVIEW_DELAY_MS);
+    return () => clearTimeout(timer);
+  }, [text]);
+  useEffect(() => {
+    if (!asked) return undefined;
+    const [wanted, same] = JSON.parse(asked);
+    const stop = new AbortController();
+    const todo = [...wanted];
+    const work = async () => {
+      for (let line = todo.shift(); line && !stop.signal.aborted; line = todo.shift()) {
+        const key = JSON.stringify([line, same]);
+        if (!known.current.has(key)) {
+          const result = await post("resolve", { url: line, ...same }).catch((error) => ({ error }));
+          if (!result.error || result.error.status) known.current.set(key, result);
+        }
+        const result = known.current.get(key);
+        if (!stop.signal.aborted && result) setFound((before) => ({ ...before, [line]: result }));
+      }
+    };
+    for (let i = 0; i < AT_ONCE; i += 1) work();
+    return () => stop.abort();
+  }, [asked]);
+  return found;
+}
+
+function Total({ previews, lines }) {
+  const all = lines.map((line) => previews[line]).filter((each) => each && !each.error);
+  if (!all.length) return null;
+  const files = all.reduce((sum, each) => sum + each.total_files, 0);
+  const size = all.reduce((sum, each) => sum + each.total_bytes, 0);
+  return html`<span class="dim number">${plural("{n} file", "{n} files", files)}, ${bytes(size)}</span>`;
+}
+
+function Preview({ line, found, refused }) {
+  const problem = refused ?? found?.error?.message;
+  return html`<section class=${`preview${problem ? " refused" : ""}`}>
+    <header><bdi class="preview-link">${line}</bdi>
+      ${!problem && found && html`<span class="dim number">${plural("{n} file", "{n} files", found.total_files)}, ${bytes(found.total_bytes)}</span>`}</header>
+    ${problem && html`<p class="problem" role="alert"><${Icon} name="warning" />${problem}</p>`}
+    ${!problem && !found && html`<p class="dim">${t("Looking up the link")} …</p>`}
+    ${!problem && found && html`<ul class="items">${found.files.slice(0, SHOWN_FILES).map((file) => html`<li key=${file.path}>
+      <${Icon} name=${file.type} /><bdi class="item-name">${file.name}</bdi><span class="number">${bytes(file.size)}</span>
+      <bdi class="dim">${place(file.storage, file.path.slice(0, file.path.lastIndexOf("/") + 1))}</bdi>
+      ${file.duplicate && html`<${Tag} kind="warn">${t("saved before as {name}", { name: file.duplicate.name })}</${Tag}>`}
+      ${file.error && html`<span class="bad">${file.error}</span>`}</li>`)}</ul>
+      ${found.total_files > SHOWN_FILES && html`<p class="dim">${plural("{n} more file", "{n} more files", found.total_files - SHOWN_FILES)}</p>`}`}
+  </section>`;
+}

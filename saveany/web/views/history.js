@@ -1,0 +1,51 @@
+// Tasks that have ended.
+import { useEffect, useState } from "preact/hooks";
+import { may, remove, session } from "../api.js";
+import { onEnd } from "../live.js";
+import { html } from "../parts/html.js";
+import { Icon } from "../parts/icons.js";
+import { More, usePages } from "../parts/pages.js";
+import { SelectionBar, useSelection } from "../parts/selection.js";
+import { ACTIONS, runAll, TaskRow } from "../parts/tasks.js";
+import { Button, Choice, confirm, Empty, Failure, Loading, tell } from "../parts/ui.js";
+import { go, route, to } from "../router.js";
+import { plural, t } from "../texts.js";
+
+export default function History() {
+  const { query } = route.value;
+  const pages = usePages("history", "tasks", { q: query.q, status: query.status });
+  const [text, setText] = useState(query.q ?? "");
+  const selection = useSelection(pages.rows.map((task) => task.task_id));
+  useEffect(() => {
+    if (text === (query.q ?? "")) return undefined;
+    const timer = setTimeout(() => go(to("history", { ...query, q: text }), true), 250);
+    return () => clearTimeout(timer);
+  }, [text]);
+  useEffect(() => onEnd(() => pages.reload()), [query.q, query.status]);
+  const chosen = pages.rows.filter((task) => selection.ids.has(task.task_id));
+  const failed = pages.rows.filter(ACTIONS.retry[3]);
+  const run = async (name, tasks) => {
+    await runAll(name, tasks);
+    selection.clear();
+    await pages.reload();
+  };
+  const clear = async () => {
+    if (!(await confirm(t("Clear the history?"), t("The saved files stay. Tasks that failed can then be retried no more."), t("Clear the history")))) return;
+    tell(plural("{n} task removed", "{n} tasks removed", (await remove("history")).removed));
+    await pages.reload();
+  };
+  const states = [["", t("All")], ["completed", t("Saved")], ["failed", t("Failed")], ["canceled", t("Canceled")]];
+  return html`<div class="tools"><label class="search"><span class="unseen">${t("Search")}</span><${Icon} name="search" />
+      <input type="search" value=${text} placeholder=${t("Search titles and errors")} onInput=${(event) => setText(event.target.value)} /></label>
+      <${Choice} hidden label=${t("State")} value=${query.status ?? ""} options=${states} onChange=${(status) => go(to("history", { ...query, status }), true)} />
+      ${may("tasks") && failed.length > 0 && html`<${Button} icon="retry" label=${plural("Retry {n} failed", "Retry {n} failed", failed.length)} action=${() => run("retry", failed)} />`}
+      ${may("tasks") && pages.rows.length > 0 && html`<${Button} icon="trash" label=${t("Clear the history")} action=${clear} />`}</div>
+    ${pages.error && html`<${Failure} error=${pages.error} retry=${pages.reload} />`}
+    ${!pages.isLoaded && !pages.error && html`<${Loading} />`}
+    ${pages.isComplete && !pages.rows.length && html`<${Empty} icon="history" title=${query.q || query.status ? t("Nothing found") : t("No task has ended yet")} />`}
+    ${pages.rows.length > 0 && html`<ul class="rows list">${pages.rows.map((task) => html`<${TaskRow} key=${task.task_id} task=${task} showUser=${session.value?.user_id === null}
+      after=${pages.reload} isSelected=${selection.ids.has(task.task_id)} toggle=${may("tasks") && ((shift) => selection.toggle(task.task_id, shift))} />`)}</ul>`}
+    <${More} pages=${pages} />
+    <${SelectionBar} selection=${selection}>${["retry", "forget"].filter((name) => chosen.some(ACTIONS[name][3])).map((name) => html`<${Button} key=${name}
+      icon=${ACTIONS[name][0]} label=${ACTIONS[name][1]()} action=${() => run(name, chosen)} />`)}</${SelectionBar}>`;
+}

@@ -1,0 +1,257 @@
+// What was saved: folders and files, to be found, seen, moved, shared and thrown away.
+import { signal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+import { all, get, may, patch, post, remove } from "../api.js";
+import { bytes, time } from "../format.js";
+import { onEnd } from "../live.js";
+import { html } from "../parts/html.js";
+import { Icon } from "../parts/icons.js";
+import { LinkForm } from "../parts/linkform.js";
+import { forgetPages, usePages, VirtualList } from "../parts/pages.js";
+import { Preview, thumbnailOf } from "../parts/preview.js";
+import { SelectionBar, useSelection } from "../parts/selection.js";
+import { ask, Button, Choice, confirm, Dialog, Empty, Failure, Loading, tell, useLoaded } from "../parts/ui.js";
+import { go, route, to } from "../router.js";
+import { plural, t } from "../texts.js";
+
+const ROW_HEIGHT = 54;
+const TILE_HEIGHT = 176;
+const TILE_WIDTH = 168;
+const TYPE_DELAY_MS = 250;
+
+/** Whether files are shown as pictures side by side. */
+const isGrid = signal(localStorage.getItem("library") === "grid");
+
+export default function Library() {
+  const { rest, query } = route.value;
+  if (rest[0] === "trash") return html`<${Trash} />`;
+  return html`<${Folder} key=${rest[0] ?? ""} id=${Number(rest[0]) || 0} query=${query} />`;
+}
+
+function Folder({ id, query }) {
+  const isSearch = Boolean(query.q || query.type);
+  const [folder, folderError] = useLoaded((stop) => pathTo(id, stop), [id]);
+  const [folders, , reloadFolders] = useLoaded(() => (isSearch ? Promise.resolve([]) : all("folders", "folders", { parent: id, limit: 200 })), [id, isSearch]);
+  const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, sort: query.sort ?? (isSearch ? "-added" : "name") });
+  const [opened, setOpened] = useState("");
+  const [linked, setLinked] = useState(null);
+  const [moved, setMoved] = useState(null);
+  const width = useWidth();
+  const entries = [...(isSearch ? [] : (folders ?? []).map((each) => ({ ...each, isFolder: true, key: `f${each.folder_id}` }))), ...pages.rows.map((each) => ({ ...each, key: each.file_id }))];
+  const selection = useSelection(entries.map((each) => each.key));
+  useEffect(() => onEnd((task) => task.status === "completed" && pages.reload()), [id, query.q, query.type]);
+  const chosen = entries.filter((each) => selection.ids.has(each.key));
+  const reload = async () => {
+    reloadFolders();
+    await pages.reload();
+  };
+  const place = pages.rows.findIndex((each) => each.file_id === opened);
+  const file = pages.rows[place];
+  const turn = (step) => (pages.rows[place + step] ? () => setOpened(pages.rows[place + step].file_id) : undefined);
+  const perRow = isGrid.value ? Math.max(2, Math.floor((width + 10) / TILE_WIDTH)) : 1;
+  const open = (entry) => (entry.isFolder ? go(to(`library/${entry.folder_id}`)) : setOpened(entry.file_id));
+  const acts = { open, link: setLinked, move: (entry) => setMoved([entry]), rename: (entry) => rename(entry, reload), trash: (entry) => throwAway([entry], reload, pages) };
+  if (folderError) return html`<${Failure} error=${folderError} />`;
+  return html`<${Tools} id=${id} query=${query} folder=${folder} reload=${reload} share=${() => setLinked({ ...folder.at(-1), isFolder: true })} />
+    ${pages.error && html`<${Failure} error=${pages.error} retry=${reload} />`}
+    ${!pages.isLoaded && !pages.error && html`<${Loading} rows=${8} />`}
+    ${pages.isLoaded && !entries.length && pages.isComplete && html`<${Nothing} isSearch=${isSearch} id=${id} />`}
+    ${entries.length > 0 && html`<${VirtualList} count=${entries.length} height=${isGrid.value ? TILE_HEIGHT : ROW_HEIGHT} perRow=${perRow}
+      kind=${isGrid.value ? "grid" : "rows"} label=${t("Files")} more=${() => pages.more()}
+      render=${(index) => html`<${Entry} key=${entries[index].key} entry=${entries[index]} acts=${acts} withFolder=${isSearch}
+        isSelected=${selection.ids.has(entries[index].key)} toggle=${(shift) => selection.toggle(entries[index].key, shift)} />`} />`}
+    <${SelectionBar} selection=${selection}>
+      <${Button} icon="library" label=${t("Move")} action=${() => setMoved(chosen)} />
+      <${Button} icon="trash" label=${t("Delete")} action=${async () => (await throwAway(chosen, reload, pages), selection.clear())} /></${SelectionBar}>
+    ${file && html`<${Preview} file=${file} close=${() => setOpened("")} next=${turn(1)} previous=${turn(-1)}>
+      ${may("links") && html`<${Button} kind="main" icon="links" label=${t("Create link")} action=${() => setLinked(file)} />`}
+      ${may("files") && html`<${Button} icon="edit" label=${t("Rename")} action=${() => acts.rename(file)} />
+      <${Button} icon="library" label=${t("Move")} action=${() => setMoved([file])} />
+      <${Button} icon="trash" label=${t("Delete")} action=${() => (setOpened(""), acts.trash(file))} />`}</${Preview}>`}
+    ${linked && html`<${LinkForm} name=${linked.name} user=${linked.user_id} close=${() => setLinked(null)}
+      target=${linked.isFolder ? { folder_id: linked.folder_id } : { file_id: linked.file_id }} />`}
+    ${moved && html`<${MoveForm} entries=${moved} close=${() => setMoved(null)} done=${() => (setMoved(null), selection.clear(), reload())} />`}`;
+}
+
+/** The folders from the top to this one. */
+async function pathTo(id, stop) {
+  const found = [];
+  for (let next = id; next; next = found[0].parent_id) found.unshift(await get(`folders/${next}`, {}, stop));
+  return found;
+}
+
+function useWidth() {
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const main = document.getElementById("main");
+    const watch = new ResizeObserver(() => {
+      const style = getComputedStyle(main);
+      setWidth(main.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight));
+    });
+    watch.observe(main);
+    return () => watch.disconnect();
+  }, []);
+  return width;
+}
+
+function Tools({ id, query, folder, reload, share }) {
+  const [text, setText] = useState(query.q ?? "");
+  const address = (fields) => to(id ? `library/${id}` : "library", { ...query, ...fields });
+  useEffect(() => {
+    if (text === (query.q ?? "")) return undefined;
+    const timer = setTimeout(() => go(address({ q: text }), true), TYPE_DELAY_MS);
+    return () => clearTimeout(timer);
+  }, [text]);
+  useEffect(() => {
+    const press = (event) => {
+      if (event.key === "/" && !/INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) {
+        event.preventDefault();
+        document.getElementById("search")?.focus();
+      }
+    };
+    addEventListener("keydown", press);
+    return () => removeEventListener("keydown", press);
+  }, []);
+  const types = [["", t("All kinds")], ["video", t("Videos")], ["audio", t("Music")], ["image", t("Pictures")], ["text", t("Texts")], ["other", t("Others")]];
+  const sorts = [["", t("Sort")], ["name", t("Name")], ["-added", t("Newest first")], ["added", t("Oldest first")], ["-size", t("Largest first")], ["size", t("Smallest first")]];
+  return html`<div class="tools">
+    <label class="search"><span class="unseen">${t("Search")}</span><${Icon} name="search" />
+      <input id="search" type="search" value=${text} placeholder=${t("Search names and captions")} onInput=${(event) => setText(event.target.value)} /></label>
+    <${Choice} hidden label=${t("Kind")} value=${query.type ?? ""} options=${types} onChange=${(type) => go(address({ type }), true)} />
+    <${Choice} hidden label=${t("Sort")} value=${query.sort ?? ""} options=${sorts} onChange=${(sort) => go(address({ sort }), true)} />
+    <${Button} short icon=${isGrid.value ? "list" : "grid"} label=${isGrid.value ? t("Show as a list") : t("Show as pictures")} action=${turn} />
+  </div>
+  <div class="tools second"><nav class="crumbs" aria-label=${t("Folder")}><a href=${to("library")} aria-current=${id ? undefined : "page"}>${t("Library")}</a>
+      ${(folder ?? []).map((each) => html`<a key=${each.folder_id} href=${to(`library/${each.folder_id}`)} aria-current=${each.folder_id === id ? "page" : undefined}><bdi>${each.name}</bdi></a>`)}</nav>
+    ${id > 0 && folder && may("links") && html`<${Button} icon="links" label=${t("Share folder")} action=${share} />`}
+    ${may("files") && html`<${Button} icon="add" label=${t("New folder")} action=${() => makeFolder(id, folder, reload)} />`}
+    <a class="button" href=${to("library/trash")}><${Icon} name="trash" /><span>${t("Trash")}</span></a></div>`;
+}
+
+function turn() {
+  isGrid.value = !isGrid.value;
+  localStorage.setItem("library", isGrid.value ? "grid" : "list");
+}
+
+async function makeFolder(id, folder, reload) {
+  const name = await ask(t("New folder"), t("Name"), "", t("Create"));
+  if (!name) return;
+  const owner = folder?.at(-1)?.user_id ?? (await get("users")).users[0]?.user_id;
+  await post("folders", { name, parent_id: id, user_id: owner });
+  await reload();
+}
+
+function Nothing({ isSearch, id }) {
+  if (isSearch) return html`<${Empty} icon="search" title=${t("Nothing found")}><p>${t("No name and no caption contains this.")}</p></${Empty}>`;
+  if (id) return html`<${Empty} icon="library" title=${t("This folder is empty")} />`;
+  return html`<${Empty} icon="library" title=${t("Nothing has been saved yet")}>
+    <a class="button main" href=${to("add")}><${Icon} name="add" /><span>${t("Add links")}</span></a></${Empty}>`;
+}
+
+function Entry({ entry, acts, isSelected, toggle, withFolder }) {
+  const detail = entry.isFolder ? t("Folder") : [bytes(entry.size), time(entry.added_at), withFolder && entry.folder].filter(Boolean).join(" · ");
+  return html`<li class=${`row${isSelected ? " selected" : ""}`}>
+    ${may("files") && html`<input type="checkbox" checked=${isSelected} aria-label=${t("Select {name}", { name: entry.name })} onClick=${(event) => toggle(event.shiftKey)} />`}
+    <${Picture} entry=${entry} open=${() => acts.open(entry)} />
+    <button type="button" class="row-name" onClick=${() => acts.open(entry)}><bdi>${entry.name}</bdi><small>${detail}</small></button>
+    <span class="row-actions">${may("links") && html`<${Button} short icon="links" label=${t("Create link")} aria-label=${`${t("Create link")}: ${entry.name}`} action=${() => acts.link(entry)} />`}
+      ${may("files") && html`<${Button} short icon="edit" label=${t("Rename")} action=${() => acts.rename(entry)} />
+      <${Button} short icon="library" label=${t("Move")} action=${() => acts.move(entry)} />
+      <${Button} short icon="trash" label=${t("Delete")} aria-label=${`${t("Delete")}: ${entry.name}`} action=${() => acts.trash(entry)} />`}</span></li>`;
+}
+
+const WITH_PICTURES = new Set(["video", "image", "audio"]);
+/** Files of which the API has no picture, so that it is not asked again. */
+const without = new Set();
+
+function Picture({ entry, open }) {
+  const [, draw] = useState(0);
+  const icon = entry.isFolder ? "library" : entry.type;
+  const has = !entry.isFolder && WITH_PICTURES.has(entry.type) && !without.has(entry.file_id);
+  const fail = () => {
+    without.add(entry.file_id);
+    draw((n) => n + 1);
+  };
+  return html`<span class=${`thumb ${entry.isFolder ? "folder" : entry.type}`} onClick=${open}>
+    ${has ? html`<img src=${thumbnailOf(entry)} alt="" loading="lazy" onError=${fail} />` : html`<${Icon} name=${icon} />`}</span>`;
+}
+
+async function rename(entry, reload) {
+  const name = await ask(t("Rename"), t("Name"), entry.name, t("Rename"));
+  if (!name || name === entry.name) return;
+  await patch(entry.isFolder ? `folders/${entry.folder_id}` : `files/${entry.file_id}`, { name });
+  forgetPages();
+  await reload();
+}
+
+async function throwAway(entries, reload, pages) {
+  const folders = entries.filter((each) => each.isFolder);
+  const files = entries.filter((each) => !each.isFolder);
+  if (folders.length) {
+    const text = t("All files in it are moved to the trash, and links to it stop working.");
+    const title = folders.length === 1 ? t("Delete the folder {name}?", { name: folders[0].name }) : plural("Delete {n} folder?", "Delete {n} folders?", folders.length);
+    if (!(await confirm(title, text, t("Delete")))) return;
+  }
+  for (const each of folders) await remove(`folders/${each.folder_id}`, { recursive: true });
+  const gone = new Set();
+  for (const each of files) {
+    await remove(`files/${each.file_id}`);
+    gone.add(each.file_id);
+  }
+  pages.change((rows) => rows.filter((each) => !gone.has(each.file_id)));
+  if (folders.length) await reload();
+  if (!files.length) return;
+  tell(plural("{n} file is in the trash", "{n} files are in the trash", files.length), "good", async () => {
+    for (const each of files) await post(`files/${each.file_id}/restore`);
+    await reload();
+  });
+}
+
+/** Choose a folder for some files and folders. */
+function MoveForm({ entries, close, done }) {
+  const [at, setAt] = useState(0);
+  const [path] = useLoaded((stop) => pathTo(at, stop), [at]);
+  const [folders, error] = useLoaded(() => all("folders", "folders", { parent: at, limit: 200, user_id: entries[0].user_id }), [at]);
+  const own = new Set(entries.filter((each) => each.isFolder).map((each) => each.folder_id));
+  const move = async () => {
+    for (const each of entries) {
+      await (each.isFolder ? patch(`folders/${each.folder_id}`, { parent_id: at }) : patch(`files/${each.file_id}`, { folder_id: at }));
+    }
+    forgetPages();
+    done();
+  };
+  return html`<${Dialog} title=${entries.length === 1 ? t("Move {name}", { name: entries[0].name }) : plural("Move {n} entry", "Move {n} entries", entries.length)} close=${close}><div class="stack">
+    <nav class="crumbs"><button type="button" class="button plain" onClick=${() => setAt(0)}>${t("Library")}</button>
+      ${(path ?? []).map((each) => html`<button type="button" class="button plain" onClick=${() => setAt(each.folder_id)}><bdi>${each.name}</bdi></button>`)}</nav>
+    ${error && html`<${Failure} error=${error} />`}
+    <ul class="choices">${(folders ?? []).filter((each) => !own.has(each.folder_id)).map((each) => html`<li key=${each.folder_id}>
+      <button type="button" onClick=${() => setAt(each.folder_id)}><${Icon} name="library" /><bdi>${each.name}</bdi></button></li>`)}
+      ${folders && !folders.length && html`<li class="dim">${t("No folders in here.")}</li>`}</ul>
+    <footer><${Button} label=${t("Cancel")} action=${close} /><${Button} kind="main" label=${t("Move here")} action=${move} /></footer></div></${Dialog}>`;
+}
+
+function Trash() {
+  const pages = usePages("trash", "files", {});
+  const restore = async (file) => {
+    await post(`files/${file.file_id}/restore`);
+    pages.change((rows) => rows.filter((each) => each.file_id !== file.file_id));
+    forgetPages();
+    tell(t("{name} is back", { name: file.name }));
+  };
+  const empty = async () => {
+    if (!(await confirm(t("Empty the trash?"), t("All files in it are removed from their storages. This cannot be undone."), t("Empty the trash")))) return;
+    await remove("trash");
+    await pages.reload();
+  };
+  return html`<div class="tools second"><nav class="crumbs" aria-label=${t("Folder")}><a href=${to("library")}>${t("Library")}</a><a aria-current="page" href=${to("library/trash")}>${t("Trash")}</a></nav>
+      ${pages.rows.length > 0 && may("files") && html`<${Button} icon="trash" label=${t("Empty the trash")} action=${empty} />`}</div>
+    ${pages.error && html`<${Failure} error=${pages.error} retry=${pages.reload} />`}
+    ${!pages.isLoaded && !pages.error && html`<${Loading} />`}
+    ${pages.isComplete && !pages.rows.length && html`<${Empty} icon="trash" title=${t("The trash is empty")}><p>${t("Deleted files stay here for some time, and can be taken back.")}</p></${Empty}>`}
+    ${pages.rows.length > 0 && html`<${VirtualList} count=${pages.rows.length} height=${ROW_HEIGHT} kind="rows" label=${t("Trash")} more=${() => pages.more()} render=${(index) => {
+      const file = pages.rows[index];
+      return html`<li key=${file.file_id} class="row"><span class="thumb"><${Icon} name=${file.type} /></span>
+        <span class="row-name"><bdi>${file.name}</bdi><small>${bytes(file.size)} · ${t("deleted {time}", { time: time(file.deleted_at) })}</small></span>
+        <span class="row-actions always">${may("files") && html`<${Button} icon="restore" label=${t("Restore")} action=${() => restore(file)} />`}</span></li>`;
+    }} />`}`;
+}

@@ -1,0 +1,64 @@
+// Where files are saved: whether that works, and what is there.
+import { useState } from "preact/hooks";
+import { get, post } from "../api.js";
+import { bytes, time } from "../format.js";
+import { html } from "../parts/html.js";
+import { Icon } from "../parts/icons.js";
+import { Button, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
+import { t } from "../texts.js";
+
+/** What a storage can do, in words; the others are for programs. */
+const ABILITIES = {
+  resumes: () => t("continues unfinished files"),
+  reads: () => t("files can be read back"),
+  moves: () => t("moves files"),
+  links: () => t("has public links"),
+  usage: () => t("knows its free space"),
+  this_machine_only: () => t("on one machine only"),
+};
+
+export default function Storages() {
+  const [found, error, reload] = useLoaded((stop) => get("storages", {}, stop));
+  const [stats] = useLoaded((stop) => get("stats", {}, stop));
+  const [browsed, setBrowsed] = useState("");
+  if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
+  if (!found) return html`<${Loading} />`;
+  const test = async (name) => {
+    const { seconds } = await post(`storages/${encodeURIComponent(name)}/test`);
+    tell(t("{name}: a file was written, read and removed in {seconds} s", { name, seconds: seconds.toFixed(2) }));
+    reload();
+  };
+  return html`<ul class="rows">${found.storages.map((storage) => {
+      const sum = stats?.by_storage[storage.name];
+      return html`<li key=${storage.name} class="entry"><div class="entry-main"><div class="row-name"><bdi>${storage.name}</bdi>
+          <small>${[storage.type, sum && t("{files} files, {size}", { files: sum.files, size: bytes(sum.bytes) }),
+            ...Object.entries(ABILITIES).filter(([name]) => storage.capabilities?.[name]).map(([, text]) => text())].filter(Boolean).join(" · ")}</small></div>
+          <${Tag} kind=${storage.ready ? "good" : "bad"}>${storage.ready ? t("Ready") : t("Not ready")}</${Tag}></div>
+        ${storage.error && html`<p class="problem"><${Icon} name="warning" />${storage.error}</p>`}
+        <div class="buttons"><${Button} icon="check" label=${t("Test")} action=${() => test(storage.name)} />
+          ${storage.capabilities?.lists && html`<${Button} icon="library" label=${t("Browse")} action=${() => setBrowsed(storage.name)} />`}</div></li>`;
+    })}</ul>
+    ${!found.storages.length && html`<${Empty} icon="storages" title=${t("No storage is configured")} />`}
+    ${browsed && html`<${Browse} name=${browsed} close=${() => setBrowsed("")} />`}`;
+}
+
+function Browse({ name, close }) {
+  const [path, setPath] = useState("");
+  const [after, setAfter] = useState("");
+  const [found, error, reload] = useLoaded((stop) => get(`storages/${encodeURIComponent(name)}/files`, { path, after }, stop), [path, after]);
+  const open = (folder) => {
+    setAfter("");
+    setPath(folder);
+  };
+  const parts = path.split("/").filter(Boolean);
+  return html`<${Dialog} title=${name} close=${close} wide><div class="stack">
+    <nav class="crumbs"><button type="button" class="button plain" onClick=${() => open("")}>/</button>
+      ${parts.map((each, i) => html`<button type="button" class="button plain" onClick=${() => open(parts.slice(0, i + 1).join("/"))}><bdi>${each}</bdi></button>`)}</nav>
+    ${error ? html`<${Failure} error=${error} retry=${reload} />` : !found ? html`<${Loading} />` : html`<ul class="choices">
+      ${found.entries.map((entry) => html`<li key=${entry.path}>${entry.is_dir
+        ? html`<button type="button" onClick=${() => open(entry.path)}><${Icon} name="library" /><bdi>${entry.name}</bdi></button>`
+        : html`<span><${Icon} name="file" /><bdi>${entry.name}</bdi><span class="number dim">${bytes(entry.size)}</span><span class="dim">${time(entry.modified_at)}</span></span>`}</li>`)}
+      ${!found.entries.length && html`<li class="dim">${t("This folder is empty")}</li>`}</ul>
+    <footer>${after && html`<${Button} label=${t("Previous")} action=${() => setAfter("")} />`}
+      ${found.next && html`<${Button} label=${t("Next")} action=${() => setAfter(found.next)} />`}</footer>`}</div></${Dialog}>`;
+}
