@@ -8,10 +8,10 @@ ARGS ?=
 JOBS ?= $$(n=$$((2 * $$(nproc))); echo $$((n > 8 ? 8 : n)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo run test bench chaos lint format docs lock clean
+.PHONY: help setup dev demo run test bench chaos lint format docs screenshots vendor lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.runtime ## Install what SaveAny needs into .venv
 
@@ -50,6 +50,12 @@ docs: $(VENV)/.dev ## Write what is generated: example configuration, reference 
 	$(BIN)/python -m saveany.cli.reference
 	$(BIN)/python -m saveany.bot.reference
 	$(BIN)/python -m saveany.compat.openload.docs
+
+screenshots: $(VENV)/.dev ## Take the pictures of the web UI in docs (needs Chromium)
+	$(BIN)/python -m tests.acceptance.web.screenshots
+
+vendor: ## Fetch the libraries of the web UI again, and compare them (needs npm)
+	@python3 scripts/vendor.py
 
 lock: $(VENV)/.dev ## Choose the newest allowed dependencies anew
 	$(BIN)/pip install --quiet uv

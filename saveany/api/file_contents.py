@@ -32,7 +32,11 @@ _PICTURE = {"description": "A small picture.", "content": {"image/jpeg": _BYTES}
     operation_id="readSavedFile",
     summary="Download a saved file",
     response_class=Response,
-    responses={**responses(404), 200: _WHOLE, 206: {**_WHOLE, "description": "The range that was asked for."}},
+    responses={
+        **responses(404),
+        200: _WHOLE,
+        206: {**_WHOLE, "description": "The range that was asked for."},
+    },
 )
 @router.head("/{file_id}/content", include_in_schema=False)
 async def content(

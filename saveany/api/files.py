@@ -181,9 +181,7 @@ async def create_folder(services: InjectedServices, principal: FilesPrincipal, b
     return view
 
 
-@router.get(
-    "/folders/{folder_id}", operation_id="getFolder", summary="One folder", responses=responses(404)
-)
+@router.get("/folders/{folder_id}", operation_id="getFolder", summary="One folder", responses=responses(404))
 async def get_folder(
     services: InjectedServices, principal: FilesPrincipal, folder_id: PathFolderId
 ) -> FolderView:

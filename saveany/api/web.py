@@ -15,7 +15,10 @@ from saveany.web.site import Asset, site
 router = APIRouter(include_in_schema=False, dependencies=[Depends(public)])
 
 _METHODS = ["GET", "HEAD"]
-_FOREVER: Final = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
+_FOREVER: Final = {
+    "cache-control": "public, max-age=31536000, immutable",
+    "x-content-type-options": "nosniff",
+}
 
 
 @router.api_route("/", methods=_METHODS)

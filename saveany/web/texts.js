@@ -38,6 +38,6 @@ export function t(/** @type {string} */ text, /** @type {Record<string, unknown>
 }
 
 /** The form that agrees with `n`, which is also a field. */
-export function plural(/** @type {string} */ one, /** @type {string} */ many, /** @type {number} */ n) {
-  return t(n === 1 ? one : many, { n: n.toLocaleString(language()) });
+export function plural(/** @type {string} */ one, /** @type {string} */ many, /** @type {number} */ n, /** @type {Record<string, unknown>} */ values = {}) {
+  return t(n === 1 ? one : many, { ...values, n: n.toLocaleString(language()) });
 }

@@ -34,7 +34,7 @@ export function Preview({ file, close, next, previous, children }) {
     <div class="shown-file"><${Content} key=${file.file_id} file=${file} next=${next} previous=${previous} /></div>
     ${file.caption && html`<p class="caption" dir="auto">${file.caption}</p>`}
     <dl class="facts"><dt>${t("Size")}</dt><dd>${bytes(file.size)}</dd><dt>${t("Kind")}</dt><dd>${file.mime_type}</dd>
-      <dt>${t("Copy")}</dt><dd><bdi>${place(file.storage, file.path)}</bdi></dd><dt>${t("Saved")}</dt><dd>${time(file.added_at)}</dd>
+      <dt>${t("Stored at")}</dt><dd><bdi>${place(file.storage, file.path)}</bdi></dd><dt>${t("Saved")}</dt><dd>${time(file.added_at)}</dd>
       ${file.missing_since && html`<dt class="bad">${t("Missing since")}</dt><dd class="bad">${time(file.missing_since)}</dd>`}</dl>
     <footer>${(previous || next) && html`<span class="turn">
         <button type="button" class="button" disabled=${!previous} onClick=${previous}>${t("Previous")}</button>

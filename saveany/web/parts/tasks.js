@@ -38,7 +38,7 @@ export async function runAll(name, tasks) {
   }
   refresh();
   const failed = results.filter((each) => each.status === "rejected");
-  if (failed.length) tell(plural("{n} task: {reason}", "{n} tasks: {reason}", failed.length).replace("{reason}", failed[0].reason.message), "bad");
+  if (failed.length) tell(plural("{n} task: {reason}", "{n} tasks: {reason}", failed.length, { reason: failed[0].reason.message }), "bad");
 }
 
 const STAGES = {

@@ -11,9 +11,12 @@ from saveany.api.auth import requirement_of
 from tests.integration.api.conftest import check_error
 
 #: Routes that everybody may use. All others need the token, a key or a session.
-PUBLIC = {("GET", "/health"), ("GET", "/readyz"), ("GET", "/openapi.json"), ("POST", "/api/v1/session")}
-#: Links, requests of API processes, which they sign, and where the APIs of other hosts may be.
-PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/", "/internal/", "/thumb/", "/compat/")
+PUBLIC = {
+    *(("GET", path) for path in ("/", "/health", "/readyz", "/openapi.json")),
+    ("POST", "/api/v1/session"),
+}
+#: Links, requests of API processes, which they sign, the web UI, and where the APIs of other hosts may be.
+PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/", "/internal/", "/thumb/", "/assets/", "/compat/")
 
 
 def routes_of(app: FastAPI) -> list[APIRoute]:

@@ -1,0 +1,101 @@
+"""Takes the pictures of the web UI in docs/screenshots: the demo with its samples, in Debian's Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.fixtures.browser import Browser, Page
+from tests.fixtures.waiting import until
+
+ROOT = Path(__file__).parents[3]
+
+VIEWS = ("now", "add", "library", "links", "history", "storages", "keys", "webhooks", "status", "settings")
+SAMPLES = (123, 130, 131, 136, 142, 141, 144, 127)
+SLOW = (128, 129)
+
+
+async def main() -> None:
+    """Start a demo, give it something to do, and take a picture of each view."""
+    folder = ROOT / "docs/screenshots"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as data:
+        command = [sys.executable, "-m", "saveany", "demo", "--json", "--port", "0", "--data", f"{data}/demo"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)  # noqa: ASYNC220
+        assert process.stdout
+        try:
+            facts = json.loads(process.stdout.readline())
+            await prepare(facts)
+            async with Browser(Path(data) / "profile") as browser:
+                for width, height in ((1280, 800), (360, 740)):
+                    for dark in (False, True):
+                        async with browser.page(
+                            await login(facts), width=width, height=height, dark=dark
+                        ) as page:
+                            await take(page, folder, f"{width}-{'dark' if dark else 'light'}")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+async def prepare(facts: dict[str, Any]) -> None:
+    """Save samples, and begin others that take long."""
+    async with client(facts) as api:
+        for number in (*SAMPLES, *SLOW):
+            body = {
+                "telegram_url": f"https://t.me/channel/{number}",
+                "user_id": facts["user_id"],
+                "dir_path": "/downloads",
+            }
+            (await api.post("/api/v1/tasks", json=body)).raise_for_status()
+
+        async def are_saved() -> bool:
+            return bool((await api.get("/api/v1/stats")).json()["files"] >= len(SAMPLES))
+
+        await until(are_saved, within=120)
+        await api.put("/api/v1/limits", json={"bytes_per_second": 5_000_000})
+        for file in (await api.get("/api/v1/files")).json()["files"][:3]:
+            await api.post("/api/v1/links", json={"file_id": file["file_id"], "user_id": facts["user_id"]})
+        await api.post(
+            "/api/v1/keys",
+            json={"name": "backup script", "user_id": facts["user_id"], "scopes": ["tasks", "files"]},
+        )
+
+
+async def login(facts: dict[str, Any]) -> str:
+    """A login link."""
+    async with client(facts) as api:
+        return str((await api.post("/api/v1/session/links")).json()["url"])
+
+
+def client(facts: dict[str, Any]) -> httpx.AsyncClient:
+    """Requests to the demo."""
+    headers = {"Authorization": f"Bearer {facts['token']}"}
+    return httpx.AsyncClient(base_url=facts["api"], headers=headers, trust_env=False, timeout=30)
+
+
+async def take(page: Page, folder: Path, kind: str) -> None:
+    """A picture of each view."""
+    await page.wait("document.querySelector('.dot.live')")
+    for view in VIEWS:
+        address = "library?type=image" if view == "library" else view
+        await page.run("address => { location.hash = '#/' + address }", address)
+        if view == "add":
+            await page.fill("Links, one per line", "https://t.me/channel/131")
+            await page.sees("saved before")
+        await page.wait(
+            "!document.querySelector('main .loading') && document.querySelector('main')?.children.length"
+        )
+        await asyncio.sleep(1)  # for pictures, and for the speed of tasks
+        await page.shot(folder / f"{view}-{kind}.png")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

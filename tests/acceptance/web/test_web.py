@@ -1,0 +1,213 @@
+"""What a person does in the web UI of the demo, in a real browser (DA1-DA12)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.web.conftest import RunningDemo, check, logged_in
+from tests.fixtures.browser import Browser, Page
+from tests.fixtures.waiting import until
+
+pytestmark = pytest.mark.timeout(300)
+
+AXE = Path(__file__).parents[2] / "fixtures/axe/axe.min.js"
+HOSTILE = "<img src=x onerror=alert(1)>"
+VIEWS = ("now", "add", "library", "links", "history", "storages", "keys", "webhooks", "status", "settings")
+
+SCREENS = [
+    pytest.param({"width": 1280}, id="wide-light"),
+    pytest.param({"width": 360, "height": 740, "dark": True}, id="narrow-dark"),
+]
+
+
+async def add(page: Page, link: str, name: str) -> None:
+    """Add a link, see what it would save, and wait until that is saved."""
+    await page.run("location.hash = '#/add'")
+    await page.fill("Links, one per line", link)
+    await page.sees(name)
+    await page.click("Save", "button")
+    await page.wait("location.hash === '#/now'")
+    await page.wait(
+        "name => [...document.querySelectorAll('.task.completed')].some(e => e.innerText.includes(name))",
+        name,
+        within=60,
+    )
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_from_a_link_to_a_shared_file(
+    demo: RunningDemo, browser: Browser, screen: dict[str, Any]
+) -> None:
+    """Log in, add a link, see it arrive, share it, see the share page, revoke the link (DA1)."""
+    async with logged_in(browser, demo, **screen) as page:
+        await add(page, "https://t.me/channel/142", "video_2024")
+        await page.run("location.hash = '#/library?q=video_2024'")
+        await page.click("video_2024", "button.row-name")
+        await page.wait("document.querySelector('dialog video')")
+        await page.click("Create link", "button")
+        await page.fill("Number of downloads", "5")
+        await page.click("Create link", "button")
+        address = await page.wait("document.querySelector('.shown-link input')?.value")
+        assert await page.wait("document.querySelector('.qr')?.naturalWidth")
+        async with browser.page(address, **screen) as shared:
+            await shared.sees("video_2024")
+            await shared.wait("document.querySelector('video')")
+        await page.run("document.querySelectorAll('dialog').forEach(e => e.close())")
+        await page.run("location.hash = '#/links'")
+        await page.click("Revoke", "button")
+        await page.sees("Revoked")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(address)).status_code == 410
+        assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_the_first_load_is_small(demo: RunningDemo, browser: Browser) -> None:
+    """At most 60 KB in at most 25 requests, of one host (DA2)."""
+    async with browser.page(demo.base) as page:
+        await page.sees("Token or key")
+        await page.fill("Token or key", demo.facts["token"])
+        await page.click("Log in", "button")
+        await page.wait("document.querySelector('.dot.live')")
+        files = [each for each in page.requests.values() if "/api/" not in each["url"]]
+        assert (
+            len(page.requests) <= 25 + 6
+        )  # with those of the API: session (twice), tasks, history, queue, events
+        assert len(files) <= 25
+        assert 0 < sum(each.get("size", 0) for each in files) <= 60_000
+        check(page, demo)
+
+
+async def test_a_wrong_token_is_explained(demo: RunningDemo, browser: Browser) -> None:
+    async with browser.page(demo.base) as page:
+        await page.fill("Token or key", "wrong")
+        await page.click("Log in", "button")
+        await page.sees("neither the token nor a key")
+
+
+async def test_a_login_link_works_once(demo: RunningDemo, browser: Browser) -> None:
+    address = demo.login()
+    async with browser.page(address) as page:
+        await page.wait("document.querySelector('.frame')")
+        assert address.rpartition("/")[2] not in await page.run("location.href")
+    async with browser.page(address) as page:
+        await page.sees("Token or key")
+
+
+async def test_the_cookie_is_not_for_scripts_and_the_end_of_the_session_ends_the_stream(
+    demo: RunningDemo, browser: Browser
+) -> None:
+    """DA8."""
+    async with logged_in(browser, demo) as page:
+        [cookie] = (await page.send("Network.getCookies"))["cookies"]
+        assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == ("saveany_session", True, "Lax")
+        assert await page.run("document.cookie") == ""
+        assert not await page.run("fetch('api/v1/queue/pause', {method: 'POST'}).then(r => r.ok)")
+        page.errors.clear()  # that request was refused
+        await page.click("Log out", "button")
+        await page.sees("Token or key")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_hostile_names_are_text(demo: RunningDemo, browser: Browser, screen: dict[str, Any]) -> None:
+    """DA7."""
+    with demo.api() as api:
+        user = demo.facts["user_id"]
+        body = {"telegram_url": "https://t.me/channel/124", "user_id": user, "filename": "\u202exe.bin"}
+        api.post("/api/v1/tasks", json=body).raise_for_status()
+        api.post(
+            "/api/v1/keys", json={"name": HOSTILE, "user_id": user, "scopes": ["read"]}
+        ).raise_for_status()
+        api.post("/api/v1/folders", json={"name": HOSTILE.replace("/", ""), "user_id": user})
+        async with logged_in(browser, demo, **screen) as page:
+            await page.run("location.hash = '#/keys'")
+            await page.sees(HOSTILE)
+            await page.run("location.hash = '#/library'")
+            await page.sees(HOSTILE)
+            assert await page.run("document.querySelectorAll('img[src=x]').length") == 0
+
+
+async def test_without_a_connection_nothing_is_lost(demo: RunningDemo, browser: Browser) -> None:
+    """DA5."""
+    offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    async with logged_in(browser, demo) as page:
+        await page.run("location.hash = '#/add'")
+        await page.fill("Links, one per line", "https://t.me/channel/123")
+        await page.sees("file.pdf")
+        await page.send("Network.emulateNetworkConditions", offline=True, **offline)
+        await page.run("fetch('health').catch(() => 0)")
+        await page.click("Save", "button")
+        await page.sees("SaveAny does not answer")
+        assert await page.run("document.querySelector('textarea').value") == "https://t.me/channel/123"
+        await page.send("Network.emulateNetworkConditions", offline=False, **offline)
+        await page.click("Save", "button")
+        await page.wait("location.hash === '#/now'")
+        page.errors[:] = [each for each in page.errors if "ERR_INTERNET_DISCONNECTED" not in each]
+
+
+async def test_a_shared_link_survives_the_login(demo: RunningDemo, browser: Browser) -> None:
+    """DA9."""
+    async with browser.page(f"{demo.base}/?text=look%20https://t.me/c/1500000001/123") as page:
+        await page.fill("Token or key", demo.facts["token"])
+        await page.click("Log in", "button")
+        text = await page.wait("document.querySelector('textarea')?.value")
+        assert text == "https://t.me/c/1500000001/123"
+        assert "?text" not in await page.run("location.href")
+
+
+async def test_without_javascript_the_page_says_what_it_needs(demo: RunningDemo, browser: Browser) -> None:
+    """DA10."""
+    async with browser.page(demo.base, scripts=False) as page:
+
+        async def is_loaded() -> bool:
+            shown = await page.send("DOMSnapshot.captureSnapshot", computedStyles=[])
+            return any("needs JavaScript" in each for each in shown["strings"])
+
+        await until(is_loaded, within=20)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_axe_finds_nothing_serious(demo: RunningDemo, browser: Browser, screen: dict[str, Any]) -> None:
+    """DA6."""
+    async with logged_in(browser, demo, **screen) as page:
+        await page.run(AXE.read_text() + ";0")
+        for view in VIEWS:
+            await page.run("view => { location.hash = '#/' + view }", view)
+            await page.wait(
+                "!document.querySelector('main .loading') && document.querySelector('main')?.children.length"
+            )
+            found = await page.run(
+                "axe.run({resultTypes: ['violations']}).then(r => r.violations"
+                ".filter(v => ['serious', 'critical'].includes(v.impact))"
+                ".map(v => `${v.id}: ${v.nodes.map(n => n.html + ' ' + n.failureSummary).join(' | ')}`))"
+            )
+            assert found == [], view
+
+
+async def test_everything_is_said_in_chinese(demo: RunningDemo, browser: Browser) -> None:
+    """DA12."""
+    async with logged_in(browser, demo, language="zh-CN") as page:
+        for view in VIEWS:
+            await page.run("view => { location.hash = '#/' + view }", view)
+            await page.wait("!document.querySelector('main .loading')")
+            title = await page.run("document.querySelector('h1').innerText")
+            assert any("\u4e00" <= each <= "\u9fff" for each in title) or view == "webhooks"
+        assert await page.run("document.documentElement.lang") == "zh-Hans"
+
+
+async def test_pausing_and_canceling(demo: RunningDemo, browser: Browser) -> None:
+    with demo.api() as api:
+        body = {"telegram_url": "https://t.me/channel/129", "user_id": demo.facts["user_id"]}
+        task_id = api.post("/api/v1/tasks", json=body).raise_for_status().json()["task_id"]
+        async with logged_in(browser, demo) as page:
+            await page.wait("document.querySelector('.task.running .bar')")
+            await page.click("Pause: 2GiB.bin", "button")
+            await page.wait("document.querySelector('.bar.paused')")
+            await page.click("Resume: 2GiB.bin", "button")
+            await page.wait("document.querySelector('.task.running')")
+            await page.click("Cancel: 2GiB.bin", "button")
+            await page.wait("document.querySelector('.task.canceled')")
+        assert api.get(f"/api/v1/tasks/{task_id}").json()["status"] == "canceled"
