@@ -67,5 +67,12 @@ async def thumbnail(services: InjectedServices, principal: FilesPrincipal, file_
 
 
 async def _linked(services: ApiServices, principal: Principal, file_id: str) -> Link:
-    file = await services.files.get(principal, file_id)
-    return await services.delivery.saved(file.id)
+    """A saved file, as if it had a link."""
+    from saveany.catalogue.link_models import Link, State
+    from saveany.delivery.errors import FileNotFound
+
+    await services.files.get(principal, file_id)
+    file = await services.catalogue.links.file_of(file_id)
+    if file is None:
+        raise FileNotFound
+    return Link("", file.user_id, file.name, file.added_at, State.ACTIVE, file)

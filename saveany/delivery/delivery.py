@@ -173,13 +173,6 @@ class LinkDelivery:
         empty, all. Raises `InvalidInput`, `NotFound` and `Unavailable`, each with the reason."""
         return await self._opener.message(url, only)
 
-    async def saved(self, file_id: str) -> Link:
-        """A saved file, as if it had a link, for `look` and `thumbnails`. Raises `FileNotFound`."""
-        file = await self._links.file_of(file_id)
-        if file is None:
-            raise FileNotFound
-        return Link("", file.user_id, file.name, file.added_at, State.ACTIVE, file)
-
     async def file_here(self, file_id: str) -> Content:
         """A saved file, for an API process on another machine. Raises as `ContentOpener.open_file`."""
         file = await self._links.file_of(file_id)
