@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Depends, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from saveany.api.auth import public
 from saveany.errors import NotFound
@@ -28,6 +28,12 @@ async def page(request: Request) -> Response:
     if request.headers.get("if-none-match") == found.headers["etag"]:
         return Response(status_code=304, headers=dict(found.headers))
     return _reply(request, found.page, found.headers)
+
+
+@router.api_route("/docs", methods=_METHODS)
+async def docs() -> Response:
+    """The reference of the API is a view of the web UI."""
+    return RedirectResponse("./#/docs", 307)
 
 
 @router.api_route("/assets/{version}/{path:path}", methods=_METHODS)

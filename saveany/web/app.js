@@ -25,6 +25,7 @@ const VIEWS = {
   webhooks: () => import("./views/webhooks.js"),
   status: () => import("./views/status.js"),
   settings: () => import("./views/settings.js"),
+  docs: () => import("./views/docs.js"),
   more: () => import("./views/more.js"),
   login: () => import("./views/login.js"),
 };

@@ -32,7 +32,7 @@ const TABS = ["now", "add", "library", "links"];
 export function Frame({ children }) {
   const entries = menu();
   const here = route.value.name;
-  const title = entries.find(([name]) => name === here)?.[1] ?? t("More");
+  const title = entries.find(([name]) => name === here)?.[1] ?? (here === "docs" ? t("API reference") : t("More"));
   document.title = `${title} · SaveAny`;
   const entry = ([name, label]) => html`<li><a href=${to(name)} aria-current=${name === here ? "page" : undefined}>
     <${Icon} name=${name === "settings" ? "user" : name} /><span>${label}</span></a></li>`;

@@ -3,7 +3,9 @@ import { useState } from "preact/hooks";
 import { get, post, remove, session } from "../api.js";
 import { time } from "../format.js";
 import { html } from "../parts/html.js";
+import { Icon } from "../parts/icons.js";
 import { Button, Choice, confirm, Copy, Dialog, Empty, Failure, Loading, Tag, useLoaded } from "../parts/ui.js";
+import { to } from "../router.js";
 import { t } from "../texts.js";
 
 const SCOPES = {
@@ -26,6 +28,7 @@ export default function Keys() {
   };
   const isOperator = session.value.is_operator;
   return html`<div class="tools second"><p class="dim">${t("A key lets a program act for one user, only for what it is allowed to.")}</p>
+      <a class="button" href=${to("docs")}><${Icon} name="text" /><span>${t("API reference")}</span></a>
       ${isOperator && html`<${Button} kind="main" icon="add" label=${t("New key")} action=${() => setNew(true)} />`}</div>
     ${!found.keys.length && html`<${Empty} icon="keys" title=${t("There are no keys")} />`}
     ${found.keys.length > 0 && html`<ul class="rows">${found.keys.map((key) => html`<li key=${key.key_id} class="entry"><div class="entry-main">

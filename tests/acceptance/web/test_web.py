@@ -16,7 +16,19 @@ pytestmark = pytest.mark.timeout(300)
 
 AXE = Path(__file__).parents[2] / "fixtures/axe/axe.min.js"
 HOSTILE = "<img src=x onerror=alert(1)>"
-VIEWS = ("now", "add", "library", "links", "history", "storages", "keys", "webhooks", "status", "settings")
+VIEWS = (
+    "now",
+    "add",
+    "library",
+    "links",
+    "history",
+    "storages",
+    "keys",
+    "webhooks",
+    "status",
+    "settings",
+    "docs",
+)
 
 SCREENS = [
     pytest.param({"width": 1280}, id="wide-light"),

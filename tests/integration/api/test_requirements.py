@@ -12,7 +12,7 @@ from tests.integration.api.conftest import check_error
 
 #: Routes that everybody may use. All others need the token, a key or a session.
 PUBLIC = {
-    *(("GET", path) for path in ("/", "/health", "/readyz", "/openapi.json")),
+    *(("GET", path) for path in ("/", "/docs", "/health", "/readyz", "/openapi.json")),
     ("POST", "/api/v1/session"),
 }
 #: Links, requests of API processes, which they sign, the web UI, and where the APIs of other hosts may be.
