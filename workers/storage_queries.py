@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -11,14 +12,12 @@ from typing import Any, Never
 from saveany.errors import InvalidInput, NotFound, SaveAnyError, StorageUnavailable
 from saveany.logs import get_logger
 from saveany.storage_set import StorageHandle, StorageSet
-from saveany.store.queries import REPLY_SECONDS, QueryResult, StorageQueries, StorageQuery
+from saveany.store.queries import QueryResult, StorageQueries, StorageQuery
 from saveany.texts import Text
 from storages.base import Storage, Usage
 
 #: Seconds between two checks for a storage that can be queried.
 _IDLE_SECONDS = 1.0
-#: Seconds that a storage has for its result. The caller waits `REPLY_SECONDS` for the reply.
-_RESULT_SECONDS = REPLY_SECONDS - 1
 
 log = get_logger("saveany.worker")
 
@@ -35,15 +34,16 @@ async def reply_forever(queries: StorageQueries, storages: StorageSet) -> Never:
 
 
 async def _reply(queries: StorageQueries, query: StorageQuery, handle: StorageHandle) -> None:
+    seconds = query.seconds - 1  # before the caller stops waiting
     try:
-        async with asyncio.timeout(_RESULT_SECONDS):
+        async with asyncio.timeout(seconds):
             result = QueryResult(result=await _KINDS[query.kind](handle.storage, **query.args))
     except SaveAnyError as error:
         result = QueryResult(error=type(error).__name__, message=error.text)
     except TimeoutError:
         message = Text(
             "storage {storage!r} did not respond within {seconds} seconds",
-            {"storage": query.storage, "seconds": _RESULT_SECONDS},
+            {"storage": query.storage, "seconds": seconds},
         )
         result = QueryResult(error=StorageUnavailable.__name__, message=message)
     except Exception:
@@ -79,6 +79,25 @@ async def _size(storage: Storage, path: str) -> int | None:
     return await storage.size(path)
 
 
+async def _sha256(storage: Storage, path: str, lengths: list[int]) -> list[str] | None:
+    """The SHA-256 of the consecutive pieces of a file with these lengths, or of the whole file if there are
+    none, as hexadecimal numbers; None if the file does not exist, or is not as long as all of them."""
+    if not storage.capabilities.reads:
+        raise InvalidInput("the files in storage {storage!r} cannot be read", storage=storage.name)
+    size = await storage.size(path)
+    if size is None or (lengths and size != sum(lengths)):
+        return None
+    found, at = [], 0
+    async with await storage.open(path) as reader:
+        for length in lengths or [size]:
+            digest = hashlib.sha256()
+            async for piece in reader.read(at, at + length):
+                digest.update(piece)
+            at += length
+            found.append(digest.hexdigest())
+    return found
+
+
 async def _usage(storage: Storage) -> dict[str, int | None]:
     return asdict(await storage.usage() if storage.capabilities.usage else Usage())
 
@@ -86,6 +105,7 @@ async def _usage(storage: Storage) -> dict[str, int | None]:
 _KINDS: Mapping[str, Callable[..., Awaitable[Any]]] = {
     "list": _list,
     "probe": _probe,
+    "sha256": _sha256,
     "size": _size,
     "stat": _stat,
     "usage": _usage,

@@ -110,6 +110,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
+    from saveany.service.verification import ArchiveVerifier
 
     tasks_, reader = TaskService(config, store, catalogue), TaskReader(store, catalogue)
     key_service = KeyService(config, store, catalogue)
@@ -120,6 +121,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     if conversions.is_enabled:
         catalogue.recorder.on_saved = conversions.note_saved
     telegram = TelegramFiles(config, store, foreground)
+    archives = ArchiveService(config, store, catalogue, tasks_, telegram.accounts)
     services = ApiServices(
         config,
         store,
@@ -134,7 +136,8 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         LinkService(catalogue, store, config),
         UploadService(config, tasks_, reader),
         key_service,
-        ArchiveService(config, store, catalogue, tasks_, telegram.accounts),
+        archives,
+        ArchiveVerifier(archives, store, catalogue),
         ArchiveRole(config, store, catalogue, tasks_, telegram.accounts, stands_by=True),
         authenticator,
         foreground,

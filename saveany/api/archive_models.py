@@ -53,12 +53,36 @@ class NewArchive(Strict):
         description="What to do with a file that the user has saved before: save it again, skip it, or list "
         "it as a second file that has the same copy.",
     )
+    paused: bool = Field(default=False, description="Read nothing until the archive is resumed.")
+
+
+class FoundFileBody(Strict):
+    """A file that is in the storage already."""
+
+    path: str = Field(min_length=1, max_length=4096, description="Its path in the storage.")
+    size: int = Field(ge=0, description="Its size in bytes.")
+    message: int = Field(
+        default=0,
+        ge=-(2**31),
+        lt=2**31,
+        description="The message that it belongs to; in a group that has become a supergroup, messages "
+        "from before have their id less 1,000,000,000. 0: unknown; then contents are compared.",
+    )
+
+
+class FoundFiles(Strict):
+    """Files that an archive may adopt."""
+
+    files: list[FoundFileBody] = Field(max_length=1000)
 
 
 class VerifyArchive(Strict):
     """What to verify."""
 
     repair: bool = Field(default=False, description="Save files again that are missing or changed.")
+    hash: bool = Field(
+        default=False, description="Also compare contents (SHA-256). Reads whole files: keep `limit` small."
+    )
     limit: int = Field(default=200, ge=1, le=1000, description="Number of messages to verify.")
     cursor: str = Field(default="", max_length=2000, description="`next_cursor` of the previous reply.")
 
@@ -84,6 +108,7 @@ class ArchiveView(Reply):
 
     id: str = Field(examples=["4c1f09a2be"])
     chat: str = Field(description="`@name`, or the id if it has none.", examples=["@channel"])
+    chat_id: int = Field(description="-100… for a channel or supergroup.", examples=[-1001234567890])
     title: str
     user_id: int = Field(examples=[123456789])
     storage: str = Field(description="Empty: the default storage of the user.")

@@ -14,6 +14,7 @@ from saveany.api.archive_models import (
     ArchiveMessagesView,
     ArchiveView,
     DiscrepancyView,
+    FoundFiles,
     KindEstimateView,
     NewArchive,
     OutcomeName,
@@ -32,7 +33,8 @@ from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
     from saveany.catalogue.archive_models import ArchivedMessage
-    from saveany.service.archives import ArchiveRequest, Discrepancy, ShownArchive
+    from saveany.service.archives import ArchiveRequest, ShownArchive
+    from saveany.service.verification import Discrepancy
 
 router = APIRouter(prefix="/api/v1/archives", tags=["archives"], route_class=JsonRoute)
 
@@ -69,6 +71,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
         topics=body.topics,
         account=body.account,
         on_duplicate=body.on_duplicate,
+        paused=body.paused,
     )
 
 
@@ -156,6 +159,25 @@ async def retry(services: InjectedServices, principal: TasksPrincipal, archive_i
 
 
 @router.post(
+    "/{archive_id}/adopt",
+    operation_id="adoptFiles",
+    summary="Adopt files",
+    responses=responses(403, 404, 415),
+)
+async def adopt(
+    services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId, body: FoundFiles
+) -> MessageReply:
+    """Name files that are in the storage of the archive already, for example because another program has
+    saved them. A file that belongs to a message is not fetched: it is listed as saved. Only messages that
+    are read after this request adopt files; create the archive with `paused`. Only operators may do this."""
+    from saveany.catalogue.adoption import FoundFile
+
+    found = [FoundFile(each.path, each.size, each.message) for each in body.files]
+    await services.archives.add_found(principal, archive_id, found)
+    return MessageReply(message="the files are noted")
+
+
+@router.post(
     "/{archive_id}/verify", operation_id="verifyArchive", summary="Verify", responses=responses(404, 415)
 )
 async def verify(
@@ -163,8 +185,13 @@ async def verify(
 ) -> VerificationView:
     """Compare some of the messages with the catalogue and with the sizes of the copies in their storages. A
     request with `next_cursor` verifies the next ones."""
-    found = await services.archives.verify(
-        principal, archive_id, repair=body.repair, limit=body.limit, cursor=body.cursor
+    found = await services.archive_verifier.verify(
+        principal,
+        archive_id,
+        repair=body.repair,
+        with_hash=body.hash,
+        limit=body.limit,
+        cursor=body.cursor,
     )
     return VerificationView(
         checked=found.checked,
@@ -189,6 +216,7 @@ def _view(shown: ShownArchive) -> ArchiveView:
     return ArchiveView(
         id=archive.id,
         chat=archive.name,
+        chat_id=archive.chat,
         title=archive.title,
         user_id=archive.user_id,
         storage=archive.storage,

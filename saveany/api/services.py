@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
     from saveany.service.uploads import UploadService
+    from saveany.service.verification import ArchiveVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class ApiServices:
     uploads: UploadService
     keys: KeyService
     archives: ArchiveService
+    archive_verifier: ArchiveVerifier
     archive_role: ArchiveRole
     authenticator: Authenticator
     foreground: Foreground

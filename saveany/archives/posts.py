@@ -43,8 +43,11 @@ class Post:
 
     def wanted(self, accepts: Filter) -> list[Media]:
         """Its files that pass a filter. Each has the text of the album."""
-        files = [media for message in self.messages for media in message.media]
-        return [each for each in captioned(files) if accepts.accepts(each)]
+        return [each for each in self.files() if accepts.accepts(each)]
+
+    def files(self) -> list[Media]:
+        """All of its files, each with the text of the album."""
+        return captioned(media for message in self.messages for media in message.media)
 
 
 def posts_in(messages: Iterable[ReadMessage]) -> list[Post]:

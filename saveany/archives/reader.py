@@ -65,7 +65,7 @@ class ArchiveReader:
         self._store = store
         self._archives = store.archives
         self._config = config
-        self._saver = PostSaver(store, catalogue, tasks)
+        self._saver = PostSaver(accounts, store, catalogue, tasks)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
         self._next_check = check_seconds  # seconds from the present check to the next one

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace as changed
 
+from saveany.archives.adopting import Adopter
 from saveany.archives.posts import Post, links_to, message_link, posts_in
 from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage
 from saveany.catalogue.catalogue import Catalogue
@@ -18,6 +19,7 @@ from saveany.models import OnDuplicate
 from saveany.service import Principal, TaskRequest, TaskService
 from saveany.store import Store
 from saveany.store.archives import Archive
+from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import ReadMessage
 
 #: Number of messages that get new tasks at a time.
@@ -49,10 +51,11 @@ class ArchiveTask:
 class PostSaver:
     """Creates the tasks of archives."""
 
-    def __init__(self, store: Store, catalogue: Catalogue, tasks: TaskService) -> None:
+    def __init__(self, accounts: Accounts, store: Store, catalogue: Catalogue, tasks: TaskService) -> None:
         self._store = store
         self._catalogue = catalogue
         self._tasks = tasks
+        self._adopter = Adopter(accounts, store, catalogue)
 
     async def plan(self, archive: Archive, page: PageOfChat) -> list[ArchiveTask]:
         """Note the messages of a page in the receipt. Returns the tasks that it needs: if the page was read
@@ -61,6 +64,8 @@ class PostSaver:
         posts = posts_in(page.messages)
         wanted = Filter.model_validate(archive.filter)
         planned = [row for post in posts for row in _rows(archive, page.chat, post, wanted)]
+        if archive.adopts:
+            planned = await self._adopter.adopt(archive, page.chat, posts, planned)
         plain = [each.id for each in page.messages if not each.has_media]
         await receipts.write(archive.id, ReadPage(page.chat, page.last, page.total, planned, plain))
         if not planned:

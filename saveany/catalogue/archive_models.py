@@ -42,9 +42,11 @@ class ArchivedMessage:
 class ArchivedCopy:
     """The copy of a file of a message."""
 
+    file_id: str
     storage: str
     path: str
     size: int  # bytes, as recorded
+    sha256: str  # "" if it is not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from saveany.catalogue.adoption import Adoption
 from saveany.catalogue.database import Database
 from saveany.catalogue.duplicates import Duplicates
 from saveany.catalogue.files import Files
@@ -67,6 +68,7 @@ class Catalogue:
         self.trash = Trash(self._database, store, self.recorder, trash_days)
         self.keys = ApiKeys(self._database, store)
         self.receipts = Receipts(self._database, self.recorder)
+        self.adoption = Adoption(self._database, self.recorder)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:

@@ -61,7 +61,9 @@ class Inventory:
                 for path in dict.fromkeys(posixpath.dirname(each.path) for each in new)
             }
             if new:
-                added = [_row(storage, each, user_id, folders[posixpath.dirname(each.path)]) for each in new]
+                added = [
+                    file_row(storage, each, user_id, folders[posixpath.dirname(each.path)]) for each in new
+                ]
                 await connection.execute(insert(files), added)
         return len(new)
 
@@ -89,7 +91,8 @@ class Inventory:
             await connection.execute(update(files).where(files.c.id == file_id).values(sha256=sha256))
 
 
-def _row(storage: str, copy: FoundCopy, user_id: int, folder_id: int) -> rows.Row:
+def file_row(storage: str, copy: FoundCopy, user_id: int, folder_id: int) -> rows.Row:
+    """The row of a file that no task has saved."""
     name = clean(posixpath.basename(copy.path))
     mime = rows.guess_mime(name)
     empty = dict.fromkeys(("caption", "sha256", "sha1", "url", "page", "thumbnail"), "")

@@ -27,11 +27,11 @@ from saveany.catalogue.database import Database
 from saveany.catalogue.outcomes import decode_reason, encode_reason
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.rows import number
-from saveany.catalogue.tables import archive_chats, archive_messages, archive_runs, files
+from saveany.catalogue.tables import archive_chats, archive_found, archive_messages, archive_runs, files
 from saveany.errors import InvalidInput
 from saveany.texts import Text
 
-_TABLES = (archive_messages, archive_runs, archive_chats)
+_TABLES = (archive_messages, archive_runs, archive_chats, archive_found)
 #: Number of messages that are changed at a time.
 _BATCH = 500
 
@@ -185,9 +185,8 @@ class Receipts:
         if message.task_id:
             of_task = and_(files.c.task_id == message.task_id, files.c.message == message.message)
             of_message = or_(of_message, and_(of_task, files.c.chat == message.chat))
-        query = select(files.c.storage, files.c.path, files.c.size).where(
-            of_message, files.c.deleted_at.is_(None)
-        )
+        columns = [files.c[name] for name in ("id", "storage", "path", "size", "sha256")]
+        query = select(*columns).where(of_message, files.c.deleted_at.is_(None))
         async with self._database.read() as connection:
             return [ArchivedCopy(*row) for row in await connection.execute(query)]
 

@@ -250,3 +250,15 @@ archive_runs = Table(
     Column("last", BigInteger, nullable=False),
     Column("messages", BigInteger, nullable=False),
 )
+
+#: Files that were in a storage before an archive began, and that it may adopt. `message` is the one that each
+#: belongs to, as the other tool has noted it; 0 if that is not known.
+archive_found = Table(
+    "archive_found",
+    metadata,
+    Column("archive_id", CleanText, primary_key=True),
+    Column("message", BigInteger, primary_key=True),
+    Column("path", CleanText, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Index("archive_found_size", "archive_id", "size"),
+)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from saveany.cli import usage
+from saveany.cli.adopt import adopt
 from saveany.cli.client import (
     ApiClient,
     Json,
@@ -30,8 +31,8 @@ app = typer.Typer(
 
 ArchiveArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the archive.")]
 
-#: Number of messages that one request verifies.
-_VERIFIED_AT_ONCE = 200
+#: Number of messages that one request verifies, and with their contents.
+_VERIFIED_AT_ONCE, _HASHED_AT_ONCE = 200, 10
 #: Outcome -> what it means, in the order of the receipt.
 _LINES = {
     "without_media": "without files",
@@ -48,7 +49,7 @@ _LINES = {
 _PROBLEMS = {
     "not_in_catalogue": "deleted from the catalogue",
     "missing": "missing in the storage",
-    "changed": "has another size in the storage",
+    "changed": "has changed in the storage",
     "unverifiable": "could not be verified",
 }
 
@@ -106,6 +107,9 @@ def _show_estimate(contents: Json) -> None:
     free = "" if contents["free_bytes"] is None else f"; {short_size(contents['free_bytes'])} free"
     files = f"{', '.join(kinds) or 'no files'}, about {short_size(contents['bytes'])}"
     typer.echo(f"{contents['messages']:,} messages: {files}{free}", err=True)
+
+
+app.command()(adopt)
 
 
 @app.command("list")
@@ -247,11 +251,17 @@ def verify(
     ctx: typer.Context,
     archive_id: ArchiveArgument,
     repair: Annotated[bool, typer.Option("--repair", help="Save again what is missing or changed.")] = False,
+    with_hash: Annotated[
+        bool, typer.Option("--hash", help="Also read the files, and compare their SHA-256.")
+    ] = False,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
     """Compare the receipt with the catalogue and with the sizes of the files in the storage.
+
+    --hash also compares their contents; a file whose SHA-256 is not known yet, such
+    as an adopted one, gets the one that is found.
 
     The exit code is 1 if there is a difference that is not repaired.
     --json prints {"checked": …, "discrepancies": […]}.
@@ -260,8 +270,9 @@ def verify(
     async def read(api: ApiClient) -> tuple[int, list[Json]]:
         checked, found, cursor = 0, list[Json](), ""
         while True:
-            body: Json = {"repair": repair, "limit": _VERIFIED_AT_ONCE, "cursor": cursor}
-            page = await api.post(f"archives/{archive_id}/verify", body)
+            limit = _HASHED_AT_ONCE if with_hash else _VERIFIED_AT_ONCE
+            body: Json = {"repair": repair, "hash": with_hash, "limit": limit, "cursor": cursor}
+            page = await api.post(f"archives/{archive_id}/verify", body, patient=with_hash)
             checked += page["checked"]
             found += page["discrepancies"]
             if not page["next_cursor"]:

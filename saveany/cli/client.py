@@ -40,7 +40,7 @@ IdsArgument = Annotated[
 
 #: Seconds without data after which an event stream counts as broken; the API sends a comment every 15 s.
 _SILENCE_SECONDS = 40.0
-_TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS, _PATIENT_SECONDS = 30.0, 3600.0
 _PAGE = 200
 #: Number of characters in a complete task id.
 ID_LENGTH = 20
@@ -195,9 +195,12 @@ class ApiClient:
         """The reply to GET `/api/v1/ROUTE`."""
         return await self._ask("GET", f"/api/v1/{route}", params=_given(**params))
 
-    async def post(self, route: str, body: Json | None = None) -> Json:
-        """The reply to POST `/api/v1/ROUTE`."""
-        return await self._ask("POST", f"/api/v1/{route}", **({} if body is None else {"json": body}))
+    async def post(self, route: str, body: Json | None = None, *, patient: bool = False) -> Json:
+        """The reply to POST `/api/v1/ROUTE`; a `patient` caller waits for an hour."""
+        options: Json = {} if body is None else {"json": body}
+        if patient:
+            options["timeout"] = _PATIENT_SECONDS
+        return await self._ask("POST", f"/api/v1/{route}", **options)
 
     async def patch(self, route: str, body: Json) -> Json:
         """The reply to PATCH `/api/v1/ROUTE`."""

@@ -40,7 +40,7 @@ class Cdn:
     def redirect(self, file: StoredFile, offset: int) -> Any:
         """The reply to a client that requests a part of a CDN file from another data center."""
         key, iv = self._cipher(file)
-        hashes = self.hashes(file, offset)
+        hashes = block_hashes(file, offset)
         return tl.upload.FileCdnRedirect(CDN_DC, self._token(file.id, self.generation), key, iv, hashes)
 
     def file(self, token: bytes) -> int:
@@ -51,13 +51,6 @@ class Cdn:
         if generation != self.generation or not hmac.compare_digest(token, self._token(file, generation)):
             raise RpcFailure(400, "FILE_TOKEN_INVALID")
         return int(file)
-
-    def hashes(self, file: StoredFile, offset: int) -> list[Any]:
-        """The hashes of the next blocks from an offset on."""
-        first = offset - offset % _HASH_BLOCK
-        starts = range(first, min(file.content.size, first + _HASHES_PER_REPLY * _HASH_BLOCK), _HASH_BLOCK)
-        blocks = ((start, file.content.read(start, _HASH_BLOCK)) for start in starts)
-        return [tl.FileHash(start, len(data), hashlib.sha256(data).digest()) for start, data in blocks]
 
     def part(self, file: StoredFile, offset: int, limit: int) -> bytes:
         """The encrypted bytes of a part."""
@@ -81,3 +74,11 @@ class Cdn:
     def _token(self, file: int, generation: int) -> bytes:
         head = _TOKEN.pack(file, generation)
         return head + hmac.digest(self.secret, head, "sha256")[:12]
+
+
+def block_hashes(file: StoredFile, offset: int) -> list[Any]:
+    """The hashes of the next blocks of a file from an offset on."""
+    first = offset - offset % _HASH_BLOCK
+    starts = range(first, min(file.content.size, first + _HASHES_PER_REPLY * _HASH_BLOCK), _HASH_BLOCK)
+    blocks = ((start, file.content.read(start, _HASH_BLOCK)) for start in starts)
+    return [tl.FileHash(start, len(data), hashlib.sha256(data).digest()) for start, data in blocks]

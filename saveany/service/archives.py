@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import posixpath
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -35,6 +35,7 @@ from saveany.telegram import links
 from saveany.texts import Text, stored
 
 if TYPE_CHECKING:
+    from saveany.catalogue.adoption import FoundFile
     from saveany.catalogue.catalogue import Catalogue
     from saveany.telegram.accounts import Accounts
     from saveany.telegram.estimate import ChatEstimate
@@ -45,8 +46,8 @@ ArchiveState = Literal["reading", "following", "complete", "paused", "blocked"]
 _MESSAGE = re.compile(r"[0-9]{1,10}")
 #: A link for checking whether a user may have tasks for a storage and a folder.
 _ANY_LINK = "https://t.me/c/1/1"
-#: Number of messages that are retried or verified at a time, and of storage queries at the same time.
-_BATCH, _QUERIES = 200, 16
+#: Number of messages that are retried at a time.
+_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,7 @@ class ArchiveRequest:
     topics: bool = True  # whether each topic of a forum has a folder
     account: str = ""  # "": any that can read the chat
     on_duplicate: str = "link"
+    paused: bool = False  # whether reading waits until the archive is resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +103,6 @@ class ShownArchive:
         """The number of messages that Telegram counts and the receipt does not; negative if it is the other
         way round."""
         return self.receipt.telegram_total - self.receipt.accounted
-
-
-@dataclass(frozen=True, slots=True)
-class Discrepancy:
-    """A message whose file is not as the receipt says."""
-
-    message: ArchivedMessage
-    problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable"]
-    storage: str = ""
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What some of the messages of an archive have been compared with. `cursor` leads to the others."""
-
-    checked: int
-    discrepancies: list[Discrepancy]
-    cursor: str
 
 
 class ArchiveService:
@@ -214,7 +197,7 @@ class ArchiveService:
 
     async def get(self, principal: Principal, archive_id: str) -> ShownArchive:
         """An archive with its receipt."""
-        (shown,) = await self._shown([await self._find(principal, archive_id)])
+        (shown,) = await self._shown([await self.find(principal, archive_id)])
         return shown
 
     async def messages(
@@ -227,62 +210,56 @@ class ArchiveService:
     ) -> MessagesPage:
         """At most `limit` messages with files, those with these outcomes if any are given, after `cursor`.
         Raises `InvalidInput` for an invalid cursor."""
-        await self._find(principal, archive_id)
+        await self.find(principal, archive_id)
         return await self._catalogue.receipts.messages(archive_id, outcomes, limit, cursor)
 
     async def pause(self, principal: Principal, archive_id: str) -> None:
         """Read no further messages until the archive is resumed. Tasks that exist continue."""
-        await self._find(principal, archive_id)
+        await self.find(principal, archive_id)
         await self._store.archives.change(archive_id, lambda now: replace(now, is_paused=True))
 
     async def resume(self, principal: Principal, archive_id: str) -> None:
         """Continue a paused archive."""
-        await self._find(principal, archive_id)
+        await self.find(principal, archive_id)
         await self._store.archives.change(archive_id, lambda now: replace(now, is_paused=False))
         await self._store.archives.wake()
 
     async def retry(self, principal: Principal, archive_id: str) -> int:
         """Save the messages again that have failed. Returns their number."""
-        await self._find(principal, archive_id)
+        await self.find(principal, archive_id)
         count = 0
         # Messages that are saved again have failed no longer.
         while page := (await self._failed(archive_id)).messages:
-            await self._reopen(archive_id, page)
+            await self.reopen(archive_id, page)
             count += len(page)
         return count
 
     async def _failed(self, archive_id: str) -> MessagesPage:
         return await self._catalogue.receipts.messages(archive_id, [MessageOutcome.FAILED], _BATCH)
 
-    async def verify(
-        self,
-        principal: Principal,
-        archive_id: str,
-        *,
-        repair: bool = False,
-        limit: int = 200,
-        cursor: str = "",
-    ) -> Verification:
-        """Compare at most `limit` messages after `cursor` with the catalogue and the sizes of the copies.
-        With `repair`, files that are missing or changed are saved again."""
-        await self._find(principal, archive_id)
-        wanted = (MessageOutcome.SAVED, MessageOutcome.DUPLICATE)
-        page = await self._catalogue.receipts.messages(archive_id, wanted, limit, cursor)
-        slots = asyncio.Semaphore(_QUERIES)
-        found = await asyncio.gather(*(self._compare(each, slots) for each in page.messages))
-        discrepancies = [each for each in found if each]
-        if repair:
-            lost = [each.message for each in discrepancies if each.problem != "unverifiable"]
-            await self._reopen(archive_id, lost)
-        return Verification(len(page.messages), discrepancies, page.cursor)
+    async def add_found(self, principal: Principal, archive_id: str, found: Sequence[FoundFile]) -> None:
+        """Let an archive adopt files that are in its storage already, for messages that it has not read yet.
+        Raises `Forbidden` unless an operator asks, and `InvalidInput` for a path out of the storage."""
+        if not principal.is_operator:
+            raise Forbidden("only operators may let an archive adopt files")
+        archive = await self.find(principal, archive_id)
+        for each in found:
+            if posixpath.normpath(f"/{each.path}") != f"/{each.path}":
+                raise InvalidInput("{path!r} is not the path of a file in a storage", "files", path=each.path)
+        user = self._config.user(archive.user_id)
+        allowed = self._config.allowed_storages(user) if user else []
+        storage = archive.adopts or archive.storage or (allowed or [""])[0]
+        await self._catalogue.adoption.add(archive_id, found)
+        await self._store.archives.change(archive_id, lambda now: replace(now, adopts=storage))
 
     async def remove(self, principal: Principal, archive_id: str) -> None:
         """End an archive and delete its receipt. Files and tasks stay."""
-        await self._find(principal, archive_id)
+        await self.find(principal, archive_id)
         await self._store.archives.remove(archive_id)
         await self._catalogue.receipts.remove(archive_id)
 
-    async def _reopen(self, archive_id: str, messages: Sequence[ArchivedMessage]) -> None:
+    async def reopen(self, archive_id: str, messages: Sequence[ArchivedMessage]) -> None:
+        """Have these messages saved again."""
         if not messages:
             return
         await self._catalogue.receipts.reopen(archive_id, messages)
@@ -291,21 +268,8 @@ class ArchiveService:
         )
         await self._store.archives.wake()
 
-    async def _compare(self, message: ArchivedMessage, slots: asyncio.Semaphore) -> Discrepancy | None:
-        copies = await self._catalogue.receipts.copies(message)
-        if not copies:
-            return Discrepancy(message, "not_in_catalogue")
-        for copy in copies:
-            async with slots:
-                result = await self._store.queries.send(copy.storage, "size", {"path": copy.path})
-            if result.error:
-                return Discrepancy(message, "unverifiable", copy.storage, copy.path)
-            if result.result != copy.size:
-                problem: Literal["missing", "changed"] = "missing" if result.result is None else "changed"
-                return Discrepancy(message, problem, copy.storage, copy.path)
-        return None
-
-    async def _find(self, principal: Principal, archive_id: str) -> Archive:
+    async def find(self, principal: Principal, archive_id: str) -> Archive:
+        """An archive without its receipt."""
         archive = await self._store.archives.get(archive_id)
         if archive is None or not principal.may_access(archive.user_id):
             raise NotFound("there is no archive {id}", id=archive_id)
@@ -364,6 +328,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         follow=request.follow and not request.until,
         on_duplicate=request.on_duplicate,
         seen=seen,
+        is_paused=request.paused,
         notify="none",
         created_at=time.time_ns() // 1_000_000,
     )

@@ -39,6 +39,7 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: int = 0  # ms: messages from then on are not read; 0 if there is no such limit
     follow: bool = True  # whether new messages are saved, too
     on_duplicate: str = ""  # a `saveany.models.OnDuplicate`; "": as the user prefers
+    adopts: str = ""  # storage with files that it may adopt (`catalogue.adoption`); "" if there are none
     seen: int = 0  # id of the last message that was handled
     older_chat: int = 0  # basic group (marked id) that became this supergroup and is read before it; 0: none
     older_seen: int = 0  # id of the last message that was handled there

@@ -25,9 +25,10 @@ class StorageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     storage: str
-    kind: str  # "list" | "probe" | "size" | "stat" | "usage"
+    kind: str  # "list" | "probe" | "sha256" | "size" | "stat" | "usage"
     args: dict[str, Any]
     until: int  # ms by the clock of Redis, after which nobody waits for the reply
+    seconds: int = REPLY_SECONDS  # that the caller waits
 
 
 class QueryResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,20 +53,24 @@ class StorageQueries:
     def __init__(self, db: Db) -> None:
         self._db = db
 
-    async def send(self, storage: str, kind: str, args: dict[str, Any]) -> QueryResult:
+    async def send(
+        self, storage: str, kind: str, args: dict[str, Any], *, seconds: int = REPLY_SECONDS
+    ) -> QueryResult:
         """The reply of a worker that has the storage. Raises `Unavailable` if none replies in time."""
-        until = await self._db.time_ms() + REPLY_SECONDS * 1000
-        query = StorageQuery(id=uuid4().hex, storage=storage, kind=kind, args=args, until=until)
+        until = await self._db.time_ms() + seconds * 1000
+        query = StorageQuery(
+            id=uuid4().hex, storage=storage, kind=kind, args=args, until=until, seconds=seconds
+        )
         queue = keys.QUERIES(storage)
         await self._db.many(
-            [("RPUSH", queue, codec.encode(query)), ("EXPIRE", queue, REPLY_SECONDS)],
+            [("RPUSH", queue, codec.encode(query)), ("EXPIRE", queue, seconds)],
         )
-        reply = await self._db.do("BLPOP", keys.QUERY_RESULT(query.id), REPLY_SECONDS)
+        reply = await self._db.do("BLPOP", keys.QUERY_RESULT(query.id), seconds)
         if reply is None:
             raise Unavailable(
                 "no worker that has storage {storage} replied within {seconds} seconds",
                 storage=repr(storage),
-                seconds=REPLY_SECONDS,
+                seconds=seconds,
             )
         result = self._db.records.one("query result", query.id, reply[1], _result)
         if result is None:

@@ -20,7 +20,7 @@ from saveany.store.telegram import TelegramStore
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.chats import ChatFinder
 from saveany.telegram.client import Client
-from saveany.telegram.downloader import Downloader, Range, Write
+from saveany.telegram.downloader import Downloader, PieceHash, Range, Write
 from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait, PhotoSizeMismatch
 from saveany.telegram.history import ChatHistory
@@ -81,10 +81,6 @@ class Accounts:
             return {"telegram": no_account()}
         return {each.name: each.problem.text for each in self._accounts if each.problem}
 
-    def display_name(self, name: str) -> str:
-        """The display name of an account that is ready."""
-        return utils.get_display_name(self.client(name).user) or name
-
     # Files.
 
     async def resolve(
@@ -139,6 +135,11 @@ class Accounts:
         ):
             async for piece in pieces:
                 yield piece
+
+    async def hashes(self, media: Media) -> list[PieceHash] | None:
+        """Telegram's SHA-256 of all pieces of a file; see `Downloader.hashes`."""
+        async with self._accounts.login_checked(media.account):
+            return await self._downloader.hashes(media)
 
     def limit_memory(self, maximum: int) -> None:
         """Limit the bytes in flight of all downloads together from now on; 0 removes the limit."""
@@ -226,6 +227,11 @@ class Accounts:
         with translated(name, is_bot=client.is_bot):
             found = await chats.confirmed(chat)
         return types.InputPeerChannel(found.channel_id, found.access_hash)
+
+
+def display_name(accounts: Accounts, name: str) -> str:
+    """The display name of an account that is ready."""
+    return utils.get_display_name(accounts.client(name).user) or name
 
 
 def _same_part(before: Media, found: Media) -> Media:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, aclosing
+from typing import NamedTuple
 
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.cdn import CdnPool
@@ -33,6 +34,14 @@ from saveany.telegram.session import SessionFolder
 Write = Callable[[int, Bytes], Awaitable[None]]
 Range = tuple[int, int]  # half-open, bytes
 Refresh = Callable[[Media], Awaitable[Media]]
+
+
+class PieceHash(NamedTuple):
+    """The SHA-256 of a piece of a file."""
+
+    offset: int
+    length: int
+    sha256: bytes
 
 
 class Downloader:
@@ -94,6 +103,21 @@ class Downloader:
             async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
+
+    async def hashes(self, media: Media) -> list[PieceHash] | None:
+        """Telegram's SHA-256 of consecutive pieces that make up the whole file; None if it has none. Raises
+        as `download` does."""
+        found, at = list[PieceHash](), 0
+        with ExitStack() as leases:
+            file = self._file(media, 1, None, leases, urgent=False)
+            while at < media.size:
+                pieces = {each.offset: each for each in await file.hashes(at)}
+                if at not in pieces:
+                    return None
+                while (piece := pieces.get(at)) and piece.limit > 0:
+                    found.append(PieceHash(at, piece.limit, bytes(piece.hash)))
+                    at += piece.limit
+        return found if at == media.size else None
 
     def _file(
         self, media: Media, width: int, on_wait: OnWait | None, leases: ExitStack, *, urgent: bool

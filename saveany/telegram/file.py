@@ -146,6 +146,24 @@ class RemoteFile:
         self._refreshes = 0
         return data
 
+    async def hashes(self, offset: int) -> list[types.FileHash]:
+        """Telegram's SHA-256 of the pieces of the file from `offset` on: those of several pieces, or none if
+        Telegram has none. Raises as `part`."""
+        tries = 0
+        with translated(self._media.account, is_bot=self._pool().is_bot):
+            while True:
+                media, pool = self._media, self._pool()
+                generation = pool.generation
+                try:
+                    await self._wait(pool.flood_clock)
+                    request = functions.upload.GetFileHashesRequest(media.tl_location, offset)
+                    return list(await self._send(pool, request, self._limits.part_seconds))
+                except Exception as error:
+                    tries += 0 if isinstance(error, tg.FloodError) else 1
+                    if isinstance(error, LongWait) or tries == self._limits.max_tries:
+                        raise
+                    await self._recover(pool, generation, media, error)
+
     async def _read_with_retries(self, part: _PartRequest) -> Bytes:
         tries = 0
         while True:
@@ -316,16 +334,10 @@ class RemoteFile:
             self._failed_accounts[used.account] = reason
             other = await self._find_elsewhere(used, self._failed_accounts)
             if other is None:
-                raise self._combined_error() from reason
+                raise _combined(self._failed_accounts.values()) from reason
             _log.info("account_switched", account=other.account, reason=reason.message)
             self._media = other
             self._redirect = None
-
-    def _combined_error(self) -> TaskError:
-        retryable = [each for each in self._failed_accounts.values() if each.retryable]
-        if retryable:
-            return min(retryable, key=lambda each: each.after)
-        return AccountRefused(joined([each.text for each in self._failed_accounts.values()]))
 
     async def _wait(self, clock: FloodClock) -> None:
         while (seconds := clock.remaining) > 0:
@@ -335,3 +347,11 @@ class RemoteFile:
                 self._reported_until = clock.until
                 self._on_wait(seconds)
             await asyncio.sleep(seconds)
+
+
+def _combined(errors: Collection[TaskError]) -> TaskError:
+    """The error that stands for those of several accounts."""
+    retryable = [each for each in errors if each.retryable]
+    if retryable:
+        return min(retryable, key=lambda each: each.after)
+    return AccountRefused(joined([each.text for each in errors]))

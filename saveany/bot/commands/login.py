@@ -18,6 +18,7 @@ from saveany.errors import SaveAnyError
 from saveany.logs import get_logger
 from saveany.telegram import login as logins
 from saveany.telegram import qr
+from saveany.telegram.accounts import display_name
 from saveany.telegram.codes import CodeSent, DeliveryMethod, NoCode
 from saveany.telegram.login import Question
 from saveany.telegram.update_types import Button, ChatMessage, Keyboard
@@ -145,7 +146,7 @@ async def accounts(ctx: Context, args: str) -> None:
     """List all accounts, and why some cannot be used."""
     t, known = ctx.t, ctx.services.accounts
     ready = [
-        t("✅ <b>{name}</b>: {owner}", name=name, owner=known.display_name(name)) for name in known.ready
+        t("✅ <b>{name}</b>: {owner}", name=name, owner=display_name(known, name)) for name in known.ready
     ]
     others = [
         t("⚠️ <b>{name}</b>: {problem}", name=name, problem=t.text(problem))

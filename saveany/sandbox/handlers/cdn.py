@@ -7,7 +7,7 @@ from typing import Any
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
-from saveany.sandbox.cdn import CDN_DC, Cdn
+from saveany.sandbox.cdn import CDN_DC, Cdn, block_hashes
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.files import FilePart, check_range
 from saveany.sandbox.handlers.registry import RequestContext, handles
@@ -41,14 +41,14 @@ def reupload_cdn_file(context: RequestContext, request: Any) -> Any:
     if not hmac.compare_digest(request.request_token, cdn.request_token(file.id)):
         raise RpcFailure(400, "REQUEST_TOKEN_INVALID")
     cdn.held.add(file.id)
-    return cdn.hashes(file, 0)
+    return block_hashes(file, 0)
 
 
 @handles(fn.upload.GetCdnFileHashesRequest)
 def get_cdn_file_hashes(context: RequestContext, request: Any) -> Any:
     """The hashes of the blocks from an offset on."""
-    cdn, file = _file(context, request.file_token)
-    return cdn.hashes(file, request.offset)
+    _, file = _file(context, request.file_token)
+    return block_hashes(file, request.offset)
 
 
 def _file(context: RequestContext, token: bytes) -> tuple[Cdn, StoredFile]:

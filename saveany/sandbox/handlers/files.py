@@ -8,6 +8,7 @@ from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.sandbox import access
+from saveany.sandbox.cdn import block_hashes
 from saveany.sandbox.content import MIB
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import RequestContext, handles
@@ -58,6 +59,18 @@ def get_file(context: RequestContext, request: Any) -> Any:
     kind = _KINDS.get(file.mime, tl.storage.FileUnknown)
     head = struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, kind.CONSTRUCTOR_ID, 0)
     return FilePart(head, content.read(request.offset, request.limit))
+
+
+@handles(fn.upload.GetFileHashesRequest)
+def get_file_hashes(context: RequestContext, request: Any) -> Any:
+    """The hashes of some of the pieces of a document, from an offset on."""
+    location = request.location
+    if not isinstance(location, tl.InputDocumentFileLocation):
+        raise RpcFailure(400, "LOCATION_INVALID")
+    file = context.world.file(context.account, location.id, location.access_hash, location.file_reference)
+    if file.dc != context.dc:
+        raise RpcFailure(303, f"FILE_MIGRATE_{file.dc}")
+    return block_hashes(file, request.offset)
 
 
 @handles(fn.upload.GetWebFileRequest, bots=False)

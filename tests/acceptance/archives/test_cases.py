@@ -80,7 +80,7 @@ async def test_case_05_a_file_deleted_from_the_storage_is_fetched_again_only_whe
     result = await harness.stack.saveany("archive", "verify", archive)
     assert result.code == 1
     assert "missing in the storage (local1:/deleted/b.bin)" in result.out
-    assert "has another size in the storage (local1:/deleted/c.bin)" in result.out
+    assert "has changed in the storage (local1:/deleted/c.bin)" in result.out
     assert "3 messages verified, 2 differ, 0 are saved again" in result.out
     result = await harness.stack.saveany("archive", "verify", archive, "--repair")
     assert (result.code, "2 are saved again" in result.out) == (0, True), result

@@ -1,0 +1,120 @@
+"""Reads exports of chats: `result.json` of Telegram Desktop, and the JSON of `tdl chat export`.
+
+They may be many gigabytes long, so they are read message by message. Telegram Desktop writes control
+characters as `\\x0b`, which is not valid JSON; that is accepted. Nothing in such a file is trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from saveany.errors import ConfigError
+
+#: Number of characters that are read at a time, and the maximum length of a message.
+_CHUNK, _MAX_MESSAGE = 1 << 20, 64 << 20
+#: What is of interest outside of messages: the id of a chat, and the beginning of its messages.
+_HEADER = re.compile(r'(?<!\\)"id"\s*:\s*(?P<id>-?[0-9]{1,19})(?![0-9])|(?<!\\)"messages"\s*:\s*\[')
+#: Maximum number of characters that such a text has.
+_MAX_HEADER = 64
+_CONTROL = re.compile(r"(?<!\\)((?:\\\\)*)\\x([0-9A-Fa-f]{2})")
+#: The end of a chunk that may be the beginning of such an escape sequence.
+_UNFINISHED = re.compile(r"\\+(?:x[0-9A-Fa-f]?)?$")
+_SPACE = re.compile(r"[\s,]*")
+
+_decode = json.JSONDecoder(strict=False).raw_decode
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """The file of a message."""
+
+    chat: int  # without sign or prefix; 0 if the export names none
+    message: int  # negative for messages from before a group was migrated
+    path: str  # relative to the export, or only a name
+
+
+class Export:
+    """An export that is being read. `is_truncated` says afterwards whether it ends in the middle."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._text = ""
+        self._at = 0
+        self._rest = ""  # not part of `_text` yet
+        self.is_truncated = False
+
+    def files(self) -> Iterator[ExportedFile]:
+        """The files that the export contains. Raises `ConfigError` if it is no JSON."""
+        chat = 0
+        while found := self._header():
+            if found["id"]:
+                chat = abs(int(found["id"]))
+                continue
+            for message in self._messages():
+                if file := _file_of(chat, message):
+                    yield file
+            chat = 0
+
+    def _header(self) -> re.Match[str] | None:
+        """The next text of interest outside of messages."""
+        while True:
+            if found := _HEADER.search(self._text, self._at):
+                # A number at the end of the text may go on.
+                if found.end() < len(self._text) or not self._read():
+                    self._at = found.end()
+                    return found
+                continue
+            self._at = max(self._at, len(self._text) - _MAX_HEADER)
+            if not self._read():
+                return None
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        while True:
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # always matches
+            if self._at == len(self._text):
+                if not self._read():
+                    self.is_truncated = True
+                    return
+            elif self._text[self._at] == "]":
+                return
+            elif (message := self._message()) is None:
+                self.is_truncated = True
+                return
+            elif isinstance(message, dict):
+                yield message
+
+    def _message(self) -> Any:
+        """The message that begins here; None if the export ends in it."""
+        while True:
+            try:
+                message, self._at = _decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if len(self._text) - self._at > _MAX_MESSAGE:
+                    raise ConfigError("the export is not valid JSON: {reason}", reason=error.msg) from None
+                if not self._read(len(self._text) - self._at):
+                    return None
+            else:
+                return message if message is not None else {}
+
+    def _read(self, size: int = 0) -> bool:
+        """Read on, at least `size` characters. Returns whether there was anything."""
+        chunk = self._file.read(max(size, _CHUNK))
+        text = self._rest + chunk
+        unfinished = _UNFINISHED.search(text) if chunk else None
+        end = unfinished.start() if unfinished else len(text)
+        self._rest = text[end:]
+        self._text = self._text[self._at :] + _CONTROL.sub(r"\1\\u00\2", text[:end])
+        self._at = 0
+        return bool(chunk)
+
+
+def _file_of(chat: int, message: dict[str, Any]) -> ExportedFile | None:
+    """The file of a message; None if it has none, or if that was not exported."""
+    path, number = message.get("photo") or message.get("file"), message.get("id")
+    if not isinstance(path, str) or not isinstance(number, int) or abs(number) >= 2**31:
+        return None
+    return None if not path or path.startswith("(File") else ExportedFile(chat, number, path)

@@ -1,0 +1,105 @@
+"""Compares the receipts of archives with the catalogue and the storages."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from saveany.catalogue.archive_models import ArchivedCopy, ArchivedMessage, MessageOutcome
+from saveany.service.archives import ArchiveService
+from saveany.service.principal import Principal
+from saveany.store import Store
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
+
+#: Number of storage queries at the same time.
+_QUERIES = 16
+#: Seconds that a storage has to read a file, besides one for each of so many bytes.
+_MIN_SECONDS, _BYTES_PER_SECOND = 10, 4 << 20
+
+Problem = Literal["not_in_catalogue", "missing", "changed", "unverifiable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """A message whose file is not as the receipt says."""
+
+    message: ArchivedMessage
+    problem: Problem
+    storage: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What some of the messages of an archive have been compared with. `cursor` leads to the others."""
+
+    checked: int
+    discrepancies: list[Discrepancy]
+    cursor: str
+
+
+class ArchiveVerifier:
+    """Verifies archives. Raises as `ArchiveService`."""
+
+    def __init__(self, archives: ArchiveService, store: Store, catalogue: Catalogue) -> None:
+        self._archives = archives
+        self._store = store
+        self._catalogue = catalogue
+
+    async def verify(
+        self,
+        principal: Principal,
+        archive_id: str,
+        *,
+        repair: bool = False,
+        with_hash: bool = False,
+        limit: int = 200,
+        cursor: str = "",
+    ) -> Verification:
+        """Compare at most `limit` messages after `cursor` with the catalogue and the sizes of the copies, or
+        `with_hash` with their contents: a file whose SHA-256 is not known gets it. With `repair`, files that
+        are missing or changed are saved again."""
+        wanted = (MessageOutcome.SAVED, MessageOutcome.DUPLICATE)
+        page = await self._archives.messages(principal, archive_id, wanted, limit, cursor)
+        slots = asyncio.Semaphore(_QUERIES)
+        found = await asyncio.gather(*(self._compare(each, slots, with_hash) for each in page.messages))
+        discrepancies = [each for each in found if each]
+        if repair:
+            lost = [each.message for each in discrepancies if each.problem != "unverifiable"]
+            await self._archives.reopen(archive_id, lost)
+        return Verification(len(page.messages), discrepancies, page.cursor)
+
+    async def _compare(
+        self, message: ArchivedMessage, slots: asyncio.Semaphore, with_hash: bool
+    ) -> Discrepancy | None:
+        copies = await self._catalogue.receipts.copies(message)
+        if not copies:
+            return Discrepancy(message, "not_in_catalogue")
+        for copy in copies:
+            async with slots:
+                problem = await self._problem(copy, with_hash)
+            if problem:
+                return Discrepancy(message, problem, copy.storage, copy.path)
+        return None
+
+    async def _problem(self, copy: ArchivedCopy, with_hash: bool) -> Problem | None:
+        """How a copy differs from the record; None if it does not."""
+        result = await self._store.queries.send(copy.storage, "size", {"path": copy.path})
+        if result.error:
+            return "unverifiable"
+        if result.result != copy.size:
+            return "missing" if result.result is None else "changed"
+        if not with_hash:
+            return None
+        seconds = _MIN_SECONDS + copy.size // _BYTES_PER_SECOND
+        args = {"path": copy.path, "lengths": []}
+        result = await self._store.queries.send(copy.storage, "sha256", args, seconds=seconds)
+        if result.error:
+            return "unverifiable"
+        if result.result and not copy.sha256:
+            await self._catalogue.inventory.set_sha256(copy.file_id, result.result[0])
+            return None
+        return None if result.result == [copy.sha256] else "changed"

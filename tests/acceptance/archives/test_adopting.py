@@ -1,0 +1,112 @@
+"""Files that another program has saved are adopted; only the rest is fetched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from saveany.sandbox import samples
+from saveany.sandbox.model import Group
+from saveany.sandbox.world import Chat
+from tests.acceptance.archives.harness import ArchiveHarness
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_PLACEHOLDER = "(File not included. Change data exporting settings to download.)"
+
+
+def _content(chat: Chat, message: int) -> bytes:
+    content = chat.messages[message].files[0].content
+    return content.read(0, content.size)
+
+
+def _save(harness: ArchiveHarness, path: str, content: bytes) -> None:
+    file: Path = harness.stack.storage_dir / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+async def test_case_24_an_export_of_telegram_desktop_is_adopted(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
+    world = harness.world
+    group = world.private_chats.add_group(Group(id=900_000_077, title="Old", members={samples.USER.id}))
+    older = world.private_chats.side(world.accounts[samples.USER.id], group)
+    old = harness.post(older, size=500)
+    chat = harness.channel("Exported", broadcast=False)
+    world.migrate(group, chat)
+    there = [harness.post(chat, size=1000 + n) for n in range(3)]
+    absent = harness.post(chat, size=2000)
+    other_size = harness.post(chat, size=3000)
+    hostile = harness.post(chat, size=4000)
+    unnamed = harness.post(chat, size=5000)
+    wrong = harness.post(chat, size=6000)
+    _save(harness, "export/files/old.bin", _content(older, old))
+    for each in there:
+        _save(harness, f"export/files/{each}.bin", _content(chat, each))
+    _save(harness, "export/files/other.bin", b"x" * 2999)
+    _save(harness, "hostile.bin", _content(chat, hostile))
+    _save(harness, "export/files/renamed.bin", _content(chat, unnamed))
+    _save(harness, "export/files/6000.bin", b"y" * 6000)
+    messages = [
+        {"id": old - 1_000_000_000, "file": "files/old.bin", "text": "VT:\x00"},
+        *({"id": each, "file": f"files/{each}.bin"} for each in there),
+        {"id": absent, "file": _PLACEHOLDER},
+        {"id": other_size, "file": "files/other.bin"},
+        {"id": hostile, "file": "../hostile.bin"},
+        {"id": 9999, "file": "files/never-there.bin"},
+    ]
+    export = tmp_path / "result.json"
+    text = json.dumps({"name": "Exported", "id": chat.id, "messages": messages})
+    export.write_text(text.replace("\\u0000", "\\x0b"))
+    before = harness.counters.bytes()
+    result = await harness.stack.saveany(
+        "archive", "adopt", f"@{chat.username}", "export", "--from", str(export), "--account", "user"
+    )
+    assert result.code == 0, result
+    assert "7 files found, 5 belong to known messages" in result.err
+    archive = result.out.split()[0]
+    found = await harness.reaches(archive)
+    fetched = [absent, other_size, hostile, wrong]
+    assert harness.counters.bytes() - before == 2000 + 3000 + 4000 + 6000
+    assert (found["counts"]["saved"], found["unaccounted"]) == (9, 0)
+    saved = {(each["chat"], each["message"]): each for each in await harness.messages(archive, "saved")}
+    adopted = {message for (_, message), each in saved.items() if not each["task_id"]}
+    assert adopted == {old, *there, unnamed}
+    assert {message for (_, message), each in saved.items() if each["task_id"]} == set(fetched)
+    assert (await harness.stack.saveany("archive", "verify", archive)).code == 0
+    # The contents of adopted files are known from the first verification on.
+    assert (await harness.stack.saveany("archive", "verify", archive, "--hash")).code == 0
+    _save(harness, "export/files/renamed.bin", b"z" * 5000)
+    result = await harness.stack.saveany("archive", "verify", archive, "--hash")
+    assert f"message {unnamed}: has changed in the storage" in result.out
+    assert result.out.count("has changed") == 1
+
+
+async def test_files_named_by_other_downloaders_are_adopted(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Downloaded")
+    first, second, third = (harness.post(chat, size=100, name=f"{n}.bin") for n in range(3))
+    _save(harness, f"tdl/{chat.id}_{first}_0.bin", _content(chat, first))
+    _save(harness, f"tdl/{second} - 1.bin", _content(chat, second))
+    _save(harness, f"tdl/{chat.id + 1}_{third}_2.bin", b"x" * 100)
+    before = harness.counters.bytes()
+    result = await harness.stack.saveany("archive", "adopt", f"@{chat.username}", "tdl")
+    assert "3 files found, 2 belong to known messages" in result.err, result
+    found = await harness.reaches(result.out.split()[0])
+    assert found["counts"]["saved"] == 3
+    assert harness.counters.bytes() - before == 100
+
+
+async def test_an_export_of_another_chat_is_refused(harness: ArchiveHarness, tmp_path: Path) -> None:
+    chat = harness.channel("Mistaken")
+    _save(harness, "mistaken/a.bin", b"a")
+    export = tmp_path / "result.json"
+    export.write_text(json.dumps({"id": chat.id + 1, "messages": [{"id": 1, "file": "a.bin"}]}))
+    result = await harness.stack.saveany(
+        "archive", "adopt", f"@{chat.username}", "mistaken", "--from", str(export)
+    )
+    assert result.code != 0
+    assert "is the export of another chat" in result.err
+    assert chat.title not in (await harness.stack.saveany("archive", "list")).out
