@@ -48,7 +48,7 @@ async def write_outcomes(
     rows.sort(key=lambda row: _ORDER.index(row["new_outcome"]))
     if rows:
         await connection.execute(_UPDATE, rows)
-    rest = [_rest(task) for task, _ in archived if task.status.ended]
+    rest = [_rest(task, items) for task, items in archived if task.status.ended]
     if rest:
         await connection.execute(_UPDATE_REST, rest)
 
@@ -111,10 +111,11 @@ def _outcome(task: Task, item: Item) -> tuple[MessageOutcome | None, Text | None
     return _failure(item.error_text or task.error_text or Text(item.error or task.error))
 
 
-def _rest(task: Task) -> _Row:
-    """The outcome of the messages of an ended task for which it has no item."""
+def _rest(task: Task, items: Sequence[Item]) -> _Row:
+    """The outcome of the messages of an ended task for which it has no item: they were deleted, unless none
+    of the task's messages was read."""
     outcome, reason = MessageOutcome.GONE, None
-    if task.status is not Status.COMPLETED:
+    if task.status is not Status.COMPLETED and not items:
         outcome, reason = _failure(task.error_text or Text(task.error or "the task was canceled"))
     return {
         "of_task": task.id,

@@ -95,11 +95,18 @@ class Claim:
 
     async def find_duplicate(self, item: Item) -> Duplicate | None:
         """A file that the user of the task saved before, with the content of this item: by its SHA-256, or
-        while that is unknown by Telegram's id of it. None also if that cannot be found out now."""
+        while that is unknown by Telegram's id of it, after waiting for a task that is saving it now. None
+        also if that cannot be found out now."""
         document = item.source.get("document") if not item.sha256 else None
         if not item.sha256 and not isinstance(document, int):
             return None
         task = self.task
+        if isinstance(document, int):
+            await wait_out_outages(
+                lambda: self._duplicates.wait_for_turn(
+                    task.spec.user_id, task.id, item.index, document, item.size or 0
+                )
+            )
         return await wait_out_outages(
             lambda: self._duplicates.find(
                 task.spec.user_id, task.id, item.index, item.size, document, item.sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from uuid import uuid4
 
@@ -16,6 +17,10 @@ from saveany.store.records import decoder
 REPLY_SECONDS, _SILENT_SECONDS = 15, 60.0
 #: Seconds that a process with the catalogue waits for a question.
 _WAIT_SECONDS = 30
+#: Seconds that an item waits for another one that fetches the same document, and between two checks.
+_TURN_SECONDS, _CHECK_SECONDS = 30.0, 0.1
+#: Bytes per second that a download has at least, and the seconds that the shortest one may take.
+_SLOWEST, _SHORTEST_SECONDS = 100_000, 120
 
 
 class DuplicateQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,6 +77,16 @@ class DuplicateQueries:
             return None
         result = self._db.records.one("duplicate", query.id, reply[1], _reply)
         return result.found if result else None
+
+    async def wait_for_turn(self, user_id: int, task: str, item: int, document: int, size: int) -> None:
+        """Wait while another task of the user fetches the same document, so that it is found when it is
+        saved. The wait is limited: two tasks might wait for each other."""
+        until = time.monotonic() + _TURN_SECONDS
+        lifetime = (_SHORTEST_SECONDS + size // _SLOWEST) * 1000
+        while not await self._db.script("take_document", user_id, document, task, item, lifetime):
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(_CHECK_SECONDS)
 
     async def next(self) -> DuplicateQuery | None:
         """The next question; None if none arrives in time."""

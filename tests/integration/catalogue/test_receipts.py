@@ -133,19 +133,20 @@ async def test_the_end_of_a_task_decides_the_outcome(store: Store, any_catalogue
     assert found[1].file_id == (await any_catalogue.files.of_task(claimed.task.id, 0, 10))[0].id
 
 
-async def test_messages_without_an_item_are_gone_unless_the_task_failed(
+async def test_messages_without_an_item_are_gone_unless_the_task_has_read_none(
     store: Store, any_catalogue: Catalogue
 ) -> None:
-    for archive, status, outcome in (
-        ("a", Status.COMPLETED, MessageOutcome.GONE),
-        ("b", Status.FAILED, MessageOutcome.FAILED),
+    for archive, status, outcome, items in (
+        ("a", Status.COMPLETED, MessageOutcome.GONE, [item(0)]),
+        ("b", Status.FAILED, MessageOutcome.GONE, [item(0)]),
+        ("c", Status.FAILED, MessageOutcome.FAILED, []),
     ):
-        claimed = await planned(store, item(0), archive_id=archive)
+        claimed = await planned(store, *items, archive_id=archive)
         read = page(9, media={9: MessageOutcome.PENDING})
         await any_catalogue.receipts.write(
             archive, replace(read, with_media=[replace(read.with_media[0], task_id=claimed.task.id)])
         )
-        await claimed.finish(status, "" if status is Status.COMPLETED else "no access", items=[item(0)])
+        await claimed.finish(status, "" if status is Status.COMPLETED else "no access", items=items)
         assert (await any_catalogue.receipts.get(archive))[outcome] == 1
 
 

@@ -306,3 +306,29 @@ async def test_a_kill_at_any_step_leaves_one_copy(
     assert world.on_disk() == ["one/a.bin"]
     assert await world.harness.store.db.do("EXISTS", "sa:publishing:local1") == 0
     assert replace(second, path="") != replace(first, path="")
+
+
+async def test_tasks_for_one_document_at_the_same_time_save_it_once(world: World) -> None:
+    world.source.files, world.source.documents = {"a.bin": content("a.bin")}, {"a.bin": 5}
+    started = asyncio.Event()
+
+    async def step(name: str, offset: int) -> None:
+        started.set()
+        await asyncio.wait({jobs[1]}, timeout=0.3)  # long enough for the other job to ask
+
+    world.source.step = step
+    for path in ("one", "two"):
+        await world.harness.accept(path=path, on_duplicate=LINK)
+    jobs = [asyncio.create_task((await world.harness.job()).run())]
+    jobs.append(asyncio.create_task((await world.harness.job()).run()))
+    await started.wait()
+    await within(asyncio.gather(*jobs), 60)
+    assert world.source.fetched == ["a.bin"]
+    assert len(world.on_disk()) == 1
+    assert sorted(each.path for each in await world.files()) == world.on_disk() * 2
+
+
+async def test_a_document_of_a_dead_task_is_not_waited_for(world: World) -> None:
+    await world.harness.store.db.do("SET", "sa:fetching:1:5", "00000000000000000000-0")
+    (item,) = await world.save("a.bin", content("a.bin"), 5, on_duplicate=LINK)
+    assert item.status is ItemStatus.COMPLETED
