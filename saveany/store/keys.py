@@ -109,7 +109,7 @@ QUERY_RESULT = _key("answer:<id>", "list", "the result of a storage query as JSO
 DUPLICATE_QUERIES = _key(
     "duplicates", "list", "questions of workers whether a file was saved before, as JSON"
 )
-FETCHING = _key("fetching:<user>:<document>", "string", "the item that fetches a document: task id-item index")
+FETCHING = _key("fetching:<user>:<document>", "string", "which item fetches a document: task id-item index")
 LINK_QUERIES = _key("resolve:<source>", "list", "questions which files some links lead to, as JSON")
 SETTINGS = _key("settings", "hash", "`paused` is 1 while the queue is paused; limits that were changed")
 COUNTERS = _key("counters", "hash", "sums for /metrics by name")
