@@ -42,6 +42,12 @@ class NewArchive(Strict):
     follow: bool = Field(default=False, description="Save new messages, too, from then on.")
     filter: Filter = Field(default=Filter(), description="Save only the files that match this filter.")
     topics: bool = Field(default=True, description="Save each topic of a forum in a folder of its own.")
+    comments: bool = Field(
+        default=False,
+        description="Save the files in the comments on the posts of a channel, too. Each post has a folder, "
+        "with a folder `comments`.",
+    )
+    comments_filter: Filter = Field(default=Filter(), description="As `filter`, for the comments.")
     account: str = Field(
         default="",
         max_length=64,

@@ -69,6 +69,8 @@ def _request(body: NewArchive) -> ArchiveRequest:
         follow=body.follow,
         filter=body.filter.model_dump(mode="json", exclude_defaults=True),
         topics=body.topics,
+        comments=body.comments,
+        comments_filter=body.comments_filter.model_dump(mode="json", exclude_defaults=True),
         account=body.account,
         on_duplicate=body.on_duplicate,
         paused=body.paused,

@@ -86,6 +86,11 @@ def _link(run: Sequence[Media]) -> str:
     ).url
 
 
+def comment_link(channel: int, post: int, message: int) -> str:
+    """A link to one comment on a post of a channel (marked id)."""
+    return MessageLink(chat=-channel - _BOT_API_OFFSET, message=post, comment=message, single=True).url
+
+
 def message_link(chat: int, message: int) -> str:
     """A link to one message by the marked id of its chat, without the album around it. One to a private chat
     or basic group is for the account whose chat it is."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
 from functools import partial
 from itertools import groupby
@@ -17,6 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from saveany.archives.comments import CommentReader
 from saveany.archives.posts import posts_in
 from saveany.archives.reports import ArchiveReports
 from saveany.archives.saving import PageOfChat, PostSaver
@@ -66,6 +67,7 @@ class ArchiveReader:
         self._archives = store.archives
         self._config = config
         self._saver = PostSaver(accounts, store, catalogue, tasks)
+        self._comments = CommentReader(accounts, store, catalogue, self._saver)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
         self._next_check = check_seconds  # seconds from the present check to the next one
@@ -102,18 +104,27 @@ class ArchiveReader:
             newest = {}
         for archive in archives:
             if archive.older_chat or newest.get(archive.chat, _UNKNOWN_ID) > archive.seen:
-                await self._check_chat(archive)
+                await self._try(archive, self._read)
+                continue
+            if archive.comments:
+                await self._try(archive, self._check_comments)
                 continue
             if archive.problem:
                 await self._set_problem(archive, None)
             if not archive.is_read:
                 await self._archives.change(archive.id, lambda now: replace(now, is_read=True))
 
-    async def _check_chat(self, archive: Archive) -> None:
-        """Read the new messages of a chat, and store why that failed if it did."""
+    async def _check_comments(self, archive: Archive) -> None:
+        """Read new comments on the latest posts of an archive whose posts were all read."""
+        await self._comments.check(archive, self._access(archive, archive.chat))
+        if not archive.is_read:
+            await self._archives.change(archive.id, lambda now: replace(now, is_read=True))
+
+    async def _try(self, archive: Archive, work: Callable[[Archive], Awaitable[None]]) -> None:
+        """Do something for an archive, and store why that failed if it did."""
         problem: Text | None = None
         try:
-            await self._read(archive)
+            await work(archive)
         except Unavailable:
             raise
         except SaveAnyError as error:
@@ -179,6 +190,10 @@ class ArchiveReader:
             # Nobody is notified twice of a post because of a crash.
             if archive.notify != "none" and not await self._advance(archive, task.last, page):
                 return None
+        access = self._access(archive, chat)
+        if archive.comments and not await self._comments.read(archive, messages, access):
+            self._next_check = min(self._next_check, _QUEUE_SECONDS)
+            return archive
         return await self._advance(archive, last, page)
 
     async def _with_topics(self, archive: Archive, messages: Sequence[ReadMessage]) -> Archive:

@@ -10,8 +10,8 @@ from typing import Any
 from msgspec.structs import replace as changed
 
 from saveany.archives.adopting import Adopter
-from saveany.archives.posts import Post, links_to, message_link, posts_in
-from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage
+from saveany.archives.posts import Post, comment_link, links_to, message_link, posts_in
+from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage, comments_key
 from saveany.catalogue.catalogue import Catalogue
 from saveany.filters import Filter
 from saveany.ids import new_id
@@ -34,6 +34,12 @@ class PageOfChat:
     messages: Sequence[ReadMessage]
     last: int  # id of the last message
     total: int  # number of messages of the chat, according to Telegram
+    post: int = 0  # the post of a channel that they are comments on; then `chat` is the discussion group
+
+    @property
+    def key(self) -> int:
+        """Under which the receipt counts them."""
+        return comments_key(self.post) if self.post else self.chat
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class ArchiveTask:
     last: int  # id of the last message of the post
     chat: int  # marked
     username: str = ""  # of the chat
-    topic: int = 0  # of a forum; 0 if the archive does not separate topics
+    topic: int = 0  # as in `ArchivedMessage`
 
 
 class PostSaver:
@@ -62,17 +68,17 @@ class PostSaver:
         before, some may exist already."""
         receipts = self._catalogue.receipts
         posts = posts_in(page.messages)
-        wanted = Filter.model_validate(archive.filter)
-        planned = [row for post in posts for row in _rows(archive, page.chat, post, wanted)]
+        wanted = Filter.model_validate(archive.comments_filter if page.post else archive.filter)
+        planned = [row for post in posts for row in _rows(archive, page, post, wanted)]
         if archive.adopts:
             planned = await self._adopter.adopt(archive, page.chat, posts, planned)
         plain = [each.id for each in page.messages if not each.has_media]
-        await receipts.write(archive.id, ReadPage(page.chat, page.last, page.total, planned, plain))
+        await receipts.write(archive.id, ReadPage(page.key, page.last, page.total, planned, plain))
         if not planned:
             return []
         # Also what another process has noted, or this one before a crash.
         noted = await receipts.known(archive.id, page.chat, planned[0].message, planned[-1].message)
-        return list(chain.from_iterable(_tasks(archive, post, wanted, noted) for post in posts))
+        return list(chain.from_iterable(_tasks(archive, page, post, wanted, noted) for post in posts))
 
     async def submit(self, archive: Archive, task: ArchiveTask) -> None:
         """Create a task, unless it exists."""
@@ -82,7 +88,7 @@ class PostSaver:
             type="tgfiles",
             storage=archive.storage,
             folder=archive.folder,
-            subfolder=archive.topics.get(str(task.topic), ""),
+            subfolder=archive.subfolder(task.chat, task.topic),
             on_duplicate=OnDuplicate(archive.on_duplicate) if archive.on_duplicate else None,
             params={"username": task.username} if task.username else {},
             archive_id=archive.id,
@@ -112,7 +118,7 @@ class PostSaver:
             assigned = [replace(each, task_id=new_id()) for each in found]
             await receipts.assign(archive.id, assigned)
             for each in assigned:
-                links = [message_link(each.chat, each.message)]
+                links = [_link(archive, each.chat, each.topic, each.message)]
                 where = each.chat, archive.username, each.topic
                 await self.submit(archive, ArchiveTask(each.task_id, links, each.message, *where))
         if archive.has_unassigned:
@@ -123,16 +129,30 @@ class PostSaver:
         await self._catalogue.receipts.remove(archive.id)
 
 
-def _rows(archive: Archive, chat: int, post: Post, wanted: Filter) -> Iterator[ArchivedMessage]:
+def _link(archive: Archive, chat: int, topic: int, message: int) -> str:
+    """A link to a message of an archive."""
+    if archive.comments and chat == archive.discussion:
+        return comment_link(archive.chat, topic, message)
+    return message_link(chat, message)
+
+
+def _topic(archive: Archive, page: PageOfChat, post: Post) -> int:
+    """The `ArchivedMessage.topic` of the messages of a post."""
+    if archive.comments:
+        return page.post or post.first
+    return post.topic if archive.by_topic else 0
+
+
+def _rows(archive: Archive, page: PageOfChat, post: Post, wanted: Filter) -> Iterator[ArchivedMessage]:
     """The messages of a post as they are noted at first."""
     chosen = {media.message_id for media in post.wanted(wanted)}
     task_id = new_id() if chosen else ""
     for message in post.messages:
         common: dict[str, Any] = {
-            "chat": chat,
+            "chat": page.chat,
             "message": message.id,
             "edited_at": message.edited_ms,
-            "topic": post.topic if archive.by_topic else 0,
+            "topic": _topic(archive, page, post),
             "size": sum(media.size for media in message.media),
         }
         if message.problem:
@@ -150,7 +170,7 @@ def _outcome(message: ReadMessage) -> MessageOutcome:
 
 
 def _tasks(
-    archive: Archive, post: Post, wanted: Filter, noted: Mapping[int, ArchivedMessage]
+    archive: Archive, page: PageOfChat, post: Post, wanted: Filter, noted: Mapping[int, ArchivedMessage]
 ) -> Iterable[ArchiveTask]:
     """The task of a post, with the id that the receipt names; none if it has ended."""
     pending = {
@@ -161,6 +181,9 @@ def _tasks(
     files = [each for each in post.wanted(wanted) if each.message_id in pending]
     for task_id in dict.fromkeys(pending[each.message_id] for each in files):
         of_task = [each for each in files if pending[each.message_id] == task_id]
-        topic = post.topic if archive.by_topic else 0
-        first = of_task[0]
-        yield ArchiveTask(task_id, links_to(of_task), post.last, first.chat_id, first.chat_username, topic)
+        topic, first = _topic(archive, page, post), of_task[0]
+        links, username = links_to(of_task), first.chat_username
+        if page.post:
+            links = [comment_link(archive.chat, page.post, each.message_id) for each in of_task]
+            username = archive.username
+        yield ArchiveTask(task_id, links, post.last, first.chat_id, username, topic)

@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from saveany.texts import Text
 
+#: Above all marked ids.
+_COMMENTS = 2**62
+
 
 class MessageOutcome(StrEnum):
     """What became of a message with files."""
@@ -23,6 +26,12 @@ class MessageOutcome(StrEnum):
     FAILED = "failed"
 
 
+def comments_key(post: int) -> int:
+    """The number under which the comments on a post of an archive are counted, beside the marked ids of
+    chats: those of different posts alternate in the discussion group."""
+    return _COMMENTS + post
+
+
 @dataclass(frozen=True, slots=True)
 class ArchivedMessage:
     """A message with files."""
@@ -34,7 +43,7 @@ class ArchivedMessage:
     task_id: str = ""  # the task that saves it; "" if there is none
     file_id: str = ""  # of a saved file, or of the one that was saved before
     edited_at: int = 0  # ms; 0 if it was not edited
-    topic: int = 0  # of a forum; 0 if the archive does not separate topics
+    topic: int = 0  # topic of a forum, or post with its comments, that has a folder; 0 if there are none
     size: int = 0  # of all its files together, in bytes
 
 
@@ -53,7 +62,7 @@ class ArchivedCopy:
 class ReadPage:
     """A page of a chat that was read."""
 
-    chat: int  # marked
+    chat: int  # marked, or a `comments_key`
     last: int  # up to this message
     total: int  # number of messages of the chat, according to Telegram
     with_media: Sequence[ArchivedMessage]

@@ -62,12 +62,19 @@ class Receipts:
                 select(archive_chats.c.position).where(*_same(archive_chats, key))
             )
             if page.with_media:
-                rows = [{**key, **_row(each)} for each in page.with_media]
+                rows = [{"archive_id": archive_id, **_row(each)} for each in page.with_media]
                 await connection.execute(self._database.insert_new(archive_messages), rows)
             if new := [each for each in page.without_media if each > (position or 0)]:
                 await _add_runs(connection, key, _runs(new, [each.message for each in page.with_media]))
             at = {**key, "position": max(position or 0, page.last), "total": page.total}
             await connection.execute(self._database.upsert(archive_chats, ["archive_id", "chat"]), at)
+
+    async def positions(self, archive_id: str, chats: Collection[int]) -> dict[int, int]:
+        """The id of the last message that was noted for each of these chats, or of these comments."""
+        of_chats = archive_chats.c.archive_id == archive_id, archive_chats.c.chat.in_(chats)
+        query = select(archive_chats.c.chat, archive_chats.c.position).where(*of_chats)
+        async with self._database.read() as connection:
+            return {row.chat: row.position for row in await connection.execute(query)}
 
     async def get(self, archive_id: str) -> ArchiveReceipt:
         """The numbers of a receipt, with all tasks that ended before this call."""
@@ -245,6 +252,7 @@ async def _add_runs(
 
 def _row(message: ArchivedMessage) -> dict[str, Any]:
     return {
+        "chat": message.chat,
         "message": message.message,
         "outcome": message.outcome.value,
         "reason": encode_reason(message.reason) if message.reason else None,

@@ -68,6 +68,9 @@ def add(
     filter_: Annotated[
         str, typer.Option("--filter", help='Filter as JSON, such as {"kinds": ["video"]}.')
     ] = "",
+    comments: Annotated[
+        bool, typer.Option("--comments", help="Save the files in comments, too; each post has a folder.")
+    ] = False,
     account: Annotated[
         str, typer.Option(help="User account that reads the chat; needed for private chats and `me`.")
     ] = "",
@@ -84,7 +87,7 @@ def add(
     --json prints the fields of `POST /api/v1/archives`.
     """
     body: Json = {"chat": chat, "storage": storage, "dir_path": path, "start": start, "until": until}
-    body |= {"follow": follow, "account": account}
+    body |= {"follow": follow, "account": account, "comments": comments}
     if filter_:
         body["filter"] = _parsed_filter(filter_)
     if user is not None:

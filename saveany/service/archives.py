@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from saveany.catalogue.adoption import FoundFile
     from saveany.catalogue.catalogue import Catalogue
     from saveany.telegram.accounts import Accounts
+    from saveany.telegram.chat_state import ChatState
     from saveany.telegram.estimate import ChatEstimate
-    from saveany.telegram.history import ChatState
 
 ArchiveState = Literal["reading", "following", "complete", "paused", "blocked"]
 
@@ -63,6 +63,8 @@ class ArchiveRequest:
     follow: bool = False
     filter: Mapping[str, Any] = field(default_factory=dict)  # fields of `saveany.filters.Filter`
     topics: bool = True  # whether each topic of a forum has a folder
+    comments: bool = False  # whether the comments on the posts of a channel are saved
+    comments_filter: Mapping[str, Any] = field(default_factory=dict)  # as `filter`, for the comments
     account: str = ""  # "": any that can read the chat
     on_duplicate: str = "link"
     paused: bool = False  # whether reading waits until the archive is resumed
@@ -127,6 +129,8 @@ class ArchiveService:
         """Archive a chat. Raises `InvalidInput`, `Forbidden`, `NotFound` or `Unavailable` with the reason why
         it cannot be read, and `WrongState` if the user has the same archive."""
         user, state = await self._resolve(principal, request)
+        if request.comments and not state.discussion:
+            raise InvalidInput("this chat has no comments: it is not a channel with a discussion", "comments")
         only = (request.account,) if request.account else user.accounts
         with _refusals():
             seen = await self._start(await self._accounts(), state, request.start, only)
@@ -319,6 +323,9 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         older_chat=0 if state.older_problem or seen else state.older_chat,
         older_account=state.account if state.older_chat else "",
         by_topic=request.topics and state.is_forum,
+        comments=request.comments,
+        comments_filter=dict(request.comments_filter),
+        discussion=state.discussion,
         notice=stored(_notice(state)) if not seen else "",
         storage=request.storage,
         folder=checked_folder(request.folder) or ("/" if request.folder else ""),

@@ -46,6 +46,9 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     older_account: str = ""  # the user account that can read that group
     by_topic: bool = False  # whether each topic of a forum has a folder
     topics: dict[str, str] = msgspec.field(default_factory=dict)  # id of a topic -> its folder
+    comments: bool = False  # whether the comments on the posts are saved; then each post has a folder
+    comments_filter: dict[str, Any] = msgspec.field(default_factory=dict)  # as `filter`
+    discussion: int = 0  # marked id of the group with the comments
     notice: StoredText = ""  # what is not part of the archive, and why; "" if nothing is missing
     is_read: bool = False  # the end of the chat was reached once
     is_paused: bool = False  # by the user
@@ -64,6 +67,12 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if is_channel(chat):
             return ""
         return self.account if chat == self.chat else self.older_account
+
+    def subfolder(self, chat: int, topic: int) -> str:
+        """The folder below `folder` for messages of a chat in a topic, or of a post or its comments."""
+        if not self.comments:
+            return self.topics.get(str(topic), "")
+        return f"{topic}/comments" if chat == self.discussion else str(topic)
 
     @property
     def name(self) -> str:

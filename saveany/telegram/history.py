@@ -13,13 +13,21 @@ from telethon.tl import functions, types
 from saveany.advice import command
 from saveany.errors import NeedsLogin, Permanent
 from saveany.telegram.account_set import AccountSet
+from saveany.telegram.chat_state import (
+    ChatState,
+    chat_state,
+    history_request,
+    personal_state,
+    total_of,
+)
 from saveany.telegram.chats import ChatNotVisible
+from saveany.telegram.comments import replies_after
 from saveany.telegram.errors import translated
 from saveany.telegram.estimate import ChatEstimate, estimate
 from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
-from saveany.telegram.peers import peers_in, public_name, public_names
+from saveany.telegram.peers import public_names
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.texts import Text
 
@@ -27,22 +35,6 @@ T = TypeVar("T")
 
 #: Maximum number of messages in one reply, and of chats in one request for newest messages.
 PAGE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ChatState:
-    """The current state of a chat, as an account sees it."""
-
-    id: int  # marked: -100… for channels and supergroups
-    title: str
-    username: str  # "" if it has none
-    top: int  # id of the newest message
-    account: str
-    total: int = 0  # number of messages
-    older_chat: int = 0  # marked id of the basic group that became this supergroup; 0 if there is none
-    older_problem: Text | None = None  # why this account cannot read that group; None if it can
-    is_forum: bool = False
-    protected: bool = False  # its messages may not be forwarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +49,7 @@ class ReadMessage:
     is_locked: bool = False  # the files must be paid for
     is_expired: bool = False  # Telegram does not have the files any more
     topic: int = 0  # of a forum; 0 for messages that name none, which belong to the first topic
+    last_comment: int = 0  # id of the newest comment, in the discussion group; 0 if it has none
 
     @property
     def has_media(self) -> bool:
@@ -117,6 +110,22 @@ class ChatHistory:
             lambda reader: messages_after(reader, chat, seen, username), prefer, only
         )
 
+    async def comments_after(
+        self,
+        chat: int,
+        post: int,
+        seen: int,
+        *,
+        username: str = "",
+        prefer: str = "",
+        only: Collection[str] = (),
+    ) -> MessagePage:
+        """The comments on a post that follow the message `seen` of the discussion group; as
+        `messages_after`."""
+        return await self._first_user(
+            lambda reader: comments_after(reader, chat, post, seen, username), prefer, only
+        )
+
     async def topic_titles(
         self,
         chat: int,
@@ -153,79 +162,6 @@ class ChatHistory:
             advice = Text(USER_ADVICE, {"command": command(LOGIN)})
             raise NeedsLogin("A bot cannot watch chats. {advice}", advice=advice)
         return await self._accounts.first(query, prefer, without=[BOT], advice=USER_ADVICE, only=only)
-
-
-async def chat_state(reader: MessageReader, chat: str) -> ChatState:
-    """The current state of a channel or supergroup, given by @name or -100…."""
-
-    async def read() -> ChatState:
-        peer = await reader.chats.confirmed(chat)
-        return await _state(reader, utils.get_peer_id(types.PeerChannel(peer.channel_id)))
-
-    return await reader.chats.retry_without_cache(read)
-
-
-async def personal_state(reader: MessageReader, chat: str) -> ChatState:
-    """The current state of any chat, given by `me`, @name or a marked id."""
-
-    async def read() -> ChatState:
-        return await _state(reader, await reader.chats.marked_id(chat))
-
-    return await reader.chats.retry_without_cache(read)
-
-
-async def _state(reader: MessageReader, chat: int) -> ChatState:
-    peer = await reader.chats.input_peer(chat)
-    reply = await reader.chats.call(_history(peer, offset_id=0, add_offset=0, limit=1))
-    found = peers_in(reply).get(chat)
-    if found is None:  # an empty chat
-        found = await _entity(reader, peer)
-    if isinstance(found, types.Chat) and found.migrated_to:
-        supergroup = types.PeerChannel(found.migrated_to.channel_id)
-        return await _state(reader, utils.get_peer_id(supergroup))
-    older, problem = await _older_group(reader, peer, found)
-    return ChatState(
-        id=chat,
-        title=utils.get_display_name(found) or str(chat),
-        username=public_name(found),
-        top=max((message.id for message in reply.messages), default=0),
-        account=reader.account,
-        total=_total(reply),
-        older_chat=older,
-        older_problem=problem,
-        is_forum=bool(getattr(found, "forum", False)),
-        protected=bool(getattr(found, "noforwards", False)),
-    )
-
-
-async def _older_group(reader: MessageReader, peer: Any, found: Any) -> tuple[int, Text | None]:
-    """The marked id of the basic group that became this supergroup, and why this account cannot read it."""
-    if not getattr(found, "megagroup", False):
-        return 0, None
-    channel = types.InputChannel(peer.channel_id, peer.access_hash)
-    full = (await reader.chats.call(functions.channels.GetFullChannelRequest(channel))).full_chat
-    if not full.migrated_from_chat_id:
-        return 0, None
-    group = utils.get_peer_id(types.PeerChat(full.migrated_from_chat_id))
-    try:
-        await reader.chats.call(
-            _history(await reader.chats.input_peer(group), offset_id=0, add_offset=0, limit=1)
-        )
-    except ChatNotVisible as error:
-        return group, error.text
-    return group, None
-
-
-async def _entity(reader: MessageReader, peer: Any) -> Any:
-    """The user or basic group of a chat without messages."""
-    if isinstance(peer, types.InputPeerChat):
-        return (await reader.chats.call(functions.messages.GetChatsRequest([peer.chat_id]))).chats[0]
-    own = isinstance(peer, types.InputPeerSelf)
-    user = types.InputUserSelf() if own else types.InputUser(peer.user_id, peer.access_hash)
-    found = await reader.chats.call(functions.users.GetUsersRequest([user]))
-    if not found:
-        raise ChatNotVisible("there is no such person, or this account does not know them")
-    return found[0]
 
 
 async def newest_ids(reader: MessageReader, chats: Mapping[int, str]) -> dict[int, int]:
@@ -266,14 +202,34 @@ async def _messages_after(reader: MessageReader, chat: int, seen: int, username:
     peer = await _peer(reader, chat, username)
     # A page ends before `offset_id`; shifted by its own length towards newer messages, it begins there. With
     # an old `min_id` Telegram returns nothing, so older messages are filtered out here.
-    reply = await reader.chats.call(_history(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
+    reply = await reader.chats.call(history_request(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
     messages = sorted((each for each in reply.messages if each.id > seen), key=lambda each: each.id)
     return MessagePage(
         messages=await _read(reader, messages, reply),
-        total=_total(reply),
+        total=total_of(reply),
         username=public_names(reply).get(chat, ""),
         account=reader.account,
     )
+
+
+async def comments_after(
+    reader: MessageReader, chat: int, post: int, seen: int, username: str = ""
+) -> MessagePage:
+    """The first comments on a post that follow the message `seen`."""
+
+    async def read() -> MessagePage:
+        channel = await reader.chats.find(chat, username)
+        reply = await replies_after(reader.chats, channel, post, seen)
+        found = [] if reply is None else reply.messages
+        messages = sorted((each for each in found if each.id > seen), key=lambda each: each.id)
+        return MessagePage(
+            messages=await _read(reader, messages, reply) if messages else [],
+            total=0 if reply is None else total_of(reply),
+            username=username,
+            account=reader.account,
+        )
+
+    return await reader.chats.retry_without_cache(read)
 
 
 async def last_before(reader: MessageReader, chat: int, date_ms: int, username: str = "") -> int:
@@ -282,7 +238,9 @@ async def last_before(reader: MessageReader, chat: int, date_ms: int, username: 
     async def read() -> int:
         peer = await _peer(reader, chat, username)
         date = datetime.fromtimestamp(date_ms / 1000, UTC)
-        reply = await reader.chats.call(_history(peer, offset_id=0, add_offset=0, limit=1, offset_date=date))
+        reply = await reader.chats.call(
+            history_request(peer, offset_id=0, add_offset=0, limit=1, offset_date=date)
+        )
         return max((message.id for message in reply.messages), default=0)
 
     return await reader.chats.retry_without_cache(read)
@@ -326,6 +284,7 @@ def _described(message: Any, files: list[Media] | FilesWithheld) -> ReadMessage:
         is_locked=isinstance(files, FilesLocked),
         is_expired=expired is not None,
         topic=_topic(message),
+        last_comment=_last_comment(message),
     )
 
 
@@ -339,13 +298,13 @@ def _topic(message: Any) -> int:
     return int(reply.reply_to_top_id or reply.reply_to_msg_id or 0)
 
 
+def _last_comment(message: Any) -> int:
+    replies = getattr(message, "replies", None)
+    return int(replies.max_id or 0) if replies and replies.comments and replies.replies else 0
+
+
 def _ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-def _total(reply: Any) -> int:
-    """The number of messages of the whole chat."""
-    return int(getattr(reply, "count", len(reply.messages)))
 
 
 async def _peer(reader: MessageReader, chat: int, username: str) -> Any:
@@ -356,11 +315,3 @@ async def _peer(reader: MessageReader, chat: int, username: str) -> Any:
         raise
     except Permanent as error:
         raise ChatNotVisible(error.text) from error
-
-
-def _history(
-    peer: Any, *, offset_id: int, add_offset: int, limit: int, offset_date: datetime | None = None
-) -> Any:
-    return functions.messages.GetHistoryRequest(
-        peer, offset_id, offset_date, add_offset, limit, max_id=0, min_id=0, hash=0
-    )

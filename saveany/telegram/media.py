@@ -50,6 +50,9 @@ class Media:
     origin_id: int = 0  # marked id of the chat a forwarded message comes from; 0 if unknown
     origin_username: str = ""
     only: tuple[str, ...] = ()  # the accounts that may read it for this user; empty: all accounts
+    comment_on: tuple[int, int] | None = (
+        None  # channel (marked id) and post, if it can only be read as a comment
+    )
     thumbnail: tuple[str, int] | None = None  # type letter and bytes of the picture that `thumbnail_of` is
     is_thumbnail: bool = False  # it is itself that picture of the file
 
@@ -64,6 +67,7 @@ class Media:
             "mime": self.mime_type,
             "dc": self.dc_id,
             **({"only": list(self.only)} if self.only else {}),
+            **({"comment_on": list(self.comment_on)} if self.comment_on else {}),
         }
 
     @property

@@ -14,8 +14,10 @@ from telethon.tl import functions, types
 
 from saveany import advice
 from saveany.errors import Permanent
+from saveany.telegram import links
 from saveany.telegram.chats import ChatFinder, ChatNotVisible, check_username
 from saveany.telegram.client import Client
+from saveany.telegram.comments import load_comment
 from saveany.telegram.errors import ErrorKind, describe, kind_of
 from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, story_without_content
@@ -72,7 +74,15 @@ class MessageReader:
             return await self._range(link, link.last, username)
         chat, number = await self._locate(link, username, own=own)
         nearby = [] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
-        loaded = await self._load(chat, [number], nearby)
+        comment_on = None
+        try:
+            loaded = await self._load(chat, [number], nearby)
+        except ChatNotVisible:
+            if link.comment is None or self._client.is_bot:
+                raise
+            channel = await self.chats.find(link.chat, username)
+            loaded = await load_comment(self.chats, channel, link.message, number)
+            comment_on, nearby = (links.marked_id(channel.channel_id), link.message), []
         _check_name(link, chat, loaded)
         message = _existing(loaded.messages, number)
         album = [message]
@@ -84,7 +94,7 @@ class MessageReader:
         media = await self.files(album, loaded, previews=True)
         if not media:
             raise Permanent(_reason_for_no_file(message))
-        return media
+        return [replace(each, comment_on=comment_on) for each in media] if comment_on else media
 
     async def _locate(self, link: MessageLink, username: str, *, own: bool) -> tuple[_Chat, int]:
         """The chat of a link, and the id of the message in it."""
@@ -195,12 +205,17 @@ class MessageReader:
 
     async def _find(self, source: Mapping[str, Any]) -> Media:
         only = source.get("only", ())
-        chat = await self._marked(source["chat"], source.get("chat_username", ""), only)
-        loaded = await self._load(chat, [source["message"]])
+        comment_on = source.get("comment_on")
+        if comment_on and not self._client.is_bot:
+            channel = await self.chats.find(comment_on[0])
+            loaded = await load_comment(self.chats, channel, comment_on[1], source["message"])
+        else:
+            chat = await self._marked(source["chat"], source.get("chat_username", ""), only)
+            loaded = await self._load(chat, [source["message"]])
         found = await self.files([_existing(loaded.messages, source["message"])], loaded, previews=True)
         for media in found:
             if (media.document_id, media.kind) == (source["document"], source["kind"]):
-                return media
+                return replace(media, comment_on=tuple(comment_on)) if comment_on else media
         raise Permanent("The message was edited and has another file now. Send the link again.")
 
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:

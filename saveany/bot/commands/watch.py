@@ -19,7 +19,7 @@ from saveany.planning.filter_syntax import parse_filter
 from saveany.planning.paths import folder
 from saveany.store.archives import Archive, Notify
 from saveany.telegram import links
-from saveany.telegram.history import ChatState
+from saveany.telegram.chat_state import ChatState
 from saveany.telegram.update_types import Button, Keyboard
 from saveany.texts import Text, gettext_noop, loaded
 
