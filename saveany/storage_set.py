@@ -199,6 +199,9 @@ class StorageSet(Mapping[str, StorageHandle]):
 
     def __init__(self, handles: Iterable[StorageHandle] = ()) -> None:
         self._handles = {handle.storage.name: handle for handle in handles}
+        self._options: dict[str, StorageOptions] = {}
+        self._retired: list[StorageHandle] = []
+        self._updated = Signal()
 
     @classmethod
     def open(
@@ -213,8 +216,41 @@ class StorageSet(Mapping[str, StorageHandle]):
         """Every storage of the configuration, the users' private chats with the bot among them, and `more`.
         Nothing is connected yet: `monitor` finds out which of them work. `changed` is sent when that
         changes."""
-        options = [*config.storages, *filter(None, [config.private_chats]), *more]
-        return cls(StorageHandle(store, registry.open_storage(each, services), changed) for each in options)
+        found = cls()
+        found._open_all(config, services, store, changed, more)
+        return found
+
+    def _open_all(
+        self,
+        config: Config,
+        services: Services,
+        store: Store,
+        changed: Signal | None,
+        more: Iterable[StorageOptions],
+    ) -> None:
+        fixed = [*filter(None, [config.private_chats]), *more]
+
+        def update() -> None:
+            wanted = {each.name: each for each in (*config.storages, *fixed)}
+            before = self._handles
+            kept = {name for name in before if wanted.get(name) == self._options[name]}
+            self._handles = {
+                name: before[name]
+                if name in kept
+                else StorageHandle(store, registry.open_storage(each, services), changed)
+                for name, each in wanted.items()
+            }
+            self._retired += (handle for name, handle in before.items() if name not in kept)
+            self._options = wanted
+
+        self._update = update
+        update()
+
+    def update(self) -> None:
+        """Open the storages that were added to the configuration, and let go of those that were changed or
+        removed: they stay open until the end, because tasks and readers may still use them."""
+        self._update()
+        self._updated.send()
 
     def __getitem__(self, name: str) -> StorageHandle:
         return self._handles[name]
@@ -224,6 +260,11 @@ class StorageSet(Mapping[str, StorageHandle]):
 
     def __len__(self) -> int:
         return len(self._handles)
+
+    @property
+    def current(self) -> Mapping[str, StorageHandle]:
+        """The storages of now: a mapping that `update` does not change."""
+        return self._handles
 
     @property
     def working(self) -> list[str]:
@@ -246,16 +287,21 @@ class StorageSet(Mapping[str, StorageHandle]):
 
     async def monitor(self) -> Never:
         """Check every storage every two seconds. A disk that hangs does not delay the other checks."""
+        checking: dict[StorageHandle, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
-            for handle in self.values():
-                group.create_task(repeat("storage", handle.check, _CHECK_SECONDS))
-            await asyncio.Event().wait()
-        raise AssertionError
+            while True:
+                seen = self._updated.count
+                for handle in checking.keys() - set(self.values()):
+                    checking.pop(handle).cancel()
+                for handle in set(self.values()) - checking.keys():
+                    loop = repeat("storage", handle.check, _CHECK_SECONDS)
+                    checking[handle] = group.create_task(loop)
+                await self._updated.wait(since=seen)
 
     async def close(self) -> None:
         """Close all storages, whatever state they are in."""
         async with AsyncExitStack() as stack:
-            for handle in self.values():
+            for handle in (*self._retired, *self.values()):
                 stack.push_async_callback(handle.storage.close)
 
 

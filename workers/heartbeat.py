@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 
 from saveany.loops import Signal, repeat, to_full_second
-from saveany.storage_set import StorageSet
+from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Store, WorkerInfo
 from saveany.telegram.accounts import Accounts
 from saveany.texts import stored
+from storages.base import Capabilities
 from workers.runner import TaskRunner
 from workers.sources.base import Source
 
@@ -44,7 +46,6 @@ class Heartbeat:
         self._accounts = accounts
         self._changed = changed
         self._on_lanes = on_lanes
-        self._capabilities = {name: asdict(handle.storage.capabilities) for name, handle in storages.items()}
         self._started_at = time.time_ns() // 1_000_000
         self._published: WorkerInfo | None = None
         self._beat_at = 0.0  # monotonic time of the next beat
@@ -82,7 +83,16 @@ class Heartbeat:
             slots=self._runner.slots.count,
             slots_in_use=len(self._runner.slots.holders),
             storages={name: stored(handle.problem) for name, handle in self._storages.items()},
-            capabilities=self._capabilities,
+            capabilities={name: _abilities(handle) for name, handle in self._storages.items()},
             sources={name: stored(source.problem) for name, source in self._sources.items()},
             accounts={**dict.fromkeys(self._accounts.ready, ""), **self._accounts.problems},
         )
+
+
+def _abilities(handle: StorageHandle) -> dict[str, bool]:
+    return _as_dict(handle.storage.capabilities)
+
+
+@cache
+def _as_dict(capabilities: Capabilities) -> dict[str, bool]:
+    return asdict(capabilities)

@@ -66,7 +66,8 @@ class Throttle:
     def __init__(self, store: Store, worker: str, configured: Limits) -> None:
         self._store = store
         self._worker = worker
-        self._configured = configured
+        #: The limits of the configuration.
+        self.configured = configured
         self._rate_per_user: float = configured.bytes_per_second_per_user
         self._total = TokenBucket(configured.bytes_per_second)
         self._users: dict[int, TokenBucket] = {}
@@ -74,7 +75,7 @@ class Throttle:
     async def refresh(self) -> None:
         """Read the limits, and the number of workers that share each."""
         sharers = await self._store.settings.sharers(self._worker)
-        limits = self._configured.with_changes(sharers.changed)
+        limits = self.configured.with_changes(sharers.changed)
         self._rate_per_user = limits.bytes_per_second_per_user
         self._total.rate = limits.bytes_per_second / max(1, sharers.workers)
         self._users = {user: self._bucket(user) for user in sharers.by_user}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from saveany.config import Config
+from saveany.config.follow import ConfigFollower
 from saveany.errors import ConfigError, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import Signal, repeat, until_done, wait_out_outages
@@ -215,6 +216,7 @@ class Worker:
         return {
             "wake_ups": self._arq.main(),
             "heartbeat": self._heartbeat.run(),
+            "config": ConfigFollower(self._config, self._apply).run(),
             "limits": repeat("limits", self._refresh_limits, _LIMITS_SECONDS),
             "room": repeat("room", self._make_room, _ROOM_SECONDS),
             "stop_requests": repeat("stop_requests", self._runner.watch_stop_requests),
@@ -225,6 +227,12 @@ class Worker:
             "reconcile": self._reconciler.run(),
             **self._janitor.loops(),
         }
+
+    def _apply(self) -> None:
+        """Apply a changed configuration."""
+        self._throttle.configured = Limits(**self._config.limits.model_dump())
+        self._storages.update()
+        self._storages_changed.send()
 
     async def _wait_for_tasks(self) -> None:
         """Wait until a task runs here."""

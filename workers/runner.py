@@ -255,7 +255,7 @@ class TaskRunner:
         return Job(
             claim,
             source=source,
-            storages=self._storages,
+            storages=self._storages.current,  # a task ends with the storages with which it began
             build_deliveries=self._build_deliveries,
             attempts=self._config.retry,
             scratch=self._config.services.scratch,

@@ -29,8 +29,11 @@ async def reply_forever(queries: StorageQueries, storages: StorageSet) -> Never:
             names = [handle.storage.name for handle in storages.present]
             if not names:
                 await asyncio.sleep(_IDLE_SECONDS)
-            elif query := await queries.next(names):
-                group.create_task(_reply(queries, query, storages[query.storage]))
+                continue
+            query = await queries.next(names)
+            handle = storages.get(query.storage) if query else None  # it may have been removed meanwhile
+            if query and handle:
+                group.create_task(_reply(queries, query, handle))
 
 
 async def _reply(queries: StorageQueries, query: StorageQuery, handle: StorageHandle) -> None:

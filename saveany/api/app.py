@@ -16,8 +16,10 @@ from starlette.responses import Response
 
 from saveany import __version__
 from saveany.api import (
+    accounts,
     archives,
     compat,
+    configuration,
     delivery,
     errors,
     events,
@@ -30,9 +32,11 @@ from saveany.api import (
     keys,
     links,
     metrics,
+    preferences,
     queue,
     resolve,
     session,
+    storage_config,
     storages,
     task_types,
     tasks,
@@ -80,7 +84,11 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         internal,
         queue,
         webhooks,
+        preferences,
         storages,
+        storage_config,
+        accounts,
+        configuration,
         task_types,
         workers,
         health,
@@ -105,11 +113,16 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     """
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
     from saveany.delivery.telegram import TelegramFiles
+    from saveany.service.accounts import AccountService
     from saveany.service.archives import ArchiveService
+    from saveany.service.configuration import ConfigurationService
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
+    from saveany.service.preferences import PreferencesService
+    from saveany.service.storages import StorageService
     from saveany.service.uploads import UploadService
+    from saveany.service.users import UserService
     from saveany.service.verification import ArchiveVerifier
 
     tasks_, reader = TaskService(config, store, catalogue), TaskReader(store, catalogue)
@@ -122,6 +135,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         catalogue.recorder.on_saved = conversions.note_saved
     telegram = TelegramFiles(config, store, foreground)
     archives = ArchiveService(config, store, catalogue, tasks_, telegram.accounts)
+    changes = ConfigurationService(config)
     services = ApiServices(
         config,
         store,
@@ -142,6 +156,11 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         authenticator,
         foreground,
         conversions,
+        changes,
+        StorageService(config, store, changes, telegram.accounts),
+        UserService(config, changes),
+        AccountService(config, store),
+        PreferencesService(config, store),
     )
     app = _App(
         title="SaveAny",
@@ -182,6 +201,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.delivery.running(),
         services.uploads.running(),
         services.archive_role.running(),
+        services.configuration.following(services.delivery.storages_changed),
+        services.accounts.running(),
     ):
         yield
 

@@ -390,6 +390,10 @@ class UserView(Reply):
     storages: list[str] = Field(description="Storages that the user may use.", examples=[["local1"]])
     storage: str = Field(description="Where files are saved by default.", examples=["local1"])
     folder: str = Field(description="Default folder in it; `/` is its root.", examples=["/"])
+    role: Literal["admin", "user"] | None = Field(description="Null: the first user is an admin.")
+    listed_storages: list[str] = Field(description="The storages of the user in the configuration.")
+    blacklist: bool = Field(description="Whether these are the ones that the user may not use.")
+    accounts: list[str] = Field(description="Accounts that are read for the user; empty: all.")
 
 
 class UserList(Reply):

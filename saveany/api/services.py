@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from saveany.archives.role import ArchiveRole
     from saveany.catalogue.catalogue import Catalogue
     from saveany.delivery.delivery import LinkDelivery
+    from saveany.service.accounts import AccountService
     from saveany.service.archives import ArchiveService
+    from saveany.service.configuration import ConfigurationService
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
+    from saveany.service.preferences import PreferencesService
+    from saveany.service.storages import StorageService
     from saveany.service.uploads import UploadService
+    from saveany.service.users import UserService
     from saveany.service.verification import ArchiveVerifier
 
 
@@ -49,6 +54,11 @@ class ApiServices:
     authenticator: Authenticator
     foreground: Foreground
     conversions: ConversionService
+    configuration: ConfigurationService
+    storages: StorageService
+    users: UserService
+    accounts: AccountService
+    preferences: PreferencesService
 
 
 async def _services(request: Request) -> ApiServices:

@@ -23,6 +23,7 @@ from saveany.bot.progress import ProgressUpdater
 from saveany.bot.watch_notifier import WatchNotifier
 from saveany.catalogue.standby import StandbyCatalogue
 from saveany.config import Config
+from saveany.config.follow import ConfigFollower
 from saveany.errors import ConfigError, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.loops import until_done, wait_for_store
@@ -118,6 +119,7 @@ async def _run(config: Config, store: Store, catalogue: Catalogue, stack: AsyncE
     report_working()
     log.info("bot_started", name=client.me.username)
     async with asyncio.TaskGroup() as group:
+        group.create_task(ConfigFollower(config).run())
         group.create_task(until_done("accounts", accounts.start, _ACCOUNTS_SECONDS))
         group.create_task(_publish_menu(client))
         group.create_task(services.progress.run())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from saveany.cli import load_config
+from saveany import first_run
+from saveany.cli import config_path, load_config
 from saveany.cli.role import run_role
 
 
@@ -16,5 +17,7 @@ def bot(ctx: typer.Context) -> None:
     """
     import saveany.bot.app
 
+    if first_run.is_needed(config_path(ctx)):
+        first_run.wait()
     config = load_config(ctx)
     run_role(config, lambda url: saveany.bot.app.serve(config, url))

@@ -91,7 +91,9 @@ class Demo:
             url, embedded = stack.enter_context(redis_server(config))
             if embedded:
                 stack.callback(asyncio.create_task(embedded.keep()).cancel)
-            supervisor = await stack.enter_async_context(roles(config, url, workers=2, log_dir=self._logs()))
+            supervisor = await stack.enter_async_context(
+                roles(config, url, workers=2, log_dir=self._logs(), restarts=False)
+            )
             return await self._play(config, sandbox, supervisor)
 
     async def _play(self, config: Config, sandbox: Sandbox, supervisor: Supervisor) -> int:

@@ -4,38 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
-
-from pydantic import BaseModel, SecretStr
 
 from saveany import logs
 from saveany.config import Config
 from saveany.embedded import EmbeddedRedis
+from saveany.restart import RestartRequests, begin_again, is_supervised
 
 T = TypeVar("T")
 
 
 def run_role(config: Config, serve: Callable[[str], Awaitable[None]]) -> None:
-    """Run `serve(redis url)` until it returns. Starts the embedded Redis unless another process has."""
+    """Run `serve(redis url)` until it returns, and again after a request for a restart. Starts the embedded
+    Redis unless another process has."""
     prepare(config)
+    requests = RestartRequests(config.data_dir)
 
     async def main() -> None:
         with redis_server(config) as (url, embedded):
-            keeping = asyncio.create_task(embedded.keep()) if embedded else None
+            tasks = [asyncio.create_task(embedded.keep())] if embedded else []
+            if not is_supervised():
+                tasks.append(asyncio.create_task(requests.wait(_stop)))
             try:
                 await serve(url)
             finally:
-                if keeping:
-                    keeping.cancel()
+                for task in tasks:
+                    task.cancel()
 
     run_async(main())
+    if requests.is_requested:
+        begin_again()
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def prepare(config: Config) -> None:
     """Set up logging as configured, and mask the secrets of the configuration in it."""
     logs.setup(config.log.level, config.log.format)
-    for secret in _secrets(config):
+    for secret in config.secrets():
         logs.register_secret(secret)
 
 
@@ -65,14 +76,3 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
-
-
-def _secrets(value: object) -> Iterator[str]:
-    if isinstance(value, SecretStr):
-        yield value.get_secret_value()
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _secrets(getattr(value, name))
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _secrets(each)

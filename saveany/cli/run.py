@@ -16,12 +16,15 @@ from uuid import uuid4
 
 import typer
 
+from saveany import first_run, restart
 from saveany.api.server import bind
-from saveany.cli import exit_code, load_config
+from saveany.cli import config_path, exit_code, load_config
 from saveany.cli.role import loop_factory, prepare, redis_server, run_async
 from saveany.config import Config
+from saveany.config.follow import REDIS_VARIABLE
 from saveany.errors import StoreUnavailable
 from saveany.forking import ForkServer
+from saveany.restart import RestartRequests, begin_again
 from saveany.store import open_store
 from saveany.store.claims import Claims
 from saveany.supervisor import WORKER_ID_VARIABLE, Program, Supervisor
@@ -39,8 +42,12 @@ def run(
     ] = None,
 ) -> None:
     """Run everything on this machine: Redis (unless redis.url names one), API, bot and workers."""
+    if first_run.is_needed(config_path(ctx)):
+        first_run.serve()
+        begin_again()
     config = load_config(ctx)
     prepare(config)
+    requests = RestartRequests(config.data_dir)
     count = config.worker.processes if processes is None else processes
     if config.api.enable:
         bind(config.api.host, config.api.port).close()  # fails before anything starts if the port is in use
@@ -48,14 +55,18 @@ def run(
 
     async def main() -> int:
         with redis_server(config) as (url, embedded):
-            keeping = asyncio.create_task(embedded.keep()) if embedded else None
+            tasks = [asyncio.create_task(embedded.keep())] if embedded else []
             async with roles(config, url, workers=count, forks=forks) as supervisor:
+                tasks.append(asyncio.create_task(requests.wait(supervisor.stop)))
                 code = await supervisor.run()
-            if keeping:
-                keeping.cancel()
+            for task in tasks:
+                task.cancel()
             return code
 
-    raise typer.Exit(run_async(main()))
+    code = run_async(main())
+    if requests.is_requested and not code:
+        begin_again()
+    raise typer.Exit(code)
 
 
 def _roles(config: Config) -> dict[str, Callable[[], int]]:
@@ -93,13 +104,20 @@ async def roles(
     workers: int,
     log_dir: Path | None = None,
     forks: ForkServer | None = None,
+    restarts: bool = True,
 ) -> AsyncIterator[Supervisor]:
     """A supervisor of API, bot and workers that is not running yet.
 
     When a worker dies, its tasks return to the queue at once. With `log_dir`, each process logs to a file
-    there. With `forks` the processes share memory."""
+    there. With `forks` the processes share memory. `restarts`: whether the caller restarts them on request.
+    """
     store = await open_store(url)
     stem = os.environ.get("SAVEANY_WORKER_ID") or f"{socket.gethostname()}-{os.getpid()}"
+    shared = {
+        "SAVEANY_REDIS_URL": url,
+        REDIS_VARIABLE: os.environ.get("SAVEANY_REDIS_URL", ""),
+        restart.VARIABLE: "yes" if restarts else "no",
+    }
     ids = {f"worker{n}": "" for n in range(1, workers + 1)}  # of the processes that were started last
 
     def identify(name: str) -> dict[str, str]:
@@ -116,7 +134,7 @@ async def roles(
         file = ["--config", str(config.file)] if config.file else []
         log_file = log_dir / f"{name}.log" if log_dir else None
         argv = [sys.executable, "-m", "saveany", *file, role]
-        return Program(name, argv, {"SAVEANY_REDIS_URL": url}, log_file, role, new_env)
+        return Program(name, argv, shared, log_file, role, new_env)
 
     programs = [program("api", "api")] if config.api.enable else []
     programs += [program("bot", "bot")] if config.telegram.token.get_secret_value() else []

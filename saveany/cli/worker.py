@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from saveany.cli import load_config
+from saveany import first_run
+from saveany.cli import config_path, load_config
 from saveany.cli.role import run_role
 
 
@@ -15,5 +16,7 @@ def worker(ctx: typer.Context) -> None:
     """
     import workers.main
 
+    if first_run.is_needed(config_path(ctx)):
+        first_run.wait()
     config = load_config(ctx)
     run_role(config, lambda url: workers.main.serve(config, url))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
@@ -102,6 +103,17 @@ KEYS: Mapping[str, ConfigKey] = {key.dotted: key for key in _walk(Config)}
 
 #: Dotted names of the `[[arrays of tables]]`.
 TABLE_LISTS = frozenset(name for name, key in KEYS.items() if element(key.field.annotation))
+
+
+def tables() -> dict[str, str]:
+    """Dotted name of each table -> what it is for; the top level is ""."""
+    found = {"": cleandoc(Config.__doc__ or "")}
+    for key in KEYS.values():
+        model: type[BaseModel] = Config
+        for end, name in enumerate(key.path[:-1], 1):
+            model = element(model.model_fields[str(name)].annotation) or model
+            found[".".join(map(str, key.path[:end]))] = cleandoc(model.__doc__ or "")
+    return found
 
 
 def find(dotted: str, data: Mapping[str, Any] | None = None) -> ConfigKey:

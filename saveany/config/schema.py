@@ -6,12 +6,13 @@ Every model is frozen and refuses unknown keys. To build a configuration in Pyth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     IPvAnyNetwork,
@@ -536,6 +537,24 @@ class Aria2Config(Table):
     program: str = Field(default="aria2c", description="Name or path of the program; used if url is empty.")
 
 
+def _secrets(value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name))
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _secrets(each)
+
+
+def _replaced(table: Table, new: Table, names: Iterable[str]) -> bool:
+    """Replace some values of a table by those of another one. Returns whether any was different."""
+    changed = {name: getattr(new, name) for name in names if getattr(new, name) != getattr(table, name)}
+    table.__dict__.update(changed)  # a table is frozen for all others
+    return bool(changed)
+
+
 class Config(Table):
     """General settings."""
 
@@ -598,6 +617,17 @@ class Config(Table):
     def warnings(self) -> tuple[str, ...]:
         """Remarks about a configuration that works, one sentence each."""
         return self._warnings
+
+    def secrets(self) -> Iterator[str]:
+        """All values that must not be shown."""
+        return _secrets(self)
+
+    def adopt(self, new: Config) -> bool:
+        """Take over from `new`, which was read from the same file later, what may change while a process
+        runs: users, storages, limits, and the accounts of Telegram. Everything that has this object sees the
+        change. Returns whether there was one."""
+        changed = _replaced(self, new, ("users", "storages", "limits"))
+        return _replaced(self.telegram, new.telegram, ("accounts", "sessions")) or changed
 
     def user(self, id_: int) -> User | None:
         """The user with that Telegram id, None if it is not listed."""

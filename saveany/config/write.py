@@ -23,6 +23,9 @@ from saveany.config import files, keys, loader
 from saveany.config.schema import Config
 from saveany.errors import ConfigError
 
+#: Changes the document of a file in place. Raises `ConfigError` if it cannot.
+Change = Callable[[TOMLDocument], None]
+
 
 def set_key(path: Path, dotted: str, value: object, env: Mapping[str, str] = os.environ) -> Config:
     """Set one key and return the new configuration: `set_key(path, "api.port", 8081)`.
@@ -32,18 +35,30 @@ def set_key(path: Path, dotted: str, value: object, env: Mapping[str, str] = os.
     no such key, the value is not valid, or the file cannot be written.
     """
     key = keys.find(dotted, files.toml(files.read(path), path) if path.exists() else {})
-
-    def change(document: TOMLDocument) -> None:
-        table: Any = document
-        for parent in key.path[:-1]:
-            if isinstance(parent, str) and parent not in table:
-                put(table, parent, tomlkit.table())
-            table = table[parent]
-        put(table, str(key.path[-1]), value)
-
     # The key's variable would override the new value, which would then not be checked.
     others = {name: text for name, text in env.items() if name not in (key.variable, f"{key.variable}_FILE")}
-    return update(path, change, others)
+    return update(path, setting({key: value}), others)
+
+
+def setting(values: Mapping[keys.ConfigKey, object]) -> Change:
+    """A change that sets keys, and removes those with the value None."""
+
+    def change(document: TOMLDocument) -> None:
+        for key, value in values.items():
+            table: Any = document
+            for parent in key.path[:-1]:
+                if isinstance(parent, str) and parent not in table:
+                    if value is None:
+                        break
+                    put(table, parent, tomlkit.table())
+                table = table[parent]
+            else:
+                if value is None:
+                    table.pop(str(key.path[-1]), None)
+                else:
+                    put(table, str(key.path[-1]), value)
+
+    return change
 
 
 def add_account(path: Path, name: str, session: str, env: Mapping[str, str] = os.environ) -> Config:
@@ -59,6 +74,40 @@ def add_account(path: Path, name: str, session: str, env: Mapping[str, str] = os
         add_block(document, ("telegram", "accounts"), {"name": name, "session": session})
 
     return update(path, change, env)
+
+
+def changing_block(name: str, key: str, value: object, changed: Mapping[str, object]) -> Change:
+    """A change of the block of a list of tables (`users`, `storages`) in which `key` has `value`. Values that
+    are None are removed from it."""
+
+    def change(document: TOMLDocument) -> None:
+        block = document[name][_index(document, name, key, value)]
+        for each, new in changed.items():
+            if new is None:
+                block.pop(each, None)
+            else:
+                put(block, each, new)
+
+    return change
+
+
+def removing_block(name: str, key: str, value: object) -> Change:
+    """A change that removes the block of a list of tables in which `key` has `value`."""
+    return lambda document: remove_block(document, name, _index(document, name, key, value))
+
+
+def adding_block(name: str, values: Mapping[str, object]) -> Change:
+    """A change that adds a block to a list of tables."""
+    return lambda document: add_block(document, (name,), values)
+
+
+def _index(document: TOMLDocument, name: str, key: str, value: object) -> int:
+    for index, block in enumerate(document.get(name, [])):
+        if block.get(key) == value:
+            return index
+    raise ConfigError(
+        "the file has no [[{table}]] with {key} = {value!r}", table=name, key=key, value=str(value)
+    )
 
 
 def add_storage(path: Path, values: Mapping[str, object], env: Mapping[str, str] = os.environ) -> Config:
@@ -80,11 +129,22 @@ def remove_storage(path: Path, name: str, env: Mapping[str, str] = os.environ) -
     return update(path, change, env)
 
 
-def update(path: Path, change: Callable[[TOMLDocument], None], env: Mapping[str, str] = os.environ) -> Config:
+def update(path: Path, change: Change, env: Mapping[str, str] = os.environ) -> Config:
     """Apply `change` to the document, write the result if it loads, and return the new configuration.
 
     Raises `ConfigError` if the file or the result does not load.
     """
+    changed, _ = _changed(path, change, env)
+    _replace(path.resolve(), changed)
+    return loader.parse(changed, path, env)
+
+
+def preview(path: Path, change: Change, env: Mapping[str, str] = os.environ) -> Config:
+    """The configuration that `update` would write. Raises as `update` does."""
+    return _changed(path, change, env)[1]
+
+
+def _changed(path: Path, change: Change, env: Mapping[str, str]) -> tuple[str, Config]:
     text = files.read(path) if path.exists() else ""
     loader.parse(text, path, env)
     try:
@@ -95,9 +155,7 @@ def update(path: Path, change: Callable[[TOMLDocument], None], env: Mapping[str,
             "{file} is written in a way that this command cannot change; use an editor", file=str(path)
         ) from error
     changed = tomlkit.dumps(document)
-    loader.parse(changed, path, env, lines=False)
-    _replace(path.resolve(), changed)
-    return loader.parse(changed, path, env)
+    return changed, loader.parse(changed, path, env, lines=False)
 
 
 def put(table: Any, key: str, value: object) -> None:
@@ -141,6 +199,8 @@ def add_block(document: TOMLDocument, path: tuple[str, ...], values: Mapping[str
         blocks.append(block)
         for item in trailing:
             block.add(item)
+        if not trailing and document.body[-1][0] != path[0]:
+            block.add(tomlkit.nl())  # before the table that follows
     elif blocks:  # an array of inline tables
         inline = tomlkit.inline_table()
         inline.update(values)

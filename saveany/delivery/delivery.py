@@ -110,6 +110,10 @@ class LinkDelivery:
             await self.thumbnails.close()
             await self._opener.close()
 
+    def storages_changed(self) -> None:
+        """Open the storages that are configured now."""
+        self._opener.storages_changed()
+
     async def _warm_up(self) -> None:
         """Get ready for files in Telegram if somebody had such a link open lately. An API that serves none
         does not load what reads them."""

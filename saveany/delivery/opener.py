@@ -22,7 +22,7 @@ from saveany.errors import (
     Unavailable,
 )
 from saveany.logs import get_logger
-from saveany.storage_set import StorageSet
+from saveany.storage_set import StorageHandle, StorageSet
 from storages.base import Reader
 
 log = get_logger("saveany.delivery")
@@ -41,6 +41,10 @@ class ContentOpener:
     async def warm_up(self) -> None:
         """Get ready for files in Telegram."""
         await self._telegram.warm_up()
+
+    def storages_changed(self) -> None:
+        """Open the storages that are configured now."""
+        self._storages.update()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -125,11 +129,12 @@ class ContentOpener:
     async def _open_copy(self, file: LinkedFile, here: bool) -> Content:
         if file.reference:
             return await self._open_messages(file, file.reference.get("files", ()), here)
-        reader = await self._open_path(file)
+        handle = self._storages.get(file.storage)
+        reader = await self._open_path(file, handle)
         # A copy that was written to later may have other bytes of the same number.
         sha256 = file.sha256 if reader.modified_at <= file.added_at else ""
-        storage = self._storages[file.storage].storage
-        presign = partial(storage.url, file.path) if storage.capabilities.presigned else None
+        presigned = handle and handle.storage.capabilities.presigned
+        presign = partial(handle.storage.url, file.path) if handle and presigned else None
         return StoredContent(reader, file.name, file.mime, sha256, presign)
 
     async def _open_messages(
@@ -147,8 +152,7 @@ class ContentOpener:
             raise StorageError("the messages of {path!r} are not complete", path=file.path)
         return TelegramContent(self._telegram.read, found, file.name, file.mime, file.sha256)
 
-    async def _open_path(self, file: LinkedFile) -> Reader:
-        handle = self._storages.get(file.storage)
+    async def _open_path(self, file: LinkedFile, handle: StorageHandle | None) -> Reader:
         if handle is None:
             raise StorageElsewhere("there is no storage {storage!r} here", storage=file.storage)
         if not handle.storage.capabilities.reads:

@@ -74,6 +74,10 @@ class Workers:
         await self._db.do("HSETNX", keys.STORAGES(), storage, identity)
         return await self.storage_identity(storage)
 
+    async def forget_storage(self, storage: str) -> None:
+        """Forget the id of the disk of `storage`: the next disk that a worker sees becomes its disk."""
+        await self._db.do("HDEL", keys.STORAGES(), storage)
+
     async def lock(self, name: str, ttl_ms: int) -> bool:
         """Take a lock that expires after `ttl_ms` and is never released. False if another process has it."""
         return bool(await self._db.do("SET", keys.LOCK(name), 1, "NX", "PX", ttl_ms))

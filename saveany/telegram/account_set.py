@@ -192,16 +192,17 @@ class AccountSet:
                 await self._renew_lease(account, account.client, opener)
 
     async def _apply_folder(self, opener: AccountOpener) -> None:
-        """Open logins that were added to the sessions folder or replaced, and close those that were
-        removed."""
-        before = self._accounts
-        self._accounts = {each.name: before.get(each.name, each) for each in self._configured()}
-        for name in before.keys() - self._accounts.keys():
+        """Open logins that were added to the sessions folder or to the configuration, or replaced, and close
+        those that were removed."""
+        before, now = self._accounts, {each.name: each for each in self._configured()}
+        kept = {name for name in before.keys() & now if before[name].credential == now[name].credential}
+        self._accounts = {name: before[name] if name in kept else each for name, each in now.items()}
+        for name in before.keys() - kept:
             async with before[name].lock:
                 problem = NeedsLogin("Telegram account {account} was logged out", account=name)
                 await self._disable(before[name], problem)
             _log.info("account_logged_out", account=name)
-        changed = [each for each in self if opener.has_new_login(each)]
+        changed = [each for each in self if each.name not in kept or opener.has_new_login(each)]
         await asyncio.gather(*(self._reopen(each, opener) for each in changed))
 
     async def _reopen(self, account: Account, opener: AccountOpener) -> None:

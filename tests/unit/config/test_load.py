@@ -128,8 +128,8 @@ WRONG = [
     (
         "[api]\nwebhook_events = [\n 'completed',\n 'x',\n]",
         [
-            "config.toml:4: api.webhook_events[1]: must be 'completed', 'failed', 'canceled', 'running' or "
-            "'file_uploaded'"
+            "config.toml:4: api.webhook_events[1]: must be 'completed', 'failed', 'canceled', 'running', "
+            "'file_uploaded', 'archive_complete' or 'archive_problem'"
         ],
     ),
     (

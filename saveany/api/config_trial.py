@@ -1,0 +1,125 @@
+"""Tries changed settings out before they are written: a server may not answer, a port may be in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from saveany.config import Config
+from saveany.errors import ConfigError, InvalidInput, SaveAnyError
+from saveany.texts import Text
+
+#: Seconds for each trial.
+_SECONDS = 25.0
+
+
+async def try_out(before: Config, after: Config) -> list[str]:
+    """Use what has changed. Returns the keys that were tried. Raises `InvalidInput` with the key that does
+    not work, and the reason."""
+    tried = [key for key, _ in _TRIALS if _value(before, key) != _value(after, key)]
+    done: list[Callable[[Config], Awaitable[None]]] = []
+    for key, trial in _TRIALS:
+        if key in tried and trial not in done:
+            done.append(trial)
+            await _run(key, trial, after)
+    return tried
+
+
+async def _run(key: str, trial: Callable[[Config], Awaitable[None]], config: Config) -> None:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await trial(config)
+    except SaveAnyError as error:
+        raise InvalidInput(error.text, key) from error
+    except TimeoutError as error:
+        text = Text("there was no answer within {seconds} seconds", {"seconds": int(_SECONDS)})
+        raise InvalidInput(text, key) from error
+
+
+async def _port(config: Config) -> None:
+    from saveany.api.server import bind
+
+    bind(config.api.host, config.api.port).close()
+
+
+async def _redis(config: Config) -> None:
+    from saveany.store import connect
+
+    if config.redis.url == "embedded":
+        return
+    db = connect(config.redis.url)
+    try:
+        await db.check()
+    finally:
+        await db.close()
+
+
+async def _catalogue(config: Config) -> None:
+    from saveany.catalogue import schema
+    from saveany.catalogue.database import Database
+
+    database = Database(config.catalogue.url, config.data_dir)
+    try:
+        if config.catalogue.url:
+            await schema.describe(database)
+    finally:
+        await database.close()
+
+
+async def _telegram(config: Config) -> None:
+    """Log the bot in; without a bot, connect to Telegram as the application."""
+    from saveany.telegram.client import Client
+    from saveany.telegram.errors import translated
+    from saveany.telegram.login import login_bot
+    from saveany.telegram.settings import read
+
+    table = config.telegram
+    if token := table.token.get_secret_value():
+        await login_bot(table, config.data_dir, token, proxy=config.proxy)
+        return
+    if not (table.app_id and table.app_hash.get_secret_value()):
+        return
+    with translated():
+        client = Client("", read(table, config.proxy), None)
+        try:
+            await client.data_centers.config()
+        finally:
+            await client.close()
+
+
+async def _ca_file(config: Config) -> None:
+    import ssl
+
+    if config.net.ca_file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=str(config.net.ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            "{file} cannot be used: {reason}",
+            file=str(config.net.ca_file),
+            reason=error.strerror or type(error).__name__,
+        ) from error
+
+
+#: Keys, and what is tried when they have changed.
+_TRIALS: tuple[tuple[str, Callable[[Config], Awaitable[None]]], ...] = (
+    ("net.ca_file", _ca_file),
+    ("api.port", _port),
+    ("redis.url", _redis),
+    ("catalogue.url", _catalogue),
+    ("telegram.app_id", _telegram),
+    ("telegram.app_hash", _telegram),
+    ("telegram.token", _telegram),
+    ("telegram.dc_address", _telegram),
+    ("telegram.proxy.url", _telegram),
+    ("proxy", _telegram),
+)
+
+
+def _value(config: Config, key: str) -> object:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

@@ -1,0 +1,120 @@
+"""Routes for the preferences and the rules of users."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from saveany.api.auth import TasksPrincipal
+from saveany.api.config_models import (
+    NewRules,
+    PreferencesChange,
+    PreferencesView,
+    RuleLines,
+    RulePreset,
+    RulesView,
+    RuleTrial,
+    RuleTrialView,
+    ShortcutView,
+)
+from saveany.api.errors import responses
+from saveany.api.routes import JsonRoute
+from saveany.api.services import InjectedServices
+from saveany.config import User
+from saveany.planning.rules import format_rule
+from saveany.preferences import Preferences, Shortcut
+from saveany.service.preferences import example
+
+router = APIRouter(prefix="/api/v1", tags=["preferences"], route_class=JsonRoute)
+
+UserId = Annotated[
+    int | None, Query(ge=1, lt=2**53, description="Of this user. Default: that of the key, or the first.")
+]
+
+
+@router.get("/preferences", operation_id="getPreferences", summary="Preferences", responses=responses(404))
+async def get(
+    services: InjectedServices, principal: TasksPrincipal, user_id: UserId = None
+) -> PreferencesView:
+    """Where and how the files of a user are saved, and how the bot asks."""
+    user = services.preferences.user(principal, user_id)
+    return _view(user, await services.preferences.get(user))
+
+
+@router.patch(
+    "/preferences",
+    operation_id="changePreferences",
+    summary="Change preferences",
+    responses=responses(403, 404, 413, 415),
+)
+async def change(
+    services: InjectedServices, principal: TasksPrincipal, body: PreferencesChange, user_id: UserId = None
+) -> PreferencesView:
+    """Change some preferences of a user. They apply to the bot and to tasks that do not say otherwise."""
+    user = services.preferences.user(principal, user_id)
+    changed = {name: getattr(body, name) for name in body.model_fields_set if getattr(body, name) is not None}
+    if body.shortcuts is not None:
+        changed["shortcuts"] = [Shortcut(each.storage, each.folder) for each in body.shortcuts]
+    return _view(user, await services.preferences.change(user, changed))
+
+
+@router.get("/rules", operation_id="listRules", summary="Rules", responses=responses(404))
+async def rules(services: InjectedServices, principal: TasksPrincipal, user_id: UserId = None) -> RulesView:
+    """The rules of a user, which choose the storage and the folder of files."""
+    user = services.preferences.user(principal, user_id)
+    return _rules(user, await services.preferences.get(user))
+
+
+@router.put("/rules", operation_id="setRules", summary="Set the rules", responses=responses(404, 413, 415))
+async def set_rules(
+    services: InjectedServices, principal: TasksPrincipal, body: NewRules, user_id: UserId = None
+) -> RulesView:
+    """Replace all rules of a user. `details` of a 400 name the rule that is wrong, as `rules[0]`."""
+    user = services.preferences.user(principal, user_id)
+    return _rules(user, await services.preferences.set_rules(user, body.rules, body.is_on))
+
+
+@router.post(
+    "/rules/test", operation_id="testRules", summary="Try rules out", responses=responses(404, 413, 415)
+)
+async def try_rules(
+    services: InjectedServices, principal: TasksPrincipal, body: RuleTrial, user_id: UserId = None
+) -> RuleTrialView:
+    """Which rule applies to a file of a name, and where the file goes."""
+    user = services.preferences.user(principal, user_id)
+    rule, storage, path = await services.preferences.try_rules(user, body.name, body.rules)
+    return RuleTrialView(rule=rule, storage=storage, folder=path)
+
+
+@router.post(
+    "/rules/preset",
+    operation_id="makePresetRules",
+    summary="Rules by kind of file",
+    responses=responses(404, 413, 415),
+)
+async def preset(
+    services: InjectedServices, principal: TasksPrincipal, body: RulePreset, user_id: UserId = None
+) -> RuleLines:
+    """Rules that sort files by their kind. They are not stored."""
+    user = services.preferences.user(principal, user_id)
+    return RuleLines(rules=services.preferences.preset(user, body.storage, body.folder))
+
+
+def _view(user: User, found: Preferences) -> PreferencesView:
+    return PreferencesView(
+        user_id=user.id,
+        language=found.language,
+        silent=found.silent,
+        storage=found.storage,
+        folder=found.folder,
+        on_conflict=found.on_conflict,
+        on_duplicate=found.on_duplicate,
+        template=found.template,
+        template_example=example(found.template),
+        shortcuts=[ShortcutView(storage=each.storage, folder=each.folder) for each in found.shortcuts],
+    )
+
+
+def _rules(user: User, found: Preferences) -> RulesView:
+    return RulesView(user_id=user.id, is_on=found.rules_on, rules=[format_rule(each) for each in found.rules])
