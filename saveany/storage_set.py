@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Never
 from uuid import uuid4
@@ -289,14 +290,20 @@ class StorageSet(Mapping[str, StorageHandle]):
         """Check every storage every two seconds. A disk that hangs does not delay the other checks."""
         checking: dict[StorageHandle, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
-            while True:
-                seen = self._updated.count
-                for handle in checking.keys() - set(self.values()):
-                    checking.pop(handle).cancel()
-                for handle in set(self.values()) - checking.keys():
-                    loop = repeat("storage", handle.check, _CHECK_SECONDS)
-                    checking[handle] = group.create_task(loop)
-                await self._updated.wait(since=seen)
+            await repeat("storages", partial(self._check_each, group, checking))
+        raise AssertionError
+
+    async def _check_each(
+        self, group: asyncio.TaskGroup, checking: dict[StorageHandle, asyncio.Task[None]]
+    ) -> None:
+        """Begin to check the storages that are new, end it for those that are not there any more, and wait
+        for the next change."""
+        seen = self._updated.count
+        for handle in checking.keys() - set(self.values()):
+            checking.pop(handle).cancel()
+        for handle in set(self.values()) - checking.keys():
+            checking[handle] = group.create_task(repeat("storage", handle.check, _CHECK_SECONDS))
+        await self._updated.wait(since=seen)
 
     async def close(self) -> None:
         """Close all storages, whatever state they are in."""

@@ -12,6 +12,7 @@ from saveany.config.describe import ValueKind
 from saveany.service.accounts import Method, QuestionName, State
 from saveany.service.configuration import Source
 
+_WHOSE = "The user whose they are. Default: that of the key, or the first."
 _HIDDEN = "Secrets are shown as `********`; sent back, this keeps the present value."
 
 
@@ -246,6 +247,7 @@ class PreferencesChange(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"on_conflict": "skip"}]})
 
+    user_id: int | None = Field(default=None, ge=1, lt=2**53, description=_WHOSE)
     language: Literal["", "en", "zh-Hans"] | None = None
     silent: bool | None = None
     storage: str | None = Field(default=None, max_length=255)
@@ -270,6 +272,7 @@ class RulesView(Reply):
 class NewRules(Strict):
     """All rules of a user, in their order."""
 
+    user_id: int | None = Field(default=None, ge=1, lt=2**53, description=_WHOSE)
     rules: list[_Rule] = Field(max_length=100)
     is_on: bool | None = Field(default=None, description="Null leaves it as it is.")
 
@@ -277,6 +280,7 @@ class NewRules(Strict):
 class RuleTrial(Strict):
     """A file name to try rules on."""
 
+    user_id: int | None = Field(default=None, ge=1, lt=2**53, description=_WHOSE)
     name: str = Field(min_length=1, max_length=1024, examples=["Holiday.mkv"])
     rules: list[_Rule] | None = Field(default=None, max_length=100, description="Default: the stored ones.")
 
@@ -292,6 +296,7 @@ class RuleTrialView(Reply):
 class RulePreset(Strict):
     """Where files are sorted by their kind."""
 
+    user_id: int | None = Field(default=None, ge=1, lt=2**53, description=_WHOSE)
     storage: str = Field(default="", max_length=255, description="Empty: the chosen storage.")
     folder: str = Field(default="", max_length=4096, examples=["Sorted"])
 

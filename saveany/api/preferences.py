@@ -49,11 +49,12 @@ async def get(
     responses=responses(403, 404, 413, 415),
 )
 async def change(
-    services: InjectedServices, principal: TasksPrincipal, body: PreferencesChange, user_id: UserId = None
+    services: InjectedServices, principal: TasksPrincipal, body: PreferencesChange
 ) -> PreferencesView:
     """Change some preferences of a user. They apply to the bot and to tasks that do not say otherwise."""
-    user = services.preferences.user(principal, user_id)
-    changed = {name: getattr(body, name) for name in body.model_fields_set if getattr(body, name) is not None}
+    user = services.preferences.user(principal, body.user_id)
+    given = {name: getattr(body, name) for name in body.model_fields_set - {"user_id"}}
+    changed = {name: value for name, value in given.items() if value is not None}
     if body.shortcuts is not None:
         changed["shortcuts"] = [Shortcut(each.storage, each.folder) for each in body.shortcuts]
     return _view(user, await services.preferences.change(user, changed))
@@ -67,22 +68,18 @@ async def rules(services: InjectedServices, principal: TasksPrincipal, user_id: 
 
 
 @router.put("/rules", operation_id="setRules", summary="Set the rules", responses=responses(404, 413, 415))
-async def set_rules(
-    services: InjectedServices, principal: TasksPrincipal, body: NewRules, user_id: UserId = None
-) -> RulesView:
+async def set_rules(services: InjectedServices, principal: TasksPrincipal, body: NewRules) -> RulesView:
     """Replace all rules of a user. `details` of a 400 name the rule that is wrong, as `rules[0]`."""
-    user = services.preferences.user(principal, user_id)
+    user = services.preferences.user(principal, body.user_id)
     return _rules(user, await services.preferences.set_rules(user, body.rules, body.is_on))
 
 
 @router.post(
     "/rules/test", operation_id="testRules", summary="Try rules out", responses=responses(404, 413, 415)
 )
-async def try_rules(
-    services: InjectedServices, principal: TasksPrincipal, body: RuleTrial, user_id: UserId = None
-) -> RuleTrialView:
+async def try_rules(services: InjectedServices, principal: TasksPrincipal, body: RuleTrial) -> RuleTrialView:
     """Which rule applies to a file of a name, and where the file goes."""
-    user = services.preferences.user(principal, user_id)
+    user = services.preferences.user(principal, body.user_id)
     rule, storage, path = await services.preferences.try_rules(user, body.name, body.rules)
     return RuleTrialView(rule=rule, storage=storage, folder=path)
 
@@ -93,11 +90,9 @@ async def try_rules(
     summary="Rules by kind of file",
     responses=responses(404, 413, 415),
 )
-async def preset(
-    services: InjectedServices, principal: TasksPrincipal, body: RulePreset, user_id: UserId = None
-) -> RuleLines:
+async def preset(services: InjectedServices, principal: TasksPrincipal, body: RulePreset) -> RuleLines:
     """Rules that sort files by their kind. They are not stored."""
-    user = services.preferences.user(principal, user_id)
+    user = services.preferences.user(principal, body.user_id)
     return RuleLines(rules=services.preferences.preset(user, body.storage, body.folder))
 
 

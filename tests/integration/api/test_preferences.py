@@ -46,7 +46,7 @@ async def test_wrong_preferences(
 
 
 async def test_a_storage_of_others_is_refused(client: httpx.AsyncClient) -> None:
-    reply = await client.patch("/api/v1/preferences?user_id=42", json={"storage": "local2"})
+    reply = await client.patch("/api/v1/preferences", json={"storage": "local2", "user_id": 42})
     check_error(reply, 403)
 
 
