@@ -15,13 +15,13 @@ from saveany.api.services import InjectedServices
 from saveany.service.accounts import Login
 from saveany.timefmt import rfc3339
 
-router = APIRouter(prefix="/api/v1/accounts", tags=["configuration"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1", tags=["configuration"], route_class=JsonRoute)
 
 LoginId = Annotated[str, Path(max_length=64, description="Id of the login.", examples=["Zk3uX9q0bYtP"])]
 AccountName = Annotated[str, Path(max_length=64, description="Name of the account.", examples=["me"])]
 
 
-@router.get("", operation_id="listAccounts", summary="Telegram accounts", responses=responses())
+@router.get("/accounts", operation_id="listAccounts", summary="Telegram accounts", responses=responses())
 async def list_accounts(services: InjectedServices, principal: OperatorPrincipal) -> AccountList:
     """All accounts, and why some cannot be used."""
     return AccountList(
@@ -90,7 +90,9 @@ async def cancel(services: InjectedServices, principal: OperatorPrincipal, login
     return MessageReply(message="login canceled")
 
 
-@router.delete("/{name}", operation_id="logOut", summary="Log an account out", responses=responses(404, 409))
+@router.delete(
+    "/accounts/{name}", operation_id="logOut", summary="Log an account out", responses=responses(404, 409)
+)
 async def log_out(
     services: InjectedServices, principal: OperatorPrincipal, name: AccountName
 ) -> MessageReply:

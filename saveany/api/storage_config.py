@@ -55,7 +55,7 @@ async def add(
 
 
 @router.post(
-    "/storages/test",
+    "/storage-tests",
     operation_id="testNewStorage",
     summary="Test options of a storage",
     responses=responses(409, 413, 415),

@@ -180,7 +180,7 @@ class TestStorages:
     ) -> None:
         (tmp_path / "taken").write_text("a file")
         body = {"name": "new", "type": "local", "options": {"base_path": "taken"}}
-        check_error(await client.post("/api/v1/storages/test", json=body), 400)
+        check_error(await client.post("/api/v1/storage-tests", json=body), 400)
         check_error(await client.post("/api/v1/storages", json=body), 400)
         assert file.read_text() == TEXT
 
