@@ -1,14 +1,16 @@
 """Reads the chats of archives, and with them all watched chats: messages with files become tasks of the user.
 
 A chat is read forward from the last handled message, not from pushed updates, so nothing is missed while this
-process is not running. A page is written to the receipt, with the ids of its tasks, before the tasks are
-created, and those before its messages count as handled. So a crash in between creates no second task.
+process is not running. A push only says that it is time to read. A page is written to the receipt, with the
+ids of its tasks, before the tasks are created, and those before its messages count as handled. So a crash in
+between creates no second task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
 from functools import partial
@@ -25,12 +27,14 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
 from saveany.logs import get_logger
+from saveany.loops import Signal
 from saveany.planning.names import safe_name
 from saveany.service import TaskService
 from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.history import MessagePage, ReadMessage
+from saveany.telegram.history import ChatTop, MessagePage, ReadMessage
+from saveany.telegram.pushes import ChatChange
 from saveany.texts import Text, loaded
 
 #: Seconds between two checks of the archives.
@@ -43,8 +47,10 @@ _MAX_PAGES = 10
 _MAX_QUEUED = 2000
 #: Seconds until the next check while the queue is full.
 _QUEUE_SECONDS = 1.0
-#: An id above every message id, for a chat whose newest message is unknown.
-_UNKNOWN_ID = 2**31
+#: Seconds after which an album at the end of a chat is read again, and is complete if it has not grown.
+_ALBUM_SECONDS = 1.0
+#: For a chat whose newest message is unknown: an id above every message id.
+_UNKNOWN = ChatTop(2**31)
 
 _log = get_logger(__name__)
 
@@ -74,6 +80,11 @@ class ArchiveReader:
         self._retry_at: dict[str, float] = {}  # id of an archive -> monotonic time of the next try
         self._growing: dict[str, int] = {}  # id of an archive -> last message of an incomplete album
         self._reconciled: set[str] = set()  # archives whose lost tasks were replaced
+        self._followed: set[int] = set()  # marked ids of the chats whose new messages are saved
+        self._changed: set[int] = set()  # those of them that have something new, according to Telegram
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by id of an archive
+        #: Sent when `read_changed` has something to do.
+        self.changed = Signal()
 
     async def check(self) -> float:
         """Check every archive once. Returns the seconds until the next check is due. Raises `Unavailable`,
@@ -82,6 +93,7 @@ class ArchiveReader:
         archives = [each for each in await self._archives.all() if not each.is_paused]
         due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and is_read_on(each)]
         due.sort(key=lambda each: each.account)
+        await self._listen(due)
         async with asyncio.TaskGroup() as group:
             for account, its_archives in groupby(due, key=lambda each: each.account):
                 group.create_task(self._check_account(account, list(its_archives)))
@@ -90,20 +102,46 @@ class ArchiveReader:
                 await self._try_to_settle(archive)
         return self._next_check
 
+    async def _listen(self, archives: Sequence[Archive]) -> None:
+        """Have Telegram push new messages in the chats of these archives that follow."""
+        following = [each for each in archives if each.follow]
+        self._followed = {each.chat for each in following}
+        try:
+            await self._accounts.history.listen({each.account for each in following}, self._note)
+        except TaskError as error:  # then new messages are found by polling
+            _log.warning("archives_not_pushed", reason=error.message)
+
+    def _note(self, change: ChatChange) -> None:
+        if change.chat in self._followed and not change.is_edit:
+            self._read_soon(change.chat)
+
+    def _read_soon(self, chat: int) -> None:
+        self._changed.add(chat)
+        self.changed.send()
+
+    async def read_changed(self) -> None:
+        """Read the chats that have something new, according to what Telegram has pushed. Raises as
+        `check`."""
+        chats, self._changed = self._changed, set()
+        now = time.monotonic()
+        for archive in await self._archives.all():
+            is_due = self._retry_at.get(archive.id, 0) <= now and is_read_on(archive)
+            if archive.chat in chats and is_due and not archive.is_paused:
+                await self._try(archive, self._read)
+
     async def _check_account(self, account: str, archives: Sequence[Archive]) -> None:
         """Read the chats of one account that have new messages, with another account if this one cannot."""
         try:
-            newest = await self._accounts.history.newest_ids(
-                account, {each.chat: each.username for each in archives}
-            )
+            chats = {each.chat: each.username for each in archives}
+            tops = await self._accounts.history.tops(account, chats)
         except Retryable as error:
             for archive in archives:
                 self._retry_after(archive, error.after)
             return
         except TaskError:
-            newest = {}
+            tops = {}
         for archive in archives:
-            if archive.older_chat or newest.get(archive.chat, _UNKNOWN_ID) > archive.seen:
+            if archive.older_chat or tops.get(archive.chat, _UNKNOWN).message > archive.seen:
                 await self._try(archive, self._read)
                 continue
             if archive.comments:
@@ -122,6 +160,12 @@ class ArchiveReader:
 
     async def _try(self, archive: Archive, work: Callable[[Archive], Awaitable[None]]) -> None:
         """Do something for an archive, and store why that failed if it did."""
+        async with self._locks[archive.id]:
+            current = await self._archives.get(archive.id)
+            if current and not current.is_paused:
+                await self._try_alone(current, work)
+
+    async def _try_alone(self, archive: Archive, work: Callable[[Archive], Awaitable[None]]) -> None:
         problem: Text | None = None
         try:
             await work(archive)
@@ -227,8 +271,8 @@ class ArchiveReader:
         """The messages of a page without those of an album that may go on in the next page, and the id of the
         last one.
 
-        An album at the end of the chat may still be growing: it is left out until it is unchanged in the next
-        check.
+        An album at the end of the chat may still be growing: it is left out until it is unchanged when it is
+        read again.
         """
         posts = posts_in(page.messages)
         if not posts or not posts[-1].is_album or posts[-1].last != page.last:
@@ -239,6 +283,7 @@ class ArchiveReader:
         if self._growing.get(archive.id) == page.last:
             return page.messages, page.last
         self._growing[archive.id] = page.last
+        asyncio.get_running_loop().call_later(_ALBUM_SECONDS, self._read_soon, archive.chat)
         return [], 0
 
     async def _try_to_settle(self, archive: Archive) -> None:

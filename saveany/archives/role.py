@@ -56,6 +56,8 @@ class ArchiveRole:
         # The next bot need not wait until the turn of one that was killed expires.
         self._holder = uuid4().hex if stands_by else "bot"
         self._reader: ArchiveReader | None = None
+        self._opened = asyncio.Event()
+        self._pushes = 0  # number of pushes that were handled
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -73,6 +75,7 @@ class ArchiveRole:
             async with asyncio.TaskGroup() as group:
                 group.create_task(repeat("archive_wake_ups", self._listen))
                 group.create_task(repeat("archives", self._step))
+                group.create_task(repeat("archive_pushes", self._read_changed))
         finally:
             with suppress(Unavailable):
                 await self._store.archives.end_turn(self._holder)
@@ -88,6 +91,15 @@ class ArchiveRole:
             pause = await self._check(await self._open())
         if pause:
             await self._wake_up.wait(pause, since=seen)
+
+    async def _read_changed(self) -> None:
+        """Read what Telegram has pushed, while this process has the turn."""
+        await self._opened.wait()
+        reader = await self._open()
+        await reader.changed.wait(since=self._pushes)
+        self._pushes = reader.changed.count
+        if await self._has_turn():
+            await reader.read_changed()
 
     async def _check(self, reader: ArchiveReader) -> float:
         """Check the archives while this process has the turn. Returns the seconds until the next check."""
@@ -116,5 +128,13 @@ class ArchiveRole:
             from saveany.archives.reader import ArchiveReader  # imports Telethon
 
             accounts = await self._accounts()
-            self._reader = ArchiveReader(accounts, self._store, self._catalogue, self._tasks, self._config)
+            self._reader = ArchiveReader(
+                accounts,
+                self._store,
+                self._catalogue,
+                self._tasks,
+                self._config,
+                check_seconds=self._check_seconds,
+            )
+            self._opened.set()
         return self._reader

@@ -145,11 +145,11 @@ class Client:
         receives_updates: bool = False,
     ) -> None:
         self.name = name
-        self.receives_updates = receives_updates
         #: TL `Updates` as they arrive, if it receives updates; those it caused are marked `_self_outgoing`.
         #: An `UpdatesTooLong` is added whenever the connection was made or lost, or Telegram began a new
         #: session.
         self.pushed: asyncio.Queue[Any] = asyncio.Queue()
+        self._listener: Callable[[Any], None] | None = self.pushed.put_nowait if receives_updates else None
         self.settings = settings
         self.session = Session(login, store)
         if login is None:
@@ -222,6 +222,8 @@ class Client:
                 if attempt == _TRIES - 1:
                     raise
             except tg.FloodError as error:
+                # Telethon would refuse all such requests until then, but other chats may be readable.
+                self._telegram._flood_waited_requests.clear()
                 if attempt == _TRIES - 1 or flood_seconds(error) > max_flood_wait:
                     raise
                 await asyncio.sleep(flood_seconds(error))
@@ -299,10 +301,25 @@ class Client:
             await self._disconnect()
             raise
 
+    @property
+    def receives_updates(self) -> bool:
+        """Whether Telegram is to push updates to this connection."""
+        return self._listener is not None
+
+    async def listen(self, listener: Callable[[Any], None] | None) -> None:
+        """From now on pass TL `Updates` to `listener` instead of `pushed`; with None, receive none. After an
+        error it may receive them only from the next request on."""
+        if listener == self._listener:
+            return
+        self._listener = listener
+        self._telegram._no_updates = listener is None
+        if listener:  # pushes begin with the reply to a request that asks for them
+            await self.call(functions.updates.GetStateRequest())
+
     def on_update(self, updates: Any) -> None:
-        """Queue an update that Telethon has received."""
-        if self.receives_updates:
-            self.pushed.put_nowait(updates)
+        """Pass on an update that Telethon has received."""
+        if self._listener:
+            self._listener(updates)
 
     async def _disconnect(self) -> None:
         await disconnect(self._telegram._sender, self._telegram.disconnect())

@@ -28,6 +28,7 @@ from saveany.telegram.login import BOT
 from saveany.telegram.media import Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
 from saveany.telegram.peers import public_names
+from saveany.telegram.pushes import ChatChange, changes_in
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.texts import Text
 
@@ -78,11 +79,37 @@ class MessagePage:
         return [media for message in self.messages for media in message.media]
 
 
+@dataclass(frozen=True, slots=True)
+class ChatTop:
+    """The newest message and event of a chat."""
+
+    message: int
+    pts: int = 0  # number of the last event; 0 for private chats and basic groups
+
+
 class ChatHistory:
     """Reads chats with the user accounts."""
 
     def __init__(self, accounts: AccountSet) -> None:
         self._accounts = accounts
+        self._on_change: Callable[[ChatChange], None] | None = None
+
+    async def listen(self, names: Collection[str], on_change: Callable[[ChatChange], None]) -> None:
+        """Call `on_change` as soon as Telegram pushes something new in any chat to one of these user
+        accounts, and no longer for others. Call this again from time to time: accounts may log in again."""
+        self._on_change = on_change
+        for account in list(self._accounts):
+            if account.is_bot or account.client is None or not account.ready:
+                continue
+            listener = self._on_push if account.name in names else None
+            async with self._accounts.login_checked(account.name):
+                with translated(account.name):
+                    await account.client.listen(listener)
+
+    def _on_push(self, pushed: Any) -> None:
+        for change in changes_in(pushed):
+            if self._on_change:
+                self._on_change(change)
 
     async def chat_state(self, chat: str, only: Collection[str] = (), *, personal: bool = False) -> ChatState:
         """The current state of a chat, given by @name or -100…, as the first user account that can read it
@@ -91,15 +118,15 @@ class ChatHistory:
         query = personal_state if personal else chat_state
         return await self._first_user(lambda reader: query(reader, chat), only=only)
 
-    async def newest_ids(self, name: str, chats: Mapping[int, str]) -> dict[int, int]:
-        """Marked id -> id of the newest message, of the chats that the account can see; empty if the account
-        is not ready. `chats`: marked id -> username. Raises `Retryable`."""
+    async def tops(self, name: str, chats: Mapping[int, str]) -> dict[int, ChatTop]:
+        """Marked id -> newest message, of the chats that the account can see; empty if the account is not
+        ready. `chats`: marked id -> username. Raises `Retryable`."""
         account = self._accounts.get(name)
         if account is None or account.reader is None or not account.ready:
             return {}
         async with self._accounts.login_checked(name):
             with translated(name):
-                return await newest_ids(account.reader, chats)
+                return await tops(account.reader, chats)
 
     async def messages_after(
         self, chat: int, seen: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
@@ -164,22 +191,21 @@ class ChatHistory:
         return await self._accounts.first(query, prefer, without=[BOT], advice=USER_ADVICE, only=only)
 
 
-async def newest_ids(reader: MessageReader, chats: Mapping[int, str]) -> dict[int, int]:
-    """Marked id -> id of the newest message, of the chats that the account can see. `chats`: marked id ->
-    username."""
+async def tops(reader: MessageReader, chats: Mapping[int, str]) -> dict[int, ChatTop]:
+    """Marked id -> newest message, of the chats that the account can see. `chats`: marked id -> username."""
     peers = []
     for chat, username in chats.items():
         try:
             peers.append(await _peer(reader, chat, username))
         except ChatNotVisible:
             continue
-    found: dict[int, int] = {}
+    found: dict[int, ChatTop] = {}
     for start in range(0, len(peers), PAGE):
-        found |= await _newest_ids(reader, peers[start : start + PAGE])
+        found |= await _tops(reader, peers[start : start + PAGE])
     return found
 
 
-async def _newest_ids(reader: MessageReader, peers: list[Any]) -> dict[int, int]:
+async def _tops(reader: MessageReader, peers: list[Any]) -> dict[int, ChatTop]:
     """Telegram rejects the whole request if the account cannot see one of the chats; then each half is
     tried."""
     named = [types.InputDialogPeer(each) for each in peers]
@@ -189,8 +215,8 @@ async def _newest_ids(reader: MessageReader, peers: list[Any]) -> dict[int, int]
         if len(peers) == 1:
             return {}
         middle = len(peers) // 2
-        return await _newest_ids(reader, peers[:middle]) | await _newest_ids(reader, peers[middle:])
-    return {utils.get_peer_id(each.peer): each.top_message for each in reply.dialogs}
+        return await _tops(reader, peers[:middle]) | await _tops(reader, peers[middle:])
+    return {utils.get_peer_id(each.peer): ChatTop(each.top_message, each.pts or 0) for each in reply.dialogs}
 
 
 async def messages_after(reader: MessageReader, chat: int, seen: int, username: str = "") -> MessagePage:

@@ -32,6 +32,7 @@ from saveany.telegram.errors import ErrorKind, describe, kind_of, translated
 from saveany.telegram.incoming import KnownPeers
 from saveany.telegram.messages import MessageReader
 from saveany.telegram.peers import peers_in
+from saveany.telegram.pushes import single_updates
 from saveany.telegram.update_types import TelegramUser, Update
 
 #: Seconds without a push after which the bot polls for updates.
@@ -149,7 +150,7 @@ class Feed:
         elif not getattr(pushed, "_self_outgoing", False):  # not caused by this client
             self._client.session.process_entities(pushed)
             known = peers_in(pushed)
-            for update in _updates(pushed):
+            for update in single_updates(pushed):
                 self._handle_pushed(update, known, position)
 
     def _handle_pushed(self, update: Any, known: KnownPeers, position: Position) -> None:
@@ -282,13 +283,6 @@ class Feed:
         except ChatNotVisible:
             return set()
         return {number for number, message in messages.items() if message.out}
-
-
-def _updates(pushed: Any) -> Sequence[Any]:
-    """The single updates in what was pushed. A message in a short form is an update."""
-    if isinstance(pushed, types.Updates | types.UpdatesCombined):
-        return list(pushed.updates)
-    return [pushed.update if isinstance(pushed, types.UpdateShort) else pushed]
 
 
 def _position(state: types.updates.State, channels: dict[int, int]) -> Position:

@@ -40,7 +40,7 @@ OF_ONE = {
         storages.telegram.storage.TelegramStorage._send storages.telegram.upload.TelegramUpload._send
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """
-        saveany.store.claims.Claim.item
+        saveany.store.claims.Claim.item saveany.store.duplicates.DuplicateQueries.wait_for_turn
         saveany.store.events.Events.follow saveany.store.repair.scan saveany.loops.wait_out_outages
         saveany.catalogue.folders._paths
         saveany.loops.wait_for_store saveany.store.snapshot._announced
