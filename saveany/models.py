@@ -118,6 +118,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str = ""
 
 
+#: How the files of Telegram messages get into a chat of Telegram.
+CopyMode = Literal["auto", "reference", "bytes"]
+
+
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The request of the user. After the task is accepted only the priority may change."""
 

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from saveany import allowed
 from saveany.errors import ConfigError, InvalidInput
 from saveany.filters import Filter
+from saveany.models import CopyMode
 from saveany.telegram import links as telegram
 
 GROUP = "saveany.sources"
@@ -59,7 +60,7 @@ class Params(BaseModel):
 
     def extras(self) -> dict[str, Any]:
         """All other given fields, as plain data for `TaskSpec.params`."""
-        return self.model_dump(mode="json", exclude={self.link_field}, exclude_defaults=True)
+        return self.model_dump(mode="json", exclude={self.link_field}, exclude_defaults=True, by_alias=True)
 
 
 class TgFilesParams(Params):
@@ -75,6 +76,13 @@ class TgFilesParams(Params):
         examples=[["https://t.me/channel/123", "https://t.me/channel/200-300"]],
     )
     filter: Filter = Field(default=Filter(), description="Save only the files that match this filter.")
+    copy_mode: CopyMode | None = Field(
+        default=None,
+        alias="copy",
+        description="For a storage that is a chat of Telegram: `reference` sends files without downloading "
+        "them, and fails for chats that may not be copied; `auto` downloads and uploads those; `bytes` (the "
+        "default) does so with all.",
+    )
 
 
 class DirectLinksParams(Params):

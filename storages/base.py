@@ -26,7 +26,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -133,6 +133,10 @@ class Usage:
     used: int | None = None
     free: int | None = None
     total: int | None = None
+
+
+#: Why a file is not sent by reference: it may not be copied (protected), or not by this account or storage.
+NoReference = Literal["protected", "impossible"]
 
 
 class Upload(abc.ABC):
@@ -425,6 +429,13 @@ class Storage(abc.ABC):
     def copies_from(self, origin: Storage) -> bool:
         """Whether `Upload.copy` can copy files from that storage: this one, or another that it can reach."""
         return self.capabilities.copies and origin is self
+
+    async def refer(
+        self, key: UploadKey, path: str, size: int, message: Mapping[str, Any], caption: str
+    ) -> Upload | NoReference:
+        """An upload that needs no bytes, because it sends the file of a Telegram message (`Media.source`) by
+        reference; or why there is none."""
+        return "impossible"
 
     @property
     def pulls(self) -> bool:

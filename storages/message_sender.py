@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from storages.base import NoReference
 from storages.video import Video
 
 #: Bytes of a part, the maximum that Telegram accepts (https://core.telegram.org/api/files).
@@ -72,6 +73,10 @@ class MessageSender(Protocol):
 
     async def upload(self, target: Target, part: DocumentPart) -> None:
         """Upload one part; repeating it is harmless."""
+
+    async def refer(self, target: Target, file: int, source: Mapping[str, Any]) -> NoReference | None:
+        """Let the file of a message (`Media.source`) stand for the parts of `file`, which need not be
+        uploaded then. Returns why that is not possible, None if it is."""
 
     async def send(self, target: Target, documents: Sequence[Document]) -> Mapping[int, SentMessage] | None:
         """Send one message, or several as an album. Returns the messages sent now, by random id; messages

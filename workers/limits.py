@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from saveany.errors import Retryable
 from saveany.models import Item, TaskSpec
@@ -154,6 +155,10 @@ class ThrottledSource(Source):
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """As the wrapped source."""
         return self.source.origin(item)
+
+    def message(self, item: Item) -> Mapping[str, Any] | None:
+        """As the wrapped source."""
+        return self.source.message(item)
 
     def public_url(self, item: Item) -> str:
         """As the wrapped source."""

@@ -23,6 +23,8 @@ from saveany.errors import Fenced, NameTaken, NoSpace, Permanent, Retryable, Sto
 from saveany.logs import get_logger
 from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, OnDuplicate, Stage
 from saveany.planning.plan import source_name, with_final_path
+from saveany.telegram.reasons import FILE_PROTECTED
+from saveany.texts import gettext_noop
 from storages.base import Range, Upload
 from workers.albums import is_album_file
 from workers.checkpoint import Checkpoints
@@ -31,6 +33,12 @@ from workers.part_writer import PartWriter
 from workers.recovery import completed, saved_before
 from workers.spool import Spool
 from workers.transfer_context import TransferContext
+
+#: Why a file is not sent by reference although it may be copied.
+_NO_REFERENCE = gettext_noop(
+    "This file cannot be sent without its bytes: the account that sends it does not see the message, the "
+    "storage is not a chat, or the file is too large for it."
+)
 
 replace = msgspec.structs.replace
 log = get_logger("saveany.transfer")
@@ -194,6 +202,26 @@ async def copy_between_storages(file: FileTransfer) -> Item | None:
     return await _without_streaming(file, copy)
 
 
+async def send_by_reference(file: FileTransfer) -> Item | None:
+    """The item, sent by Telegram without its bytes, if it comes from a chat that may be copied and goes to
+    another one. Raises `Permanent` if it must be sent in this way, but cannot."""
+    copy, message = file.context.spec.params.get("copy"), file.context.source.message(file.item)
+    if copy not in ("auto", "reference") or message is None:
+        return None
+    await file.forget_durable_ranges(file.item)
+    key, item = file.context.upload_key(file.item), file.item
+    caption = item.caption or item.text
+    upload = await file.storage.refer(key, item.path, item.size or 0, message, caption)
+    if not isinstance(upload, Upload):
+        log.info("not_sent_by_reference", path=item.path, reason=upload)
+        if copy == "reference":
+            raise Permanent(FILE_PROTECTED if upload == "protected" else _NO_REFERENCE)
+        return None
+    async with upload:
+        file.progress.set_stage(Stage.UPLOADING)
+        return await file.publish(replace(item, sha256=""), upload)
+
+
 async def fetch_by_service(file: FileTransfer) -> Item | None:
     """The item, if the storage's service can fetch the file from a public URL."""
     url = file.context.source.public_url(file.item)
@@ -263,4 +291,10 @@ Strategy = Callable[[FileTransfer], Awaitable[Item | None]]
 
 #: The ways to save a file, cheapest first. One that does not apply, or that the storage turns out to be
 #: unable to do, returns None, and the next one is tried.
-STRATEGIES: tuple[Strategy, ...] = (move_in_one_step, copy_between_storages, fetch_by_service, stream)
+STRATEGIES: tuple[Strategy, ...] = (
+    move_in_one_step,
+    copy_between_storages,
+    send_by_reference,
+    fetch_by_service,
+    stream,
+)

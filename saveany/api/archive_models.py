@@ -9,6 +9,7 @@ from pydantic import Field
 from saveany.api.bodies import Strict
 from saveany.api.models import Reply, Time
 from saveany.filters import Filter
+from saveany.models import CopyMode
 
 OutcomeName = Literal[
     "pending", "saved", "duplicate", "filtered", "gone", "locked", "expired", "protected", "failed"
@@ -58,6 +59,13 @@ class NewArchive(Strict):
         default="link",
         description="What to do with a file that the user has saved before: save it again, skip it, or list "
         "it as a second file that has the same copy.",
+    )
+    copy_mode: CopyMode = Field(
+        default="auto",
+        alias="copy",
+        description="For a storage that is a chat of Telegram: `reference` sends files without downloading "
+        "them, and counts those that may not be copied as protected; `auto` downloads and uploads those; "
+        "`bytes` does so with all.",
     )
     paused: bool = Field(default=False, description="Read nothing until the archive is resumed.")
 

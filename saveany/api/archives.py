@@ -73,6 +73,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
         comments_filter=body.comments_filter.model_dump(mode="json", exclude_defaults=True),
         account=body.account,
         on_duplicate=body.on_duplicate,
+        copy=body.copy_mode,
         paused=body.paused,
     )
 

@@ -226,6 +226,9 @@ class ArchiveReader:
         if not last:
             return archive
         chat, _ = place_of(archive)
+        if archive.in_order and await self._saver.has_pending(archive, *place_of(archive)):
+            self._next_check = min(self._next_check, _QUEUE_SECONDS)
+            return archive
         if archive.by_topic and chat == archive.chat:
             archive = await self._with_topics(archive, messages)
         tasks = await self._saver.plan(archive, PageOfChat(chat, messages, last, page.total))

@@ -69,7 +69,8 @@ class PostSaver:
         receipts = self._catalogue.receipts
         posts = posts_in(page.messages)
         wanted = Filter.model_validate(archive.comments_filter if page.post else archive.filter)
-        planned = [row for post in posts for row in _rows(archive, page, post, wanted)]
+        common = new_id() if archive.in_order else ""
+        planned = [row for post in posts for row in _rows(archive, page, post, wanted, common)]
         if archive.adopts:
             planned = await self._adopter.adopt(archive, page.chat, posts, planned)
         plain = [each.id for each in page.messages if not each.has_media]
@@ -78,7 +79,12 @@ class PostSaver:
             return []
         # Also what another process has noted, or this one before a crash.
         noted = await receipts.known(archive.id, page.chat, planned[0].message, planned[-1].message)
-        return list(chain.from_iterable(_tasks(archive, page, post, wanted, noted) for post in posts))
+        tasks = chain.from_iterable(_tasks(archive, page, post, wanted, noted) for post in posts)
+        return _joined(tasks) if archive.in_order else list(tasks)
+
+    async def has_pending(self, archive: Archive, chat: int, last: int) -> bool:
+        """Whether any message waits to be saved, besides those of `chat` after `last`."""
+        return bool(await self._catalogue.receipts.pending_tasks(archive.id, chat, last))
 
     async def submit(self, archive: Archive, task: ArchiveTask) -> None:
         """Create a task, unless it exists."""
@@ -90,7 +96,7 @@ class PostSaver:
             folder=archive.folder,
             subfolder=archive.subfolder(task.chat, task.topic),
             on_duplicate=OnDuplicate(archive.on_duplicate) if archive.on_duplicate else None,
-            params={"username": task.username} if task.username else {},
+            params=_params(archive, task),
             archive_id=archive.id,
             account=archive.reader_of(task.chat),
         )
@@ -129,6 +135,21 @@ class PostSaver:
         await self._catalogue.receipts.remove(archive.id)
 
 
+def _params(archive: Archive, task: ArchiveTask) -> dict[str, str]:
+    named = {"username": task.username, "copy": archive.copy}
+    return {name: value for name, value in named.items() if value}
+
+
+def _joined(tasks: Iterable[ArchiveTask]) -> list[ArchiveTask]:
+    """The tasks, those with the same id as one."""
+    joined: dict[str, ArchiveTask] = {}
+    for task in tasks:
+        if before := joined.get(task.id):
+            task = replace(task, links=[*before.links, *task.links])
+        joined[task.id] = task
+    return list(joined.values())
+
+
 def _link(archive: Archive, chat: int, topic: int, message: int) -> str:
     """A link to a message of an archive."""
     if archive.comments and chat == archive.discussion:
@@ -143,10 +164,13 @@ def _topic(archive: Archive, page: PageOfChat, post: Post) -> int:
     return post.topic if archive.by_topic else 0
 
 
-def _rows(archive: Archive, page: PageOfChat, post: Post, wanted: Filter) -> Iterator[ArchivedMessage]:
-    """The messages of a post as they are noted at first."""
+def _rows(
+    archive: Archive, page: PageOfChat, post: Post, wanted: Filter, common: str
+) -> Iterator[ArchivedMessage]:
+    """The messages of a post as they are noted at first. `common` is the task of all posts of the page; "" if
+    each has one."""
     chosen = {media.message_id for media in post.wanted(wanted)}
-    task_id = new_id() if chosen else ""
+    task_id = (common or new_id()) if chosen else ""
     for message in post.messages:
         common: dict[str, Any] = {
             "chat": page.chat,

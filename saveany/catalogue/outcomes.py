@@ -15,7 +15,7 @@ from saveany.catalogue.tables import archive_messages, files
 from saveany.errors import InvalidInput
 from saveany.models import Item, ItemStatus, Status, Task
 from saveany.telegram import links
-from saveany.telegram.reasons import FILE_EXPIRED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
+from saveany.telegram.reasons import FILE_EXPIRED, FILE_PROTECTED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
 from saveany.texts import Text
 
 #: Template of an error -> the outcome that it means. Any other error is a failure.
@@ -24,9 +24,13 @@ _OUTCOMES = {
     FILE_EXPIRED: MessageOutcome.EXPIRED,
     STORY_EXPIRED: MessageOutcome.EXPIRED,
     FILES_LOCKED: MessageOutcome.LOCKED,
+    FILE_PROTECTED: MessageOutcome.PROTECTED,
 }
 #: A message with several files has the outcome of the last of them in this order.
-_ORDER = [MessageOutcome(name) for name in ("saved", "duplicate", "gone", "expired", "locked", "failed")]
+_ORDER = [
+    MessageOutcome(name)
+    for name in ("saved", "duplicate", "gone", "expired", "locked", "protected", "failed")
+]
 
 encode_reason = msgspec.json.encode
 decode_reason = msgspec.json.Decoder(Text).decode

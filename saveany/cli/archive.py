@@ -71,6 +71,9 @@ def add(
     comments: Annotated[
         bool, typer.Option("--comments", help="Save the files in comments, too; each post has a folder.")
     ] = False,
+    copy: Annotated[
+        str, typer.Option(help="How files get into a chat of Telegram: auto, reference or bytes.")
+    ] = "auto",
     account: Annotated[
         str, typer.Option(help="User account that reads the chat; needed for private chats and `me`.")
     ] = "",
@@ -87,7 +90,7 @@ def add(
     --json prints the fields of `POST /api/v1/archives`.
     """
     body: Json = {"chat": chat, "storage": storage, "dir_path": path, "start": start, "until": until}
-    body |= {"follow": follow, "account": account, "comments": comments}
+    body |= {"follow": follow, "account": account, "comments": comments, "copy": copy}
     if filter_:
         body["filter"] = _parsed_filter(filter_)
     if user is not None:

@@ -33,6 +33,7 @@ from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram import links
 from saveany.texts import Text, stored
+from storages import registry
 
 if TYPE_CHECKING:
     from saveany.catalogue.adoption import FoundFile
@@ -67,6 +68,7 @@ class ArchiveRequest:
     comments_filter: Mapping[str, Any] = field(default_factory=dict)  # as `filter`, for the comments
     account: str = ""  # "": any that can read the chat
     on_duplicate: str = "link"
+    copy: str = "auto"  # how files get into a chat of Telegram: auto, reference or bytes
     paused: bool = False  # whether reading waits until the archive is resumed
 
 
@@ -135,6 +137,9 @@ class ArchiveService:
         with _refusals():
             seen = await self._start(await self._accounts(), state, request.start, only)
         archive = _new(request, user.id, state, seen)
+        if self._is_chat(user, archive.storage):
+            notice = archive.notice or stored(_protection(state, request.copy))
+            archive = replace(archive, copy=request.copy, in_order=True, notice=notice)
         await self._check_is_new(archive)
         await self._store.archives.add(archive)
         return archive
@@ -174,6 +179,12 @@ class ArchiveService:
         if request.account and user.accounts and request.account not in user.accounts:
             raise Forbidden("you may not use the account {account}", account=request.account)
         return user
+
+    def _is_chat(self, user: User, storage: str) -> bool:
+        """Whether a storage, or else the default one of a user, shows files in the order of their commits, as
+        chats do."""
+        options = self._config.storage(storage or self._config.allowed_storages(user)[0])
+        return bool(options and registry.capabilities(options.type).ordered)
 
     async def _start(self, accounts: Accounts, state: ChatState, start: str, only: Sequence[str]) -> int:
         """The id of the last message before the archive."""
@@ -350,6 +361,15 @@ def _notice(state: ChatState) -> Text | None:
         "read them ({reason}).",
         {"account": state.account, "reason": state.older_problem},
     )
+
+
+def _protection(state: ChatState, copy: str) -> Text | None:
+    """How the files of a chat are copied, if it is protected."""
+    if not state.protected or copy == "bytes":
+        return None
+    if copy == "reference":
+        return Text("Telegram protects this chat: its files may not be copied, and are left out.")
+    return Text("Telegram protects this chat: its files are downloaded, and uploaded again.")
 
 
 def _eta(archive: Archive, receipt: ArchiveReceipt, now: int) -> int | None:

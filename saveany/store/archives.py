@@ -38,6 +38,8 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start: str = "now"  # as requested: first, now, the number of a message, or a date
     until: int = 0  # ms: messages from then on are not read; 0 if there is no such limit
     follow: bool = True  # whether new messages are saved, too
+    copy: str = ""  # how files get into a chat of Telegram: auto, reference or bytes; "": bytes
+    in_order: bool = False  # whether one task saves each page, after the tasks of earlier ones
     on_duplicate: str = ""  # a `saveany.models.OnDuplicate`; "": as the user prefers
     adopts: str = ""  # storage with files that it may adopt (`catalogue.adoption`); "" if there are none
     seen: int = 0  # id of the last message that was handled

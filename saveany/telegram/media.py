@@ -53,6 +53,7 @@ class Media:
     comment_on: tuple[int, int] | None = (
         None  # channel (marked id) and post, if it can only be read as a comment
     )
+    is_protected: bool = False  # whether it may not be forwarded or sent again
     thumbnail: tuple[str, int] | None = None  # type letter and bytes of the picture that `thumbnail_of` is
     is_thumbnail: bool = False  # it is itself that picture of the file
 
@@ -120,6 +121,7 @@ def files_in(
         "chat_username": names.get(chat, ""),
         "origin_id": origin,
         "origin_username": names.get(origin, ""),
+        "is_protected": bool(getattr(message, "noforwards", False)),
     }
     captions = chain([getattr(message, "message", None) or ""], repeat(""))
     return [

@@ -22,7 +22,7 @@ from saveany.telegram.errors import ErrorKind, describe, kind_of
 from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
 from saveany.telegram.media import Media, files_in, price, product_picture, story_without_content
 from saveany.telegram.message_loader import BATCH, IN_FLIGHT, LoadedMessages, MessageLoader
-from saveany.telegram.peers import peers_in, public_names
+from saveany.telegram.peers import peers_in, protected_chats, public_names
 from saveany.telegram.reasons import FILE_EXPIRED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
 from saveany.texts import Field, Text
 
@@ -145,6 +145,7 @@ class MessageReader:
     ) -> list[list[Media] | FilesWithheld]:
         """The files in each of the messages, which came with `reply`, or why they are withheld."""
         names, found = public_names(reply), list[list[Media] | FilesWithheld]()
+        protected = protected_chats(reply)
         for message in messages:
             try:
                 await self._complete(message)
@@ -155,6 +156,11 @@ class MessageReader:
                 if any(each.is_web for each in media):
                     dc_id = (await self._client.data_centers.config()).webfile_dc_id
                     media = [replace(each, dc_id=dc_id) if each.is_web else each for each in media]
+                if protected:
+                    media = [
+                        replace(each, is_protected=each.is_protected or each.chat_id in protected)
+                        for each in media
+                    ]
                 found.append(media)
         return found
 

@@ -19,6 +19,12 @@ def public_names(reply: Any) -> dict[int, str]:
     return {marked: public_name(each) for marked, each in peers_in(reply).items()}
 
 
+def protected_chats(reply: Any) -> set[int]:
+    """The chats that came with a reply and whose messages may not be copied, by marked id."""
+    chats = getattr(reply, "chats", None) or ()
+    return {utils.get_peer_id(each) for each in chats if getattr(each, "noforwards", False)}
+
+
 def public_name(chat: Any) -> str:
     """The main username of a chat or user, which may have several; "" without one."""
     several: Iterable[Any] = getattr(chat, "usernames", None) or ()

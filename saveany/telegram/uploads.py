@@ -32,6 +32,7 @@ from saveany.telegram.peers import public_names
 from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.upload_retries import UploadRetries
 from saveany.texts import Text, gettext_noop
+from storages.base import NoReference
 from storages.message_sender import PART, Document, DocumentPart, SentMessage, Target
 
 #: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
@@ -41,9 +42,16 @@ _GENERAL_TOPIC = 1
 #: Seconds to wait for a lost connection to be restored.
 _CONNECT_SECONDS = 3.0
 #: Errors that mean that parts of a file are missing, or that the document made of them no longer exists.
-_MISSING = (tg.FilePartMissingError, tg.FilePart0MissingError, tg.FilePartsInvalidError, *STALE_REFERENCE)
-#: Maximum number of documents made for albums that are kept until the albums are sent.
-_MAX_DOCUMENTS = 100
+#: A reference to a file is like that, too; its chat may have been protected from copying in the meantime.
+_MISSING = (
+    tg.FilePartMissingError,
+    tg.FilePart0MissingError,
+    tg.FilePartsInvalidError,
+    tg.ChatForwardsRestrictedError,
+    *STALE_REFERENCE,
+)
+#: Maximum number of documents that are kept until they are sent: those made for albums, and references.
+_MAX_DOCUMENTS = 1000
 
 #: Sent messages by random id.
 Messages = dict[int, SentMessage]
@@ -69,7 +77,7 @@ class Uploader:
         self._limits = limits or PoolLimits()
         self._retries = UploadRetries(self._limits, on_wait)
         self._connecting: dict[str, asyncio.Task[None]] = {}  # by account
-        self._documents: dict[tuple[str, int], types.InputMediaDocument] = {}  # by account and file id
+        self._documents: dict[tuple[str, int], Any] = {}  # by account and file id
 
     def _sender(self, target: Target) -> str:
         return self._accounts.sender(target.account, user=target.chat == "me")
@@ -131,6 +139,34 @@ class Uploader:
 
     # Messages.
 
+    async def refer(self, target: Target, file: int, source: Mapping[str, Any]) -> NoReference | None:
+        """As in `MessageSender`."""
+        name = self._sender(target)
+        if source.get("only") and list(source["only"]) != [name]:
+            return "impossible"  # a private chat of another account
+        try:
+            found = await self._accounts.find({**source, "only": [name]})
+        except Permanent:
+            return "impossible"  # this account does not see the message
+        if found.is_web:
+            return "impossible"
+        if found.is_protected:
+            return "protected"
+        location = found.location
+        identity = found.document_id, location.access_hash, location.file_reference
+        self._keep(
+            (name, file),
+            types.InputMediaPhoto(types.InputPhoto(*identity))
+            if found.kind == "photo"
+            else types.InputMediaDocument(types.InputDocument(*identity)),
+        )
+        return None
+
+    def _keep(self, key: tuple[str, int], made: Any) -> None:
+        self._documents[key] = made
+        if len(self._documents) > _MAX_DOCUMENTS:
+            del self._documents[next(iter(self._documents))]
+
     async def send(self, target: Target, documents: Sequence[Document]) -> Messages | None:
         """As in `MessageSender`."""
         name = self._sender(target)
@@ -186,7 +222,7 @@ class Uploader:
             sent |= await self._send_single(chat, each, made)
         return sent
 
-    async def _make_document(self, chat: _TargetChat, document: Document) -> types.InputMediaDocument:
+    async def _make_document(self, chat: _TargetChat, document: Document) -> Any:
         """A document for an album, made from its uploaded parts. Telegram deletes the parts then, so the
         document is kept for the next attempt, which may come much later."""
         key = chat.account, document.file
@@ -199,9 +235,7 @@ class Uploader:
             made = types.InputMediaDocument(
                 types.InputDocument(file.id, file.access_hash, file.file_reference)
             )
-            self._documents[key] = made
-            if len(self._documents) > _MAX_DOCUMENTS:
-                del self._documents[next(iter(self._documents))]
+            self._keep(key, made)
         return made
 
     async def _media(self, name: str, document: Document) -> types.InputMediaUploadedDocument:

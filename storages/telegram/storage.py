@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from saveany import advice
 from saveany.errors import NeedsLogin, Retryable, StorageError, StorageUnavailable, TaskError
@@ -22,6 +22,7 @@ from storages.base import (
     AlbumFile,
     Capabilities,
     Entry,
+    NoReference,
     Range,
     Receipt,
     Services,
@@ -32,6 +33,7 @@ from storages.base import (
 from storages.message_sender import Document, DocumentPart, MessageSender, SentMessage, Target
 from storages.parts import split
 from storages.telegram.options import FROM_PATH, TelegramStorageOptions
+from storages.telegram.reference import ReferenceUpload
 from storages.telegram.upload import TelegramUpload
 from storages.telegram.volumes import Destination, Volume
 from storages.video import Video, VideoProbe
@@ -211,6 +213,29 @@ class TelegramStorage(Storage):
         for _ in range(0, len(volumes), ALBUM):
             await self._throttle.wait()
         return await self._send({path: self._documents(path, volumes)}, _MAX_FLOOD_SECONDS)
+
+    async def refer(
+        self, key: UploadKey, path: str, size: int, message: Mapping[str, Any], caption: str
+    ) -> Upload | NoReference:
+        """As in the contract."""
+        volumes = await self._volumes(key, path, size) if size else []
+        if len(volumes) != 1:
+            return "impossible"
+        with self.translated_errors(path):
+            target = self.destination(path).target
+            problem = await self.message_sender.refer(target, volumes[0].file, message)
+        return problem or ReferenceUpload(self, path, volumes[0], caption)
+
+    async def send_reference(self, path: str, volume: Volume, caption: str) -> None:
+        """Send a file whose reference the sender knows, within the rate limit. Raises `StorageUnavailable` if
+        it is no longer valid."""
+        await self._throttle.wait()
+        if not await self._send({path: self._documents(path, [volume], caption)}, _MAX_FLOOD_SECONDS):
+            raise StorageUnavailable(
+                "storage {storage!r}: Telegram does not accept the reference to {path!r} any more",
+                storage=self.name,
+                path=path,
+            )
 
     async def finished(self, key: UploadKey, path: str, final: str, size: int) -> Receipt | None:
         """As in the contract. Sends the message again, which Telegram ignores if it was sent before. This

@@ -8,9 +8,10 @@ the worker retries a file from `prepare` on (`workers/retries.py`).
 from __future__ import annotations
 
 import abc
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from saveany.config import Config
 from saveany.models import Item, TaskSpec
@@ -109,6 +110,11 @@ class Source(abc.ABC):
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """The storage and the path of the file, if it lies in a storage. A target storage that can reach it
         copies it without `fetch`."""
+        return None
+
+    def message(self, item: Item) -> Mapping[str, Any] | None:
+        """What finds the Telegram message that has the file (`Media.source`); None if there is none. A
+        storage of Telegram can send it without `fetch`."""
         return None
 
     def public_url(self, item: Item) -> str:

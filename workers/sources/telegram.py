@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from typing import Any
 
 import msgspec
 
@@ -162,6 +163,10 @@ class TelegramSource(Source):
     async def forget(self, task_id: str) -> None:
         """The same."""
         self._looked_up.pop(task_id, None)
+
+    def message(self, item: Item) -> Mapping[str, Any] | None:
+        """The message, unless its link was not resolved."""
+        return None if _LINK in item.source else item.source
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """Download the file. Its message is read again if this worker has not read it recently."""
