@@ -35,6 +35,7 @@ from saveany.net.guard import Network
 from saveany.ranges import Range as Range  # part of the contract
 from storages.listing import MAX_DEPTH, endless_listing
 from storages.listing import Entry as Entry  # part of the contract
+from storages.listing import Usage as Usage  # part of the contract
 
 
 class StorageOptions(BaseModel):
@@ -124,15 +125,6 @@ class Receipt:
     page: str = ""  # permanent URL of a page that shows the file; "" if there is none
     #: What the storage needs, besides the path, to read or delete the file later. Values are as in JSON.
     reference: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How full a storage is, in bytes; None where it does not report a value."""
-
-    used: int | None = None
-    free: int | None = None
-    total: int | None = None
 
 
 #: Why a file is not sent by reference: it may not be copied (protected), or not by this account or storage.

@@ -42,3 +42,12 @@ def plausible(entry: Entry) -> Entry | None:
     if entry.name in ("", ".", "..") or b"/" in named or b"\0" in named or not 0 <= entry.size <= _MAX_BYTES:
         return None
     return entry if 0 <= entry.modified_at <= _MAX_TIME else replace(entry, modified_at=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a storage is, in bytes; None where it does not report a value."""
+
+    used: int | None = None
+    free: int | None = None
+    total: int | None = None

@@ -13,7 +13,7 @@ written together with the end of the task (`workers/jobs.py`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -25,7 +25,7 @@ from saveany.models import Checkpoint, Item, ItemStatus, OnConflict, OnDuplicate
 from saveany.planning.plan import source_name, with_final_path
 from saveany.telegram.reasons import FILE_PROTECTED
 from saveany.texts import gettext_noop
-from storages.base import Range, Upload
+from storages.base import NoReference, Range, Upload
 from workers.albums import is_album_file
 from workers.checkpoint import Checkpoints
 from workers.conflicts import ConflictPolicy
@@ -35,10 +35,13 @@ from workers.spool import Spool
 from workers.transfer_context import TransferContext
 
 #: Why a file is not sent by reference although it may be copied.
-_NO_REFERENCE = gettext_noop(
-    "This file cannot be sent without its bytes: the account that sends it does not see the message, the "
-    "storage is not a chat, or the file is too large for it."
-)
+_REFUSED: Mapping[NoReference, str] = {
+    "protected": FILE_PROTECTED,
+    "impossible": gettext_noop(
+        "This file cannot be sent without its bytes: the account that sends it does not see the message, the "
+        "storage is not a chat, or the file is too large for it."
+    ),
+}
 
 replace = msgspec.structs.replace
 log = get_logger("saveany.transfer")
@@ -215,7 +218,7 @@ async def send_by_reference(file: FileTransfer) -> Item | None:
     if not isinstance(upload, Upload):
         log.info("not_sent_by_reference", path=item.path, reason=upload)
         if copy == "reference":
-            raise Permanent(FILE_PROTECTED if upload == "protected" else _NO_REFERENCE)
+            raise Permanent(_REFUSED[upload])
         return None
     async with upload:
         file.progress.set_stage(Stage.UPLOADING)

@@ -172,7 +172,7 @@ def _rows(
     chosen = {media.message_id for media in post.wanted(wanted)}
     task_id = (common or new_id()) if chosen else ""
     for message in post.messages:
-        common: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "chat": page.chat,
             "message": message.id,
             "edited_at": message.edited_ms,
@@ -180,11 +180,11 @@ def _rows(
             "size": sum(media.size for media in message.media),
         }
         if message.problem:
-            yield ArchivedMessage(outcome=_outcome(message), reason=message.problem, **common)
+            yield ArchivedMessage(outcome=_outcome(message), reason=message.problem, **fields)
         elif message.id in chosen:
-            yield ArchivedMessage(outcome=MessageOutcome.PENDING, task_id=task_id, **common)
+            yield ArchivedMessage(outcome=MessageOutcome.PENDING, task_id=task_id, **fields)
         else:
-            yield ArchivedMessage(outcome=MessageOutcome.FILTERED, **common)
+            yield ArchivedMessage(outcome=MessageOutcome.FILTERED, **fields)
 
 
 def _outcome(message: ReadMessage) -> MessageOutcome:

@@ -124,11 +124,11 @@ def media_file(context: RequestContext, media: Any) -> StoredFile:
     """The file that an account names, or creates from its uploaded parts."""
     world = context.world
     if isinstance(media, tl.InputMediaDocument | tl.InputMediaPhoto):
-        named = world.file(context.account, media.id.id, media.id.access_hash, media.id.file_reference)
-        places = list(world.messages_with(named.id))
+        existing = world.file(context.account, media.id.id, media.id.access_hash, media.id.file_reference)
+        places = list(world.messages_with(existing.id))
         if places and all(chat.protected or message.protected for chat, message in places):
             raise RpcFailure(400, "CHAT_FORWARDS_RESTRICTED")
-        return named
+        return existing
     if isinstance(media, _UPLOADED_PHOTO):
         content = uploaded(context, media.file)
         picture = Picture("y", 1280, 720, content)
