@@ -12,10 +12,11 @@ import logging
 import re
 import sys
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TextIO
 from urllib.parse import quote
 
 from saveany.imports import without
+from saveany.log_tail import LogTail
 
 with without("rich"):  # structlog would load it for tracebacks that show the values of variables
     import structlog
@@ -31,6 +32,7 @@ _QUIET = ("aiobotocore", "aiosqlite", "arq", "asyncssh", "botocore", "httpcore",
 _OURS = ("uvicorn", "uvicorn.access", "uvicorn.error", "arq")
 
 _secrets: set[str] = set()
+_tail: LogTail | None = None
 _pattern: re.Pattern[str] | None = None
 
 
@@ -49,6 +51,17 @@ def register_secret(value: str) -> None:
 def redact(text: str) -> str:
     """`text` with every registered secret masked."""
     return _pattern.sub(MASK, text) if _pattern else text
+
+
+def keep_tail() -> None:
+    """Keep the last lines of this process, and of those that it starts, for `tail`."""
+    global _tail
+    _tail = _tail or LogTail.open()
+
+
+def tail() -> LogTail | None:
+    """The last lines; None if they are not kept."""
+    return _tail
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -77,7 +90,7 @@ def setup(level: str = "info", fmt: Literal["text", "json"] = "text") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_RedactingFormatter(processor=_renderer(fmt), foreign_pre_chain=shared))
     _install(handler, level.upper())
     sys.excepthook = _log_crash
@@ -88,6 +101,16 @@ class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to a stream, and to what keeps the last lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        if _tail:
+            _tail.write(line)
+        return line
 
 
 def _renderer(fmt: str) -> Processor:

@@ -18,7 +18,7 @@ from subprocess import STDOUT
 from typing import Protocol
 
 from saveany.forking import ForkServer
-from saveany.logs import get_logger
+from saveany.logs import get_logger, tail
 from saveany.programs import die_with_parent
 
 #: Exit code of a process with a wrong configuration.
@@ -223,11 +223,12 @@ async def _spawn(program: Program, writer: int) -> asyncio.subprocess.Process:
     """Start a child in a new session, so that Ctrl-C reaches only the supervisor, which then stops the
     children in order. The child inherits `writer`, the end of a pipe, for `report_working`."""
     output = program.log_file.open("ab") if program.log_file else None
+    log_tail = tail()
     try:
         return await asyncio.create_subprocess_exec(
             *program.argv,
             env={**os.environ, _WORKING_VARIABLE: str(writer), **program.env},
-            pass_fds=[writer],
+            pass_fds=[writer, *([log_tail.fd] if log_tail else [])],
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=STDOUT if output else None,

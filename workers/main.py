@@ -27,11 +27,9 @@ from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.supervisor import WORKER_ID_VARIABLE, report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
-from saveany.texts import Text
 from saveany.webhooks.builder import DeliveryBuilder
 from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import WebhookSender
-from saveany.webhooks.signing import is_secret, new_secret
 from workers.arq_worker import ArqWorker
 from workers.ending import cancel_unstarted
 from workers.heartbeat import Heartbeat
@@ -271,14 +269,6 @@ class Worker:
             await self._arq.drain(0)
 
     async def _open_webhook_sender(self) -> WebhookSender:
-        configured = self._config.api.webhook_secret.get_secret_value()
-        secret = configured or await wait_out_outages(
-            lambda: self._store.secret("webhook_secret", new_secret(), is_secret)
-        )
-        sender = WebhookSender(
-            secret,
-            self._config.api.token.get_secret_value(),
-            AddressGuard(self._config.net.allow, name=Text("webhook URL")),
-        )
+        sender = await wait_out_outages(lambda: WebhookSender.configured(self._config, self._store))
         self._stack.push_async_callback(sender.aclose)
         return sender

@@ -145,7 +145,8 @@ async def list_trash(
 async def empty_trash(
     services: InjectedServices, principal: FilesPrincipal, user_id: UserId = None
 ) -> Removed:
-    """Have the copies of all files in the trash removed. This cannot be undone."""
+    """Have the copies of all files in the trash removed. The operator empties that of all users unless
+    `user_id` names one. This cannot be undone."""
     count = await services.files.empty_trash(principal, user_id)
     return Removed(message=f"{count} files deleted", removed=count)
 

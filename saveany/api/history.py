@@ -15,7 +15,7 @@ from saveany.api.errors import responses
 from saveany.api.models import HistoryPageView, Removed
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
-from saveany.api.tasks import TaskId
+from saveany.api.tasks import TaskId, UserId
 from saveany.api.views import task_summary
 from saveany.catalogue import HistoryFilter
 
@@ -62,11 +62,12 @@ async def history(
     return HistoryPageView(tasks=[task_summary(task) for task in page.tasks], next_cursor=page.cursor or None)
 
 
-@router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses())
-async def clear(services: InjectedServices, principal: TasksPrincipal) -> Removed:
-    """Remove all ended tasks that the caller may see, and their webhooks, including undelivered ones. The
-    saved files are kept. A canceled task is kept until a worker has removed its unfinished files."""
-    removed = await services.tasks.history.clear(principal)
+@router.delete("", operation_id="clearHistory", summary="Remove all ended tasks", responses=responses(404))
+async def clear(services: InjectedServices, principal: TasksPrincipal, user_id: UserId = None) -> Removed:
+    """Remove all ended tasks that the caller may see, or those of one user, and their webhooks, including
+    undelivered ones. The operator removes those of all users unless `user_id` names one. The saved files are
+    kept. A canceled task is kept until a worker has removed its unfinished files."""
+    removed = await services.tasks.history.clear(principal, user_id)
     return Removed(message=f"{removed} task{'' if removed == 1 else 's'} removed", removed=removed)
 
 

@@ -9,7 +9,15 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from saveany.api.auth import operator
 from saveany.api.errors import responses
-from saveany.api.models import CapabilitiesView, FileEntry, FileList, StorageList, StorageTest, StorageView
+from saveany.api.models import (
+    CapabilitiesView,
+    FileEntry,
+    FileList,
+    Reply,
+    StorageList,
+    StorageTest,
+    StorageView,
+)
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
@@ -25,6 +33,14 @@ router = APIRouter(
 )
 
 StorageName = Annotated[str, Path(max_length=255, description="Name of the storage.", examples=["local1"])]
+
+
+class StorageUsage(Reply):
+    """The space of a storage in bytes; null if it does not know it."""
+
+    used: int | None
+    free: int | None
+    total: int | None
 
 
 @router.get("", operation_id="listStorages", summary="Storages", responses=responses())
@@ -57,6 +73,14 @@ async def list_files(
     return FileList(
         path=normalized, entries=entries, next=entries[-1].name if len(entries) == limit else None
     )
+
+
+@router.get(
+    "/{name}/usage", operation_id="storageUsage", summary="Space of a storage", responses=responses(404, 503)
+)
+async def usage(services: InjectedServices, name: StorageName) -> StorageUsage:
+    """The space of a storage, as reported by a worker. What a storage does not know is null."""
+    return StorageUsage(**await _query(services, name, "usage"))
 
 
 @router.post(

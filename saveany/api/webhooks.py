@@ -5,20 +5,62 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import Field
 
-from saveany.api.auth import TasksPrincipal
+from saveany.api.auth import TasksPrincipal, UserPrincipal, operator
+from saveany.api.bodies import Strict
 from saveany.api.errors import responses
-from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPageView, DeliveryView
+from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPageView, DeliveryView, Reply
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.models import Delivery
 from saveany.timefmt import rfc3339
 
-router = APIRouter(prefix="/api/v1/webhooks/deliveries", tags=["webhooks"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
 
-@router.get("", operation_id="listDeliveries", summary="Webhook deliveries", responses=responses(404))
+class NewWebhookTest(Strict):
+    """Where to send a test."""
+
+    url: str = Field(
+        default="", max_length=2048, description="Default: `api.webhook_url`. Only that gets the token."
+    )
+
+
+class WebhookTest(Reply):
+    """The result of a test."""
+
+    url: str = Field(description="Without user name, password and query.")
+    delivered: bool
+    status: int = Field(description="HTTP status of the response; 0 if there was none.")
+    error: str = Field(description="Why it failed; empty if it was delivered.")
+    seconds: float
+
+
+@router.post(
+    "/test",
+    operation_id="testWebhook",
+    summary="Test a webhook",
+    responses=responses(415),
+    dependencies=[Depends(operator)],
+)
+async def test(services: InjectedServices, principal: UserPrincipal, body: NewWebhookTest) -> WebhookTest:
+    """Send a signed webhook with the event `test` now, once. Its outcome is in the reply, and it is in no
+    list."""
+    result = await services.webhooks.test(principal, body.url)
+    return WebhookTest(
+        url=_shown(result.url),
+        delivered=not result.error,
+        status=result.status,
+        error=result.error,
+        seconds=result.seconds,
+    )
+
+
+@router.get(
+    "/deliveries", operation_id="listDeliveries", summary="Webhook deliveries", responses=responses(404)
+)
 async def list_deliveries(
     services: InjectedServices,
     principal: TasksPrincipal,
@@ -36,7 +78,7 @@ async def list_deliveries(
 
 
 @router.post(
-    "/{delivery_id}/redeliver",
+    "/deliveries/{delivery_id}/redeliver",
     status_code=202,
     operation_id="redeliver",
     summary="Send a webhook again",

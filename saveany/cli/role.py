@@ -45,6 +45,7 @@ def _stop() -> None:
 
 def prepare(config: Config) -> None:
     """Set up logging as configured, and mask the secrets of the configuration in it."""
+    logs.keep_tail()
     logs.setup(config.log.level, config.log.format)
     for secret in config.secrets():
         logs.register_secret(secret)

@@ -45,6 +45,7 @@ class TaskHistory:
         if result is EraseResult.UNKNOWN:
             raise unknown_task(task_id)
 
-    async def clear(self, principal: Principal) -> int:
-        """Remove all ended tasks that the principal may see, as `remove` does; returns how many."""
-        return await self._catalogue.history.clear(principal.visible_user(None))
+    async def clear(self, principal: Principal, user_id: int | None = None) -> int:
+        """Remove all ended tasks that the principal may see, or those of a user, as `remove` does; returns
+        how many. Raises `NotFound` for a user for whom the principal may not act."""
+        return await self._catalogue.history.clear(principal.visible_user(user_id))

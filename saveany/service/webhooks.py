@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import uuid4
 
-from saveany.errors import NotFound
+import msgspec
+
+from saveany.config import Config
+from saveany.errors import InvalidInput, NotFound
 from saveany.models import Delivery
 from saveany.service.principal import Principal
 from saveany.service.reading import TaskReader
 from saveany.store import Store
 from saveany.store.outbox import DeliveryBatch
+from saveany.timefmt import rfc3339
 
 #: Pages that are read to fill one of a user.
 _MAX_PAGES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTestResult:
+    """What became of a test."""
+
+    url: str
+    status: int  # HTTP status; 0 if there was no response
+    error: str  # "" if it was delivered
+    seconds: float
 
 
 class WebhookService:
     """The operations on deliveries of webhooks. A user sees those to the URLs that their own tasks name; all
     others, among them those to the URL of the operator, do not exist for them (`NotFound`)."""
 
-    def __init__(self, store: Store, reader: TaskReader) -> None:
+    def __init__(self, config: Config, store: Store, reader: TaskReader) -> None:
+        self._config = config
         self._store = store
         self._reader = reader
 
@@ -52,6 +70,36 @@ class WebhookService:
         if delivery is None:
             raise NotFound("there is no webhook delivery {id}", id=delivery_id)
         return delivery
+
+    async def test(self, principal: Principal, url: str = "") -> WebhookTestResult:
+        """Send a signed webhook with the event `test` now, to `api.webhook_url` or to another `url`. Raises
+        `Forbidden` for anybody but the operator, and `InvalidInput` if there is no URL."""
+        from saveany.webhooks.send import Delivered, WebhookSender
+
+        principal.require_operator()
+        target = url or self._config.api.webhook_url
+        if not target:
+            raise InvalidInput("api.webhook_url is not set; name a URL", "url")
+        now = time.time_ns() // 1_000_000
+        body = msgspec.json.encode({"event": "test", "created_at": rfc3339(now)}).decode()
+        delivery = Delivery(
+            id=f"msg_{uuid4().hex}_test",
+            task_id="",
+            event="test",
+            url=target,
+            body=body,
+            trusted=not url,
+            created_at=now,
+        )
+        sender = await WebhookSender.configured(self._config, self._store)
+        started = time.monotonic()
+        try:
+            outcome = await sender.send(delivery, now)
+        finally:
+            await sender.aclose()
+        seconds = round(time.monotonic() - started, 3)
+        error = "" if isinstance(outcome, Delivered) else outcome.error
+        return WebhookTestResult(target, outcome.status, error, seconds)
 
     async def _visible(self, principal: Principal, deliveries: list[Delivery]) -> list[Delivery]:
         if principal.is_operator:

@@ -2,7 +2,7 @@
 import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { loadSession, logIn, session } from "./api.js";
+import { loadSession, logIn, may, session } from "./api.js";
 import * as live from "./live.js";
 import { keepDraft } from "./draft.js";
 import { html } from "./parts/html.js";
@@ -18,6 +18,7 @@ const VIEWS = {
   now: () => import("./views/now.js"),
   add: () => import("./views/add.js"),
   library: () => import("./views/library.js"),
+  chats: () => import("./views/chats.js"),
   links: () => import("./views/links.js"),
   history: () => import("./views/history.js"),
   storages: () => import("./views/storages.js"),
@@ -81,6 +82,11 @@ function takeShared() {
   go("#/add", true);
 }
 
+/** Files that are dragged over the page can be dropped in the view for that. */
+function offerUpload(/** @type {DragEvent} */ event) {
+  if (event.dataTransfer?.types.includes("Files") && may("files") && route.value.name !== "add") go("#/add");
+}
+
 /** A notification of the system, if the reader wants them and does not see the page. */
 function notify(task) {
   if (!document.hidden || localStorage.getItem("notices") !== "on" || globalThis.Notification?.permission !== "granted") return;
@@ -100,5 +106,6 @@ effect(() => {
 });
 render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
 addEventListener("hashchange", () => route.value.name === "login" && route.value.rest[0] && begin());
+addEventListener("dragenter", offerUpload);
 live.onEnd(notify);
 await begin();

@@ -21,6 +21,8 @@ export const ended = signal([]);
 export const queue = signal(null);
 /** "connecting", "live", "polling", or "offline". */
 export const connection = signal("connecting");
+/** The number of files that this browser uploads, and how much of them is done; null if there are none. */
+export const uploading = signal(null);
 /** Whether the tasks were read once. */
 export const isLoaded = signal(false);
 

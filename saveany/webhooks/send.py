@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Self, cast
 
 import httpx
 
@@ -16,8 +16,13 @@ from saveany.models import Delivery
 from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard
 from saveany.net.http import retry_after_s
+from saveany.texts import Text
 from saveany.webhooks.schedule import delay_s
-from saveany.webhooks.signing import Signer
+from saveany.webhooks.signing import Signer, is_secret, new_secret
+
+if TYPE_CHECKING:
+    from saveany.config import Config
+    from saveany.store import Store
 
 #: Seconds that an attempt may take.
 TIMEOUT_S = 15.0
@@ -72,6 +77,16 @@ class WebhookSender:
         self._timeout_s = timeout_s
         self._trusted = plain_client(timeout=timeout_s)
         self._guarded = guarded_client(guard, timeout=timeout_s)
+
+    @classmethod
+    async def configured(cls, config: Config, store: Store) -> Self:
+        """The sender of an installation. Raises `StoreUnavailable`."""
+        secret = config.api.webhook_secret.get_secret_value()
+        return cls(
+            secret or await store.secret("webhook_secret", new_secret(), is_secret),
+            config.api.token.get_secret_value(),
+            AddressGuard(config.net.allow, name=Text("webhook URL")),
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -1,7 +1,7 @@
 // The frame of all views: the menu, the state of the connection and of the queue.
 import { post, session, logOut } from "../api.js";
 import { speed } from "../format.js";
-import { connection, queue, refresh, tasks } from "../live.js";
+import { connection, queue, refresh, tasks, uploading } from "../live.js";
 import { route, to } from "../router.js";
 import { t } from "../texts.js";
 import { html } from "./html.js";
@@ -15,6 +15,7 @@ export function menu() {
     ["add", t("Add"), "tasks"],
     ["library", t("Library"), "files"],
     ["links", t("Links"), "links"],
+    ["chats", t("Chats"), "tasks"],
     ["history", t("History"), "tasks"],
     ["storages", t("Storages"), "operator"],
     ["keys", t("Keys"), ""],
@@ -63,6 +64,7 @@ function Flow() {
   const isPaused = queue.value?.paused;
   return html`<div class="flow">
     <span class=${`dot ${connection.value}`} title=${STATES[connection.value]()}><span class="unseen">${STATES[connection.value]()}</span></span>
+    ${uploading.value && html`<a class="rate" href=${to("add")}>${t("Uploading {part} %", { part: Math.floor(uploading.value.part * 100) })}</a>`}
     <span class="rate" aria-label=${t("Speed")}>${speed(rate)}</span>
     ${queue.value && html`<${Button} icon=${isPaused ? "resume" : "pause"} kind=${isPaused ? "main" : ""}
       label=${isPaused ? t("Resume queue") : t("Pause queue")} action=${() => turn(isPaused)} />`}</div>`;

@@ -1,11 +1,12 @@
 // One box for links of every kind: what would be saved, where, and then the tasks.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { get, post } from "../api.js";
+import { get, may, post } from "../api.js";
 import { draft, keepDraft } from "../draft.js";
 import { bytes, place } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { Button, Choice, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
+import { Uploads } from "../parts/uploads.js";
 import { go, to } from "../router.js";
 import { plural, t } from "../texts.js";
 
@@ -13,6 +14,8 @@ const PREVIEW_DELAY_MS = 600;
 const AT_ONCE = 3;
 const MAX_LINES = 100;
 const SHOWN_FILES = 20;
+/** A link to a chat instead of one of its messages. */
+const WHOLE_CHAT = /^(?:https?:\/\/)?(?:www\.)?(?:t|telegram)\.me\/(?:c\/\d+|[a-z]\w{3,31})(?:\?.*)?\/?$/i;
 
 export default function Add() {
   const [users, error, reload] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
@@ -76,6 +79,7 @@ function Form({ users }) {
     <div class="submit"><${Button} kind="main" icon="download" disabled=${!lines.length}
       label=${lines.length > 1 ? plural("Save {n} link", "Save {n} links", lines.length) : t("Save")} action=${save} />
       <${Total} previews=${previews} lines=${lines} /></div>
+    ${may("files") && html`<${Uploads} fields=${uploadFields(form, user)} />`}
     ${lines.map((line) => html`<${Preview} key=${line} line=${line} found=${previews[line]} refused=${results[line]} />`)}
   </form>`;
 }
@@ -94,6 +98,12 @@ function options(form, user) {
     ...(form.duplicate ? { on_duplicate: form.duplicate } : {}),
     ...(form.priority !== "0" ? { priority: Number(form.priority) } : {}),
   };
+}
+
+/** The fields of an upload. */
+function uploadFields(form, user) {
+  const { dir_path: folder, priority, ...fields } = options(form, user);
+  return folder ? { ...fields, folder } : fields;
 }
 
 /** @type {Map<string, string>} */
@@ -155,6 +165,7 @@ function Preview({ line, found, refused }) {
     <header><bdi class="preview-link">${line}</bdi>
       ${!problem && found && html`<span class="dim number">${plural("{n} file", "{n} files", found.total_files)}, ${bytes(found.total_bytes)}</span>`}</header>
     ${problem && html`<p class="problem" role="alert"><${Icon} name="warning" />${problem}</p>`}
+    ${problem && WHOLE_CHAT.test(line) && html`<p><a class="button main" href=${to("chats", { add: line })}><${Icon} name="chats" /><span>${t("Archive the whole chat")}</span></a></p>`}
     ${!problem && !found && html`<p class="dim">${t("Looking up the link")} …</p>`}
     ${!problem && found && html`<ul class="items">${found.files.slice(0, SHOWN_FILES).map((file) => html`<li key=${file.path}>
       <${Icon} name=${file.type} /><bdi class="item-name">${file.name}</bdi><span class="number">${bytes(file.size)}</span>

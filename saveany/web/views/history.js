@@ -22,6 +22,7 @@ export default function History() {
     return () => clearTimeout(timer);
   }, [text]);
   useEffect(() => onEnd(() => pages.reload()), [query.q, query.status]);
+  const forAll = () => session.value.is_operator && session.value.user_id === null;
   const chosen = pages.rows.filter((task) => selection.ids.has(task.task_id));
   const failed = pages.rows.filter(ACTIONS.retry[3]);
   const run = async (name, tasks) => {
@@ -30,7 +31,7 @@ export default function History() {
     await pages.reload();
   };
   const clear = async () => {
-    if (!(await confirm(t("Clear the history?"), t("The saved files stay. Tasks that failed can then be retried no more."), t("Clear the history")))) return;
+    if (!(await confirm(forAll() ? t("Clear the history of all users?") : t("Clear the history?"), t("The saved files stay. Tasks that failed can then be retried no more."), t("Clear the history")))) return;
     tell(plural("{n} task removed", "{n} tasks removed", (await remove("history")).removed));
     await pages.reload();
   };

@@ -1,7 +1,7 @@
 // What was saved: folders and files, to be found, seen, moved, shared and thrown away.
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
-import { all, get, may, patch, post, remove } from "../api.js";
+import { all, get, may, patch, post, remove, session } from "../api.js";
 import { bytes, time } from "../format.js";
 import { onEnd } from "../live.js";
 import { html } from "../parts/html.js";
@@ -239,7 +239,8 @@ function Trash() {
     tell(t("{name} is back", { name: file.name }));
   };
   const empty = async () => {
-    if (!(await confirm(t("Empty the trash?"), t("All files in it are removed from their storages. This cannot be undone."), t("Empty the trash")))) return;
+    const isAll = session.value.is_operator && session.value.user_id === null;
+    if (!(await confirm(isAll ? t("Empty the trash of all users?") : t("Empty the trash?"), t("All files in it are removed from their storages. This cannot be undone."), t("Empty the trash")))) return;
     await remove("trash");
     await pages.reload();
   };

@@ -4,6 +4,7 @@ import { get } from "../api.js";
 import { ago, bytes } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
+import { Log, Space } from "../parts/log.js";
 import { Failure, Loading, Tag, useLoaded } from "../parts/ui.js";
 import { plural, t } from "../texts.js";
 
@@ -45,7 +46,7 @@ export default function Status() {
         <tbody>${workers.map((each) => html`<tr key=${each.id}><td><bdi>${each.host}</bdi></td><td>${each.pid}</td><td>${ago(each.started_at)}</td><td class="number">${each.tasks.length}</td></tr>`)}</tbody></table>`
         : html`<p class="bad">${t("No worker is running.")}</p>`}</section>
     <section class="card"><h2>${t("Saved files")}</h2><table><tbody>${Object.entries(stats.by_type).map(([kind, sum]) => html`<tr key=${kind}><td>${KINDS[kind]?.() ?? kind}</td><td class="number">${sum.files}</td><td class="number">${bytes(sum.bytes)}</td></tr>`)}</tbody></table>
-      ${!stats.files && html`<p class="dim">${t("Nothing has been saved yet")}</p>`}</section></div>
+      ${!stats.files && html`<p class="dim">${t("Nothing has been saved yet")}</p>`}</section><${Space} /></div>
     <section class="card"><h2>${t("Sources")}</h2><ul class="sources">${types.map((each) => html`<li key=${each.type}><${Tag} kind=${each.available ? "good" : ""}>${each.available ? t("Ready") : t("Off")}</${Tag}>
-      <span>${each.title}${each.error && html`<small class="dim"> ${each.error}</small>`}</span></li>`)}</ul></section>`;
+      <span>${each.title}${each.error && html`<small class="dim"> ${each.error}</small>`}</span></li>`)}</ul></section><${Log} />`;
 }

@@ -1,10 +1,10 @@
 // What was sent to other programs when tasks ended.
-import { post } from "../api.js";
+import { post, session } from "../api.js";
 import { time } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { More, usePages } from "../parts/pages.js";
-import { Button, Empty, Failure, Loading, Tag } from "../parts/ui.js";
+import { ask, Button, Empty, Failure, Loading, Tag, tell } from "../parts/ui.js";
 import { plural, t } from "../texts.js";
 
 const STATES = { pending: ["main", () => t("Pending")], delivered: ["good", () => t("Delivered")], gave_up: ["bad", () => t("Given up")] };
@@ -18,9 +18,10 @@ export default function Webhooks() {
   if (pages.error && !pages.rows.length) return html`<${Failure} error=${pages.error} retry=${pages.reload} />`;
   if (!pages.isLoaded) return html`<${Loading} />`;
   if (!pages.rows.length && pages.isComplete) {
-    return html`<${Empty} icon="webhooks" title=${t("No webhook was sent yet")}><p>${t("With api.webhook_url in the configuration, every task that ends is reported to that address.")}</p></${Empty}>`;
+    return html`<${Empty} icon="webhooks" title=${t("No webhook was sent yet")}><p>${t("With api.webhook_url in the configuration, every task that ends is reported to that address.")}</p>
+      <${Tests} /></${Empty}>`;
   }
-  return html`<div class="tools second"><p></p><${Button} icon="retry" label=${t("Refresh")} action=${pages.reload} /></div>
+  return html`<div class="tools second"><p></p><${Tests} /><${Button} icon="retry" label=${t("Refresh")} action=${pages.reload} /></div>
     <ul class="rows list">${pages.rows.map((delivery) => {
       const [kind, label] = STATES[delivery.state];
       return html`<li key=${delivery.id} class="entry"><div class="entry-main"><div class="row-name"><bdi>${delivery.event}</bdi>
@@ -29,4 +30,19 @@ export default function Webhooks() {
         ${delivery.last_error && html`<p class="problem"><${Icon} name="warning" />${delivery.last_error}</p>`}
         <div class="buttons"><${Button} icon="retry" label=${t("Send again")} action=${() => again(delivery)} /></div></li>`;
     })}</ul><${More} pages=${pages} />`;
+}
+
+/** Sends a test to the configured address, or to another one. */
+function Tests() {
+  if (!session.value.is_operator) return null;
+  const test = async (url) => {
+    const { url: shown, delivered, status, error, seconds } = await post("webhooks/test", { url });
+    if (!delivered) throw new Error(`${shown}: ${error}`);
+    tell(t("{url} has accepted the test with HTTP {status}, after {seconds} s", { url: shown, status, seconds: seconds.toFixed(2) }));
+  };
+  const other = async () => {
+    const url = await ask(t("Test another address"), t("Address"), "https://", t("Send a test"));
+    if (url) await test(url.trim());
+  };
+  return html`<span class="buttons"><${Button} icon="check" label=${t("Send a test")} action=${() => test("")} /><${Button} label=${t("Test another address")} action=${other} /></span>`;
 }

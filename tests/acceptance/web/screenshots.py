@@ -17,7 +17,10 @@ from tests.fixtures.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
-VIEWS = ("now", "add", "library", "links", "history", "storages", "keys", "webhooks", "status", "settings")
+VIEWS = (
+    *("now", "add", "library", "links", "chats", "history"),
+    *("storages", "keys", "webhooks", "status", "settings"),
+)
 SAMPLES = (123, 130, 131, 136, 142, 141, 144, 127)
 SLOW = (128,)
 
@@ -60,6 +63,8 @@ async def prepare(facts: dict[str, Any]) -> None:
             return bool((await api.get("/api/v1/stats")).json()["files"] >= len(SAMPLES))
 
         await until(are_saved, within=120)
+        archive = {"chat": "@channel", "filter": {"kinds": ["photo", "audio"]}, "follow": True}
+        (await api.post("/api/v1/archives", json=archive)).raise_for_status()
         await api.put("/api/v1/limits", json={"bytes_per_second": 5_000_000})
         for file in (await api.get("/api/v1/files")).json()["files"][:3]:
             await api.post("/api/v1/links", json={"file_id": file["file_id"], "user_id": facts["user_id"]})

@@ -21,6 +21,8 @@ VIEWS = (
     "add",
     "library",
     "links",
+    "chats",
+    "chats?add",
     "history",
     "storages",
     "keys",

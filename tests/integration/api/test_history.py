@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from saveany.models import Status
 from saveany.store import Store
-from tests.integration.api.conftest import LANES, USER, create
+from tests.integration.api.conftest import LANES, USER, claim, create
 
 
 async def ended(client: httpx.AsyncClient, store: Store, status: Status, error: str = "", **body: Any) -> str:
@@ -94,3 +94,14 @@ async def test_pages_contain_each_task_once(
     client: httpx.AsyncClient, twelve_ended_tasks: list[str], limit: int
 ) -> None:
     assert await ids(client, limit=limit) == twelve_ended_tasks
+
+
+async def test_the_operator_can_clear_the_history_of_one_user(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    ids = {user: await create(client, user_id=user, storage_name="local1") for user in (USER, 42)}
+    for _ in ids:
+        await (await claim(store)).finish(Status.COMPLETED)
+    assert (await client.delete("/api/v1/history", params={"user_id": 42})).json()["removed"] == 1
+    left = (await client.get("/api/v1/history")).json()["tasks"]
+    assert [each["task_id"] for each in left] == [ids[USER]]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from saveany.api.app import create_app
+from saveany.catalogue.catalogue import Catalogue
+from saveany.config import Config
 from saveany.models import Delivery, Status
 from saveany.store import Store
-from tests.integration.api.conftest import check_error, claim, create
+from saveany.webhooks.signing import Signer
+from tests.integration.api.conftest import TOKEN, USER, check_error, claim, create
+from tests.integration.api.keys import with_key, with_secret
+from tests.unit.webhooks.receiver import receiving
+from tests.unit.webhooks.receiver import reply as refuse
 
 URL = "/api/v1/webhooks/deliveries"
 
@@ -95,3 +104,43 @@ async def test_unknown_deliveries_are_not_found(client: httpx.AsyncClient) -> No
     check_error(await client.get(URL, params={"cursor": "msg_nobody"}), 400)
     check_error(await client.get(URL, params={"limit": 0}), 400)
     assert (await client.get(URL, params={"task_id": "nobody"})).json()["deliveries"] == []
+
+
+async def test_a_test_is_sent_signed_and_its_outcome_is_in_the_reply(
+    config: Config, store: Store, catalogue: Catalogue
+) -> None:
+    async with receiving() as receiver:
+        api = config.api.model_copy(update={"webhook_url": receiver.url})
+        app = create_app(config.model_copy(update={"api": api}), store, catalogue)
+        async with with_secret(app, TOKEN) as client:
+            done = (await client.post("/api/v1/webhooks/test", json={})).json()
+            receiver.answer = refuse(500)
+            failed = (await client.post("/api/v1/webhooks/test", json={})).json()
+        assert (done["delivered"], done["status"], done["error"]) == (True, 200, "")
+        assert (failed["delivered"], failed["status"]) == (False, 500)
+        assert "500" in failed["error"]
+        first = receiver.requests[0]
+        secret = await store.secret("webhook_secret", "", bool)
+        signed = Signer(secret).headers(
+            first.headers["webhook-id"], first.body, int(first.headers["webhook-timestamp"]) * 1000
+        )
+        assert first.headers["webhook-signature"] == signed["webhook-signature"]
+        assert json.loads(first.body)["event"] == "test"
+
+
+async def test_a_test_of_another_address_passes_the_guard(client: httpx.AsyncClient) -> None:
+    async with receiving() as receiver:
+        reply = (await client.post("/api/v1/webhooks/test", json={"url": receiver.url})).json()
+        assert (reply["delivered"], reply["status"]) == (False, 0)
+        assert "[net] allow" in reply["error"]
+        assert receiver.requests == []
+
+
+async def test_a_test_without_an_address_says_what_is_missing(client: httpx.AsyncClient) -> None:
+    refused = await client.post("/api/v1/webhooks/test", json={})
+    assert "api.webhook_url" in check_error(refused, 400)["message"]
+
+
+async def test_only_the_operator_sends_tests(app: FastAPI, client: httpx.AsyncClient) -> None:
+    async with await with_key(app, client, USER, "tasks") as own:
+        check_error(await own.post("/api/v1/webhooks/test", json={"url": "https://example.com"}), 403)

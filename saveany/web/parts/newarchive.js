@@ -1,0 +1,97 @@
+// The form for a new archive: what the chat contains is shown before anything is saved.
+import { useState } from "preact/hooks";
+import { get, post } from "../api.js";
+import { bytes, time } from "../format.js";
+import { plural, t } from "../texts.js";
+import { html } from "./html.js";
+import { Icon } from "./icons.js";
+import { Button, Choice, Dialog, Failure, Loading, tell, useLoaded } from "./ui.js";
+
+/** The kinds of `filter.kinds` in words. */
+const KINDS = {
+  photo: () => t("Pictures"),
+  video: () => t("Videos"),
+  audio: () => t("Music"),
+  voice: () => t("Voice messages"),
+  video_note: () => t("Video messages"),
+  document: () => t("Documents"),
+  animation: () => t("Animations"),
+  sticker: () => t("Stickers"),
+};
+
+export function NewArchive({ chat, close }) {
+  const [users, error, reload] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
+  return html`<${Dialog} title=${t("Archive a chat")} close=${close} wide>
+    ${error ? html`<${Failure} error=${error} retry=${reload} />` : !users ? html`<${Loading} />` : html`<${Form} users=${users} chat=${chat} close=${close} />`}</${Dialog}>`;
+}
+
+function Form({ users, chat, close }) {
+  const [form, setForm] = useState({ chat, user: String(users[0]?.user_id ?? ""), storage: "", folder: "", from: "first", start: "", until: "", follow: false, account: "", kinds: [] });
+  const [contents, setContents] = useState(null);
+  const change = (fields) => {
+    setForm((before) => ({ ...before, ...fields }));
+    if ("chat" in fields || "storage" in fields || "account" in fields || "user" in fields) setContents(null);
+  };
+  const user = users.find((each) => String(each.user_id) === form.user) ?? users[0];
+  const toggle = (kind) => change({ kinds: form.kinds.includes(kind) ? form.kinds.filter((each) => each !== kind) : [...form.kinds, kind] });
+  const add = async () => {
+    const made = await post("archives", body(form));
+    tell(t("{name} is being archived", { name: made.title }));
+    close();
+  };
+  return html`<form class="stack" onSubmit=${(event) => event.preventDefault()}>
+    <label class="field"><span>${t("Channel or group: a link, @name or id")}</span><input value=${form.chat} autofocus dir="ltr" spellcheck=${false}
+      autocapitalize="off" placeholder="https://t.me/channel" onInput=${(event) => change({ chat: event.target.value })} /></label>
+    <div class="fields">
+      ${users.length > 1 && html`<${Choice} label=${t("For user")} value=${form.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(id) => change({ user: id, storage: "" })} />`}
+      <${Choice} label=${t("Storage")} value=${form.storage} onChange=${(storage) => change({ storage })}
+        options=${[["", t("Default ({name})", { name: user?.storage ?? "–" })], ...(user?.storages ?? []).map((name) => [name, name])]} />
+      <label class="field"><span>${t("Folder")}</span><input value=${form.folder} dir="auto" onInput=${(event) => change({ folder: event.target.value })} /></label>
+      <${Choice} label=${t("Begin with")} value=${form.from} onChange=${(from) => change({ from, start: "" })}
+        options=${[["first", t("the first message")], ["date", t("a date")], ["message", t("the number of a message")], ["now", t("only new messages")]]} />
+      ${["date", "message"].includes(form.from) && html`<label class="field"><span>${form.from === "date" ? t("Date") : t("Number of the message")}</span>
+        <input type=${form.from === "date" ? "date" : "text"} inputmode=${form.from === "message" ? "numeric" : undefined} value=${form.start} onInput=${(event) => change({ start: event.target.value })} /></label>`}
+    </div>
+    ${form.from !== "now" && html`<label class="check"><input type="checkbox" checked=${form.follow} disabled=${Boolean(form.until)} onChange=${(event) => change({ follow: event.target.checked })} /> ${t("Also save new messages from then on")}</label>`}
+    <details class="options"><summary>${t("More options")}</summary><div class="stack-gap">
+      <fieldset class="checks"><legend>${t("Only these kinds (none chosen: all)")}</legend><div class="check-list">${Object.entries(KINDS).map(([kind, label]) => html`<label key=${kind}>
+        <input type="checkbox" checked=${form.kinds.includes(kind)} onChange=${() => toggle(kind)} /> ${label()}</label>`)}</div></fieldset>
+      <div class="fields"><label class="field"><span>${t("Leave out messages from this date on")}</span><input type="date" value=${form.until} onInput=${(event) => change({ until: event.target.value })} /></label>
+      <label class="field"><span>${t("User account (empty: any that can read the chat)")}</span><input value=${form.account} onInput=${(event) => change({ account: event.target.value })} /></label></div></div></details>
+    ${contents && html`<${Contents} contents=${contents} />`}
+    <footer><${Button} label=${t("Cancel")} action=${close} />
+      <${Button} kind=${contents ? "" : "main"} icon="search" label=${t("See what it contains")} disabled=${!form.chat.trim()} action=${async () => setContents(await post("archives/estimate", body(form)))} />
+      ${contents && html`<${Button} kind="main" icon="download" label=${t("Archive")} disabled=${needsStart(form)} action=${add} />`}</footer></form>`;
+}
+
+function needsStart(form) {
+  return ["date", "message"].includes(form.from) && !form.start.trim();
+}
+
+/** The body of the request for an archive. */
+function body(form) {
+  return {
+    chat: form.chat.trim(),
+    ...(form.user ? { user_id: Number(form.user) } : {}),
+    storage: form.storage,
+    dir_path: form.folder,
+    start: ["date", "message"].includes(form.from) ? form.start.trim() || "first" : form.from,
+    until: form.until,
+    follow: form.from === "now" || (form.follow && !form.until),
+    account: form.account.trim(),
+    ...(form.kinds.length ? { filter: { kinds: form.kinds } } : {}),
+  };
+}
+
+function Contents({ contents }) {
+  const isTooSmall = contents.free_bytes !== null && contents.bytes > contents.free_bytes;
+  const kinds = Object.entries(contents.kinds).filter(([, sum]) => sum.files);
+  return html`<section class="card" role="status"><h2><bdi>${contents.title}</bdi></h2>
+    <p class="dim">${[plural("{n} message", "{n} messages", contents.messages), contents.first_at && `${time(contents.first_at)} – ${time(contents.last_at)}`].filter(Boolean).join(" · ")}</p>
+    ${kinds.length > 0 && html`<table><tbody>${kinds.map(([kind, sum]) => html`<tr key=${kind}><th scope="row">${KINDS[kind]?.() ?? kind}</th><td class="number">${sum.files.toLocaleString()}</td><td class="number">${bytes(sum.bytes)}</td></tr>`)}
+      <tr><th scope="row">${t("All together, about")}</th><td></td><td class="number">${bytes(contents.bytes)}</td></tr></tbody></table>`}
+    ${!kinds.length && html`<p>${t("This chat has no files.")}</p>`}
+    <p class=${isTooSmall ? "problem" : "dim"}>${isTooSmall && html`<${Icon} name="warning" />`}${contents.free_bytes === null
+      ? t("The free space of {name} is not known.", { name: contents.storage })
+      : t("{name} has {size} free.", { name: contents.storage, size: bytes(contents.free_bytes) })}</p></section>`;
+}
