@@ -79,7 +79,7 @@ class WebhookService:
         principal.require_operator()
         target = url or self._config.api.webhook_url
         if not target:
-            raise InvalidInput("api.webhook_url is not set; name a URL", "url")
+            raise InvalidInput("api.webhook_url is not set; set it, or give another address", "url")
         now = time.time_ns() // 1_000_000
         body = msgspec.json.encode({"event": "test", "created_at": rfc3339(now)}).decode()
         delivery = Delivery(
