@@ -41,6 +41,11 @@ class NewArchive(Strict):
         default="", max_length=40, description="A date: messages from then on are not part of the archive."
     )
     follow: bool = Field(default=False, description="Save new messages, too, from then on.")
+    on_edit: Literal["ignore", "add"] = Field(
+        default="ignore",
+        description="What to do when the file of a message is replaced after it was saved: nothing, or save "
+        "the new one beside the old one. Only for channels and supergroups.",
+    )
     filter: Filter = Field(default=Filter(), description="Save only the files that match this filter.")
     topics: bool = Field(default=True, description="Save each topic of a forum in a folder of its own.")
     comments: bool = Field(
@@ -129,6 +134,7 @@ class ArchiveView(Reply):
     dir_path: str
     start: str
     follow: bool
+    on_edit: str
     state: Literal["reading", "following", "complete", "paused", "blocked"]
     problem: str = Field(description="Why it is blocked.")
     notice: str = Field(

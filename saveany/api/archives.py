@@ -74,6 +74,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
         account=body.account,
         on_duplicate=body.on_duplicate,
         copy=body.copy_mode,
+        on_edit=body.on_edit,
         paused=body.paused,
     )
 
@@ -226,6 +227,7 @@ def _view(shown: ShownArchive) -> ArchiveView:
         dir_path=archive.folder,
         start=archive.start,
         follow=archive.follow,
+        on_edit=archive.on_edit,
         state=shown.state,
         problem=str(loaded(archive.problem) or ""),
         notice=str(loaded(archive.notice) or ""),

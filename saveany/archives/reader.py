@@ -20,6 +20,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from saveany.archives.comments import CommentReader
+from saveany.archives.edits import EditReader
 from saveany.archives.posts import posts_in
 from saveany.archives.reports import ArchiveReports
 from saveany.archives.saving import PageOfChat, PostSaver
@@ -74,6 +75,7 @@ class ArchiveReader:
         self._config = config
         self._saver = PostSaver(accounts, store, catalogue, tasks)
         self._comments = CommentReader(accounts, store, catalogue, self._saver)
+        self._edits = EditReader(accounts, catalogue, store.archives)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
         self._next_check = check_seconds  # seconds from the present check to the next one
@@ -81,7 +83,9 @@ class ArchiveReader:
         self._growing: dict[str, int] = {}  # id of an archive -> last message of an incomplete album
         self._reconciled: set[str] = set()  # archives whose lost tasks were replaced
         self._followed: set[int] = set()  # marked ids of the chats whose new messages are saved
-        self._changed: set[int] = set()  # those of them that have something new, according to Telegram
+        #: Those of them in which a message is new, or was edited, according to Telegram.
+        self._changed: set[int] = set()
+        self._edited: set[int] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by id of an archive
         #: Sent when `read_changed` has something to do.
         self.changed = Signal()
@@ -112,8 +116,9 @@ class ArchiveReader:
             _log.warning("archives_not_pushed", reason=error.message)
 
     def _note(self, change: ChatChange) -> None:
-        if change.chat in self._followed and not change.is_edit:
-            self._read_soon(change.chat)
+        if change.chat in self._followed:
+            (self._edited if change.is_edit else self._changed).add(change.chat)
+            self.changed.send()
 
     def _read_soon(self, chat: int) -> None:
         self._changed.add(chat)
@@ -123,11 +128,16 @@ class ArchiveReader:
         """Read the chats that have something new, according to what Telegram has pushed. Raises as
         `check`."""
         chats, self._changed = self._changed, set()
+        edited, self._edited = self._edited, set()
         now = time.monotonic()
         for archive in await self._archives.all():
             is_due = self._retry_at.get(archive.id, 0) <= now and is_read_on(archive)
-            if archive.chat in chats and is_due and not archive.is_paused:
+            if archive.is_paused or not is_due:
+                continue
+            if archive.chat in chats:
                 await self._try(archive, self._read)
+            if archive.chat in edited and archive.on_edit == "add":
+                await self._try(archive, self._read_edits)
 
     async def _check_account(self, account: str, archives: Sequence[Archive]) -> None:
         """Read the chats of one account that have new messages, with another account if this one cannot."""
@@ -141,6 +151,8 @@ class ArchiveReader:
         except TaskError:
             tops = {}
         for archive in archives:
+            if archive.on_edit == "add" and (top := tops.get(archive.chat)) and top.pts != archive.pts:
+                await self._follow_edits(archive, top.pts)
             if archive.older_chat or tops.get(archive.chat, _UNKNOWN).message > archive.seen:
                 await self._try(archive, self._read)
                 continue
@@ -151,6 +163,18 @@ class ArchiveReader:
                 await self._set_problem(archive, None)
             if not archive.is_read:
                 await self._archives.change(archive.id, lambda now: replace(now, is_read=True))
+
+    async def _follow_edits(self, archive: Archive, pts: int) -> None:
+        """Read the edits up to the event `pts`, or from it on if none was read before."""
+        if archive.pts:
+            await self._try(archive, self._read_edits)
+        else:
+            await self._archives.change(archive.id, lambda now: replace(now, pts=pts))
+
+    async def _read_edits(self, archive: Archive) -> None:
+        await self._edits.check(archive, self._access(archive, archive.chat))
+        if changed := await self._archives.get(archive.id):
+            await self._settle(changed)
 
     async def _check_comments(self, archive: Archive) -> None:
         """Read new comments on the latest posts of an archive whose posts were all read."""

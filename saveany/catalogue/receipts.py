@@ -54,6 +54,18 @@ class Receipts:
         async with self._database.read() as connection:
             return {row.message: _message(row) for row in await connection.execute(query)}
 
+    async def named(
+        self, archive_id: str, chat: int, messages: Collection[int]
+    ) -> dict[int, ArchivedMessage]:
+        """The messages of a chat with these ids that the receipt contains, by id, after all tasks that have
+        ended were recorded."""
+        await self._recorder.catch_up()
+        query = select(archive_messages).where(
+            _m.archive_id == archive_id, _m.chat == chat, _m.message.in_(messages)
+        )
+        async with self._database.read() as connection:
+            return {row.message: _message(row) for row in await connection.execute(query)}
+
     async def write(self, archive_id: str, page: ReadPage) -> None:
         """Add a page that was read, whether or not it was added before."""
         key = {"archive_id": archive_id, "chat": page.chat}
@@ -162,6 +174,8 @@ class Receipts:
                     "reason": None,
                     "task_id": None,
                     "file_id": None,
+                    "edited_at": each.edited_at or None,
+                    "size": each.size,
                 }
                 await connection.execute(query.values(**again))
 
@@ -188,20 +202,29 @@ class Receipts:
 
     async def copies(self, message: ArchivedMessage) -> list[ArchivedCopy]:
         """The copies of the files of a message that are not deleted."""
-        of_message = files.c.id == message.file_id
-        if message.task_id:
-            of_task = and_(files.c.task_id == message.task_id, files.c.message == message.message)
-            of_message = or_(of_message, and_(of_task, files.c.chat == message.chat))
         columns = [files.c[name] for name in ("id", "storage", "path", "size", "sha256")]
-        query = select(*columns).where(of_message, files.c.deleted_at.is_(None))
+        query = select(*columns).where(_files_of(message), files.c.deleted_at.is_(None))
         async with self._database.read() as connection:
             return [ArchivedCopy(*row) for row in await connection.execute(query)]
+
+    async def documents(self, message: ArchivedMessage) -> set[int]:
+        """Telegram's ids of the files of a message that were saved, also of those that were deleted since."""
+        async with self._database.read() as connection:
+            return set(await connection.scalars(select(files.c.document).where(_files_of(message))))
 
     async def remove(self, archive_id: str) -> None:
         """Delete a receipt. The files stay."""
         async with self._database.write() as connection:
             for table in _TABLES:
                 await connection.execute(delete(table).where(table.c.archive_id == archive_id))
+
+
+def _files_of(message: ArchivedMessage) -> Any:
+    """The condition for the saved files of a message."""
+    if not message.task_id:
+        return files.c.id == message.file_id
+    of_task = and_(files.c.task_id == message.task_id, files.c.message == message.message)
+    return or_(files.c.id == message.file_id, and_(of_task, files.c.chat == message.chat))
 
 
 def _sums(table: Any, archive_ids: Collection[str], value: Any) -> Any:

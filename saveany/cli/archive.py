@@ -74,6 +74,9 @@ def add(
     copy: Annotated[
         str, typer.Option(help="How files get into a chat of Telegram: auto, reference or bytes.")
     ] = "auto",
+    on_edit: Annotated[
+        str, typer.Option(help="When a file is replaced later: ignore, or add the new one.")
+    ] = "ignore",
     account: Annotated[
         str, typer.Option(help="User account that reads the chat; needed for private chats and `me`.")
     ] = "",
@@ -90,7 +93,7 @@ def add(
     --json prints the fields of `POST /api/v1/archives`.
     """
     body: Json = {"chat": chat, "storage": storage, "dir_path": path, "start": start, "until": until}
-    body |= {"follow": follow, "account": account, "comments": comments, "copy": copy}
+    body |= {"follow": follow, "account": account, "comments": comments, "copy": copy, "on_edit": on_edit}
     if filter_:
         body["filter"] = _parsed_filter(filter_)
     if user is not None:

@@ -30,7 +30,7 @@ from saveany.planning.requests import TaskRequest
 from saveany.service.principal import Principal
 from saveany.service.tasks import TaskService
 from saveany.store import Store
-from saveany.store.archives import Archive
+from saveany.store.archives import Archive, is_channel
 from saveany.telegram import links
 from saveany.texts import Text, stored
 from storages import registry
@@ -69,6 +69,7 @@ class ArchiveRequest:
     account: str = ""  # "": any that can read the chat
     on_duplicate: str = "link"
     copy: str = "auto"  # how files get into a chat of Telegram: auto, reference or bytes
+    on_edit: str = "ignore"  # see `Archive.on_edit`
     paused: bool = False  # whether reading waits until the archive is resumed
 
 
@@ -133,6 +134,8 @@ class ArchiveService:
         user, state = await self._resolve(principal, request)
         if request.comments and not state.discussion:
             raise InvalidInput("this chat has no comments: it is not a channel with a discussion", "comments")
+        if request.on_edit != "ignore" and not is_channel(state.id):
+            raise InvalidInput("edits can only be followed in channels and supergroups", "on_edit")
         only = (request.account,) if request.account else user.accounts
         with _refusals():
             seen = await self._start(await self._accounts(), state, request.start, only)
@@ -345,6 +348,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         until=parse_date(request.until, "until") if request.until else 0,
         follow=request.follow and not request.until,
         on_duplicate=request.on_duplicate,
+        on_edit=request.on_edit,
         seen=seen,
         is_paused=request.paused,
         notify="none",

@@ -41,6 +41,8 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     copy: str = ""  # how files get into a chat of Telegram: auto, reference or bytes; "": bytes
     in_order: bool = False  # whether one task saves each page, after the tasks of earlier ones
     on_duplicate: str = ""  # a `saveany.models.OnDuplicate`; "": as the user prefers
+    on_edit: str = "ignore"  # ignore, or add: the new file of an edited message is saved beside the old one
+    pts: int = 0  # number of the last event of the chat whose edits were handled; 0 if none was yet
     adopts: str = ""  # storage with files that it may adopt (`catalogue.adoption`); "" if there are none
     seen: int = 0  # id of the last message that was handled
     older_chat: int = 0  # basic group (marked id) that became this supergroup and is read before it; 0: none

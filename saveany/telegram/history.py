@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from telethon import errors as tg
 from telethon import utils
 from telethon.tl import functions, types
 
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 #: Maximum number of messages in one reply, and of chats in one request for newest messages.
 PAGE = 100
+#: Maximum number of events in one request for edits.
+_MAX_EVENTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,15 @@ class MessagePage:
     def media(self) -> list[Media]:
         """The files in the messages."""
         return [media for message in self.messages for media in message.media]
+
+
+@dataclass(frozen=True, slots=True)
+class EditPage:
+    """Messages of a channel or supergroup that were edited."""
+
+    messages: list[ReadMessage]  # as they are now
+    pts: int  # up to this event of the chat; 0 if its events cannot be read from there
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,12 @@ class ChatHistory:
         return await self._first_user(
             lambda reader: comments_after(reader, chat, post, seen, username), prefer, only
         )
+
+    async def edits_after(
+        self, chat: int, pts: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+    ) -> EditPage:
+        """Messages that were edited after the event `pts` of a channel or supergroup; as `messages_after`."""
+        return await self._first_user(lambda reader: edits_after(reader, chat, pts, username), prefer, only)
 
     async def topic_titles(
         self,
@@ -256,6 +274,34 @@ async def comments_after(
         )
 
     return await reader.chats.retry_without_cache(read)
+
+
+async def edits_after(reader: MessageReader, chat: int, pts: int, username: str = "") -> EditPage:
+    """Messages that were edited after the event `pts`. If there are too many, Telegram names none."""
+
+    async def read() -> EditPage:
+        channel = await reader.chats.find(chat, username)
+        no_filter = types.ChannelMessagesFilterEmpty()
+        request = functions.updates.GetChannelDifferenceRequest(channel, no_filter, pts, _MAX_EVENTS)
+        try:
+            reply = await reader.chats.call(request)
+        except (tg.PersistentTimestampInvalidError, tg.PersistentTimestampEmptyError):
+            return EditPage([], 0, is_last=True)
+        if isinstance(reply, types.updates.ChannelDifferenceTooLong):
+            return EditPage([], reply.dialog.pts or 0, is_last=True)
+        messages = await _read(reader, _edited(reply), reply)
+        return EditPage(messages, reply.pts, is_last=bool(reply.final))
+
+    return await reader.chats.retry_without_cache(read)
+
+
+def _edited(reply: Any) -> list[Any]:
+    """The edited messages in a difference, in their last version. Hidden edits are reactions and the like."""
+    if isinstance(reply, types.updates.ChannelDifferenceEmpty):
+        return []
+    edits = [each for each in reply.other_updates if isinstance(each, types.UpdateEditChannelMessage)]
+    found = {each.id: each for each in (*reply.new_messages, *(edit.message for edit in edits))}
+    return [each for each in found.values() if getattr(each, "edit_date", None) and not each.edit_hide]
 
 
 async def last_before(reader: MessageReader, chat: int, date_ms: int, username: str = "") -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.archives.harness import ArchiveHarness
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import STORAGE, USER_ID, Stack
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -78,3 +78,55 @@ async def test_posts_during_a_restart_are_saved_once(tmp_path: Path) -> None:
 
         await until(are_saved, within=60)
         assert len(harness.files("restarted")) == 4
+
+
+async def test_case_13_edited_files_are_saved_beside_the_old_ones_if_wanted(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Edited")
+    edited, reworded, waiting = (harness.post(chat) for _ in range(3))
+    both = await harness.archive(chat, dir_path="both", follow=True, on_edit="add", on_duplicate="save")
+    first = await harness.archive(chat, dir_path="first", follow=True, on_duplicate="save")
+    for archive in (both, first):
+        await harness.reaches(archive, "following")
+    before = harness.files("both")
+    harness.world.edit(chat, reworded, text="other words")
+    harness.world.edit(chat, edited, file=harness.file(name="second.bin"))
+    await until(lambda: "second.bin" in harness.files("both"))
+    assert set(harness.files("both")) == {*before, "second.bin"}
+    await harness.act(both, "pause")
+    harness.world.edit(chat, edited, file=harness.file(name="third.bin"))
+    await harness.act(both, "resume")  # edits that were not seen at the time are found, too
+    await until(lambda: "third.bin" in harness.files("both"))
+    await harness.reaches(both, "following")
+    rows = {each["message"]: each for each in await harness.messages(both)}
+    assert {each["outcome"] for each in rows.values()} == {"saved"}
+    assert rows[edited]["edited_at"]
+    assert not rows[waiting]["edited_at"]
+    assert len(harness.files("both")) == 5
+    assert harness.files("first") == before
+
+
+async def test_a_file_that_is_replaced_before_its_download_is_saved_once(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Replaced")
+    harness.say(chat)
+    archive = await harness.archive(chat, dir_path="replaced", follow=True, on_edit="add")
+    await harness.reaches(archive, "following")
+    await harness.stack.request("POST", "/queue/pause")
+    post = harness.post(chat)
+
+    async def is_listed() -> bool:
+        return (await harness.counts(archive)).get("pending") == 1
+
+    await until(is_listed)
+    harness.world.edit(chat, post, file=harness.file(name="new.bin"))
+    await harness.stack.request("POST", "/queue/resume")
+    await harness.reaches(archive, "following")
+    await harness.act(archive, "resume")  # look for edits now
+    await harness.reaches(archive, "following")
+    assert harness.files("replaced") == ["new.bin"]
+
+
+async def test_edits_of_private_chats_cannot_be_followed(harness: ArchiveHarness) -> None:
+    body = {"chat": "me", "account": "user", "storage": STORAGE, "user_id": USER_ID, "on_edit": "add"}
+    reply = await harness.stack.client.post("/api/v1/archives", json=body)
+    assert reply.status_code == 400, reply.text
+    assert "channels and supergroups" in reply.text
