@@ -33,7 +33,7 @@ from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
     from saveany.catalogue.archive_models import ArchivedMessage
-    from saveany.service.archives import ArchiveRequest, ShownArchive
+    from saveany.service.archives import ArchiveEstimate, ArchiveRequest, ShownArchive
     from saveany.service.verification import Discrepancy
 
 router = APIRouter(prefix="/api/v1/archives", tags=["archives"], route_class=JsonRoute)
@@ -90,18 +90,7 @@ async def estimate(
 ) -> ArchiveEstimateView:
     """Numbers of files by kind, and estimates of their sizes, for the whole chat. Nothing is archived."""
     found = await services.archives.estimate(principal, _request(body))
-    contents = found.contents
-    kinds = {kind: KindEstimateView(files=n.count, bytes=n.bytes) for kind, n in contents.kinds.items()}
-    return ArchiveEstimateView(
-        title=found.chat.title,
-        messages=found.chat.total,
-        kinds=kinds,
-        bytes=contents.bytes,
-        first_at=rfc3339(contents.first_ms) if contents.first_ms else None,
-        last_at=rfc3339(contents.last_ms) if contents.last_ms else None,
-        storage=found.storage,
-        free_bytes=found.free,
-    )
+    return estimate_view(found)
 
 
 @router.get("", operation_id="listArchives", summary="Archives", responses=responses(404))
@@ -213,6 +202,22 @@ async def delete(
     """End an archive and delete its receipt. Its files stay, and its tasks continue."""
     await services.archives.remove(principal, archive_id)
     return MessageReply(message="archive deleted; its files stay")
+
+
+def estimate_view(found: ArchiveEstimate) -> ArchiveEstimateView:
+    """What an archive would contain."""
+    contents = found.contents
+    kinds = {kind: KindEstimateView(files=n.count, bytes=n.bytes) for kind, n in contents.kinds.items()}
+    return ArchiveEstimateView(
+        title=found.chat.title,
+        messages=found.chat.total,
+        kinds=kinds,
+        bytes=contents.bytes,
+        first_at=rfc3339(contents.first_ms) if contents.first_ms else None,
+        last_at=rfc3339(contents.last_ms) if contents.last_ms else None,
+        storage=found.storage,
+        free_bytes=found.free,
+    )
 
 
 def _view(shown: ShownArchive) -> ArchiveView:

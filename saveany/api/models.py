@@ -549,18 +549,6 @@ class ResolvedFileView(Reply):
     error: str = Field(default="", exclude_if=_empty, description="Why this file could not be saved.")
 
 
-class ResolvedView(Reply):
-    """What a task would save."""
-
-    type: str = Field(description="Type of the task.", examples=["tgfiles"])
-    user_id: int = Field(examples=[123456789])
-    storage: str = Field(examples=["local1"])
-    path: str = Field(description="Folder inside the storage; `/` is its root.", examples=["/downloads"])
-    files: list[ResolvedFileView] = Field(description="At most 1,000.")
-    total_files: int = Field(description="Number of all files.")
-    total_bytes: int = Field(description="Sum of the sizes in this reply that are known.")
-
-
 class TaskType(Reply):
     """A type of task."""
 

@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Body
 
+from saveany.api.archives import estimate_view
 from saveany.api.auth import TasksPrincipal
 from saveany.api.bodies import NewTaskBody
 from saveany.api.errors import responses
-from saveany.api.models import ResolvedFileView, ResolvedView
+from saveany.api.models import ResolvedFileView
 from saveany.api.requests import adapted
+from saveany.api.resolve_models import ResolvedView
 from saveany.api.routes import JsonRoute
-from saveany.api.services import InjectedServices
+from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.views import duplicate_view
 from saveany.catalogue import FileKind
 from saveany.models import Item
+from saveany.service import Principal, TaskRequest
+from saveany.telegram.links import is_whole_chat
 
 if TYPE_CHECKING:
     from saveany.service.tasks import ResolvedRequest
@@ -35,12 +39,36 @@ async def resolve(
     """The files that a task with this body would save: their names by the user's template and rules, sizes
     and kinds, and which of them the user has saved before. No task is created.
 
+    A link to a whole chat is no task: the reply shows what `POST /api/v1/archives` would save.
+
     A worker looks the links up; a 404 says why there is nothing to save. A link that works only once is used
     up by this.
     """
     new = adapted(services.config, body)
     with new.naming_fields():
+        if new.request.type in ("", "tgfiles") and any(map(is_whole_chat, new.request.links[:1])):
+            return await _archive(services, principal, new.request)
         return _view(await services.tasks.resolve(principal, new.request))
+
+
+async def _archive(services: ApiServices, principal: Principal, request: TaskRequest) -> ResolvedView:
+    """What an archive of a whole chat would save."""
+    from saveany.service.archives import ArchiveRequest
+
+    wanted = ArchiveRequest(
+        chat=request.links[0], user_id=request.user_id, storage=request.storage, folder=request.folder
+    )
+    found = await services.archives.estimate(principal, wanted)
+    return ResolvedView(
+        type="archive",
+        user_id=found.user_id,
+        storage=found.storage,
+        path=f"/{request.folder.strip('/')}",
+        files=[],
+        total_files=sum(each.count for each in found.contents.kinds.values()),
+        total_bytes=found.contents.bytes,
+        archive=estimate_view(found),
+    )
 
 
 def _view(found: ResolvedRequest) -> ResolvedView:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from saveany.archives.posts import posts_in
 from saveany.archives.saving import PageOfChat, PostSaver
@@ -25,18 +27,26 @@ _CHECK_SECONDS, _CHECKED = 300.0, 100
 class CommentReader:
     """Turns comments with files into tasks. How far those on a post were read is noted in the receipt."""
 
-    def __init__(self, accounts: Accounts, store: Store, catalogue: Catalogue, saver: PostSaver) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: Store,
+        catalogue: Catalogue,
+        saver: PostSaver,
+        access: Callable[[Archive, int], Mapping[str, Any]],
+    ) -> None:
+        """`access` is how a chat of an archive is found, and by which accounts."""
+        self._access = access
         self._accounts = accounts
         self._store = store
         self._receipts = catalogue.receipts
         self._saver = saver
         self._next_check: dict[str, float] = {}  # id of an archive -> monotonic time
 
-    async def read(
-        self, archive: Archive, messages: Sequence[ReadMessage], access: Mapping[str, Any]
-    ) -> bool:
+    async def read(self, archive: Archive, messages: Sequence[ReadMessage]) -> bool:
         """Save the new comments on these posts. False if the queue is full before that is done; then it is to
         be called again."""
+        access = self._access(archive, archive.chat)
         last = {each.id: each.last_comment for each in messages if each.last_comment}
         keys = [comments_key(post) for post in last]
         seen = await self._receipts.positions(archive.id, keys)
@@ -45,14 +55,17 @@ class CommentReader:
                 return False
         return True
 
-    async def check(self, archive: Archive, access: Mapping[str, Any]) -> None:
-        """Read new comments on the latest posts, unless that was done a short time ago."""
+    async def check(self, archive: Archive) -> None:
+        """Read new comments on the latest posts of an archive whose posts were all read, unless that was done
+        a short time ago."""
+        if not archive.is_read:
+            await self._store.archives.change(archive.id, lambda now: replace(now, is_read=True))
         now = time.monotonic()
         if self._next_check.get(archive.id, 0) > now:
             return
-        first = max(0, archive.seen - _CHECKED)
+        first, access = max(0, archive.seen - _CHECKED), self._access(archive, archive.chat)
         page = await self._accounts.history.messages_after(archive.chat, first, **access)
-        if await self.read(archive, [each for each in page.messages if each.id <= archive.seen], access):
+        if await self.read(archive, [each for each in page.messages if each.id <= archive.seen]):
             self._next_check[archive.id] = now + _CHECK_SECONDS
 
     async def _read_post(

@@ -74,7 +74,7 @@ class ArchiveReader:
         self._archives = store.archives
         self._config = config
         self._saver = PostSaver(accounts, store, catalogue, tasks)
-        self._comments = CommentReader(accounts, store, catalogue, self._saver)
+        self._comments = CommentReader(accounts, store, catalogue, self._saver, self._access)
         self._edits = EditReader(accounts, catalogue, store.archives)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
@@ -157,7 +157,7 @@ class ArchiveReader:
                 await self._try(archive, self._read)
                 continue
             if archive.comments:
-                await self._try(archive, self._check_comments)
+                await self._try(archive, self._comments.check)
                 continue
             if archive.problem:
                 await self._set_problem(archive, None)
@@ -175,12 +175,6 @@ class ArchiveReader:
         await self._edits.check(archive, self._access(archive, archive.chat))
         if changed := await self._archives.get(archive.id):
             await self._settle(changed)
-
-    async def _check_comments(self, archive: Archive) -> None:
-        """Read new comments on the latest posts of an archive whose posts were all read."""
-        await self._comments.check(archive, self._access(archive, archive.chat))
-        if not archive.is_read:
-            await self._archives.change(archive.id, lambda now: replace(now, is_read=True))
 
     async def _try(self, archive: Archive, work: Callable[[Archive], Awaitable[None]]) -> None:
         """Do something for an archive, and store why that failed if it did."""
@@ -232,7 +226,11 @@ class ArchiveReader:
     async def _page(self, archive: Archive) -> MessagePage:
         """The messages after the last handled one, without those that are not part of the archive."""
         chat, seen = place_of(archive)
-        page = await self._accounts.history.messages_after(chat, seen, **self._access(archive, chat))
+        access, history = self._access(archive, chat), self._accounts.history
+        if archive.topic > 1:  # the messages of the first topic are not marked
+            page = await history.comments_after(chat, archive.topic, seen, **access)
+        else:
+            page = await history.messages_after(chat, seen, **access)
         if archive.until:
             return replaced(page, messages=[m for m in page.messages if m.date_ms < archive.until])
         return page
@@ -261,8 +259,7 @@ class ArchiveReader:
             # Nobody is notified twice of a post because of a crash.
             if archive.notify != "none" and not await self._advance(archive, task.last, page):
                 return None
-        access = self._access(archive, chat)
-        if archive.comments and not await self._comments.read(archive, messages, access):
+        if archive.comments and not await self._comments.read(archive, messages):
             self._next_check = min(self._next_check, _QUEUE_SECONDS)
             return archive
         return await self._advance(archive, last, page)

@@ -169,7 +169,8 @@ def _rows(
 ) -> Iterator[ArchivedMessage]:
     """The messages of a post as they are noted at first. `common` is the task of all posts of the page; "" if
     each has one."""
-    chosen = {media.message_id for media in post.wanted(wanted)}
+    is_elsewhere = archive.topic and post.topic != archive.topic
+    chosen = set() if is_elsewhere else {media.message_id for media in post.wanted(wanted)}
     task_id = (common or new_id()) if chosen else ""
     for message in post.messages:
         fields: dict[str, Any] = {

@@ -13,12 +13,23 @@ import typer
 
 from saveany import advice
 from saveany.cli import FAILED, INTERRUPTED, load_config
+from saveany.cli.archive import show_estimate
 from saveany.cli.bars import display
-from saveany.cli.client import ApiClient, Json, JsonOption, RequestRefused, TokenOption, UrlOption, connect
+from saveany.cli.client import (
+    ApiClient,
+    Json,
+    JsonOption,
+    RequestRefused,
+    TokenOption,
+    UrlOption,
+    call,
+    connect,
+)
 from saveany.cli.follow import follow_tasks
 from saveany.cli.waiting import first_tasks, with_reasons
 from saveany.errors import ConfigError
 from saveany.models import OnConflict, OnDuplicate
+from saveany.telegram.links import is_whole_chat
 
 LinksArgument = Annotated[
     list[str],
@@ -59,6 +70,10 @@ WebhookOption = Annotated[
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Show the progress until all tasks have ended.")
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Archive large chats without asking.")]
+
+#: Estimated bytes of a chat above which the user is asked before it is archived.
+_ASK_ABOVE = 10**9
 
 
 def add(
@@ -74,11 +89,16 @@ def add(
     priority: PriorityOption = 0,
     webhook_url: WebhookOption = "",
     follow: FollowOption = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
     """Save links, and print the id of the task for each.
+
+    A link to a whole chat, such as https://t.me/channel or an invite to a chat
+    that an account is in, becomes an archive (see `saveany archive`): its contents
+    are shown first, and you are asked if they have more than 1 GB.
 
     --follow shows progress bars on a terminal. Otherwise, and with --json, it
     prints one JSON object per line for each event:
@@ -111,7 +131,24 @@ def add(
         "webhook_url": webhook_url,
     }
     given = {key: value for key, value in request.items() if value}
+    chats = [each for each in links if is_whole_chat(each)]
+    for chat in chats:
+        _archive(connect(ctx, url, token), chat, given, yes=yes, as_json=as_json)
+    if chats and not (links := [each for each in links if each not in chats]):
+        return
     _run(connect(ctx, url, token), links, given, follow=follow, as_json=as_json)
+
+
+def _archive(api: ApiClient, chat: str, request: Json, *, yes: bool, as_json: bool) -> None:
+    """Archive a chat, after showing what it contains."""
+    same = {"user_id": "user_id", "storage_name": "storage", "dir_path": "dir_path"}
+    body = {"chat": chat} | {name: request[given] for given, name in same.items() if given in request}
+    contents = call(api, lambda api: api.post("archives/estimate", body))
+    show_estimate(contents)
+    if contents["bytes"] > _ASK_ABOVE and not yes:
+        typer.confirm("Archive this chat?", abort=True, err=True)
+    made = call(api, lambda api: api.post("archives", body))
+    typer.echo(json.dumps({"archive_id": made["id"], "link": chat}) if as_json else f"archive {made['id']}")
 
 
 def first_user(ctx: typer.Context) -> int:

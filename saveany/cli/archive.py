@@ -99,7 +99,7 @@ def add(
     if user is not None:
         body["user_id"] = user
     contents = call(connect(ctx, url, token), lambda api: api.post("archives/estimate", body))
-    _show_estimate(contents)
+    show_estimate(contents)
     if contents["free_bytes"] is not None and contents["bytes"] > contents["free_bytes"] and not yes:
         raise SaveAnyError("the storage has not enough space; choose another one, or repeat this with --yes")
     made = call(connect(ctx, url, token), lambda api: api.post("archives", body))
@@ -109,7 +109,8 @@ def add(
         typer.echo(f"{made['id']} {printable(made['title'])}")
 
 
-def _show_estimate(contents: Json) -> None:
+def show_estimate(contents: Json) -> None:
+    """Print what a chat contains, on stderr."""
     from saveany.cli.tables import short_size  # imports rich
 
     kinds = [f"{each['files']:,} {kind}" for kind, each in contents["kinds"].items()]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from saveany.cli.add import FolderOption, ForUserOption, NameOption, StorageOption, TypeOption, first_user
+from saveany.cli.archive import show_estimate
 from saveany.cli.client import Json, JsonOption, TokenOption, UrlOption, call, connect, printable
 
 
@@ -39,6 +40,9 @@ def resolve(
     found = call(connect(ctx, url, token), lambda api: api.post("resolve", body))
     if as_json:
         typer.echo(json.dumps(found))
+    elif found["archive"]:
+        typer.echo(f"a chat: {printable(found['archive']['title'])}")
+        show_estimate(found["archive"])
     else:
         _print(found)
 

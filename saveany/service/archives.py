@@ -77,6 +77,7 @@ class ArchiveRequest:
 class ArchiveEstimate:
     """What an archive of a whole chat would contain."""
 
+    user_id: int
     chat: ChatState
     contents: ChatEstimate
     storage: str
@@ -139,8 +140,10 @@ class ArchiveService:
         only = (request.account,) if request.account else user.accounts
         with _refusals():
             seen = await self._start(await self._accounts(), state, request.start, only)
-        archive = _new(request, user.id, state, seen)
-        if self._is_chat(user, archive.storage):
+            topic = await self._topic(await self._accounts(), state, request.chat, only)
+        archive = replace(_new(request, user.id, state, seen), topic=topic)
+        storage = self._config.storage(archive.storage or self._config.allowed_storages(user)[0])
+        if storage and registry.capabilities(storage.type).ordered:  # a chat
             notice = archive.notice or stored(_protection(state, request.copy))
             archive = replace(archive, copy=request.copy, in_order=True, notice=notice)
         await self._check_is_new(archive)
@@ -155,13 +158,14 @@ class ArchiveService:
         storage = request.storage or self._config.allowed_storages(user)[0]
         result = await self._store.queries.send(storage, "usage", {})
         free = None if result.error else result.result.get("free")
-        return ArchiveEstimate(state, contents, storage, free)
+        return ArchiveEstimate(user.id, state, contents, storage, free)
 
     async def _resolve(self, principal: Principal, request: ArchiveRequest) -> tuple[User, ChatState]:
         """The user of a new archive, and the chat."""
         user = await self._user(principal, request)
         personal = bool(request.account) and (principal.is_operator or request.account in user.accounts)
-        chat = links.any_chat_of(request.chat) if personal else links.chat_of(request.chat)
+        named = links.any_chat_of if personal else links.chat_of
+        chat = links.invite_of(request.chat) or named(request.chat)
         only = (request.account,) if request.account else user.accounts
         with _refusals():
             history = (await self._accounts()).history
@@ -183,11 +187,15 @@ class ArchiveService:
             raise Forbidden("you may not use the account {account}", account=request.account)
         return user
 
-    def _is_chat(self, user: User, storage: str) -> bool:
-        """Whether a storage, or else the default one of a user, shows files in the order of their commits, as
-        chats do."""
-        options = self._config.storage(storage or self._config.allowed_storages(user)[0])
-        return bool(options and registry.capabilities(options.type).ordered)
+    async def _topic(self, accounts: Accounts, state: ChatState, link: str, only: Sequence[str]) -> int:
+        """The topic of a forum that a link names; 0 if it names none."""
+        part = links.part_of(link) if state.is_forum else 0
+        if not part:
+            return 0
+        found = await accounts.history.topic_titles(
+            state.id, [part], username=state.username, prefer=state.account, only=only
+        )
+        return part if part in found else 0
 
     async def _start(self, accounts: Accounts, state: ChatState, start: str, only: Sequence[str]) -> int:
         """The id of the last message before the archive."""
@@ -313,7 +321,7 @@ def _refusals() -> Iterator[None]:
 
 def is_same(one: Archive, other: Archive) -> bool:
     """Whether two archives would save the same files."""
-    names = ("chat", "filter", "storage", "folder")
+    names = ("chat", "topic", "filter", "storage", "folder")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 

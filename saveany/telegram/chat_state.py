@@ -33,9 +33,12 @@ class ChatState:
 
 
 async def chat_state(reader: MessageReader, chat: str) -> ChatState:
-    """The current state of a channel or supergroup, given by @name or -100…."""
+    """The current state of a channel or supergroup, given by @name or -100…, or of any chat by an invite link
+    (`links.invite_of`)."""
 
     async def read() -> ChatState:
+        if chat.startswith("+"):
+            return await _state(reader, await reader.chats.by_invite(chat[1:]))
         peer = await reader.chats.confirmed(chat)
         return await _state(reader, utils.get_peer_id(types.PeerChannel(peer.channel_id)))
 
@@ -46,6 +49,8 @@ async def personal_state(reader: MessageReader, chat: str) -> ChatState:
     """The current state of any chat, given by `me`, @name or a marked id."""
 
     async def read() -> ChatState:
+        if chat.startswith("+"):
+            return await _state(reader, await reader.chats.by_invite(chat[1:]))
         return await _state(reader, await reader.chats.marked_id(chat))
 
     return await reader.chats.retry_without_cache(read)

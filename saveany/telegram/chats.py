@@ -181,6 +181,17 @@ class ChatFinder:
         reply = await self._resolved(text.removeprefix("@"))
         return int(utils.get_peer_id(reply.peer))
 
+    async def by_invite(self, code: str) -> int:
+        """The marked id of the chat of an invite link, if the account is a member of it, or the chat
+        can be previewed. Joins nothing."""
+        try:
+            found = await self.call(functions.messages.CheckChatInviteRequest(code))
+        except (tg.InviteHashExpiredError, tg.InviteHashInvalidError, tg.InviteHashEmptyError) as error:
+            raise Permanent("This invite link is not valid any more.") from error
+        if isinstance(found, types.ChatInvite):
+            raise ChatNotVisible(Text("it is not in the chat of this invite link; join it in Telegram first"))
+        return int(utils.get_peer_id(found.chat))
+
     async def _from_dialogs(self, marked: int, fallback_reason: Text | None) -> int:
         """The access hash of a chat that the user is a member of; Telegram sends it only with the list of
         dialogs. Raises `ChatNotVisible`, with `fallback_reason` if there is one."""

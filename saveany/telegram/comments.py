@@ -10,6 +10,7 @@ from telethon.tl import functions, types
 
 from saveany.telegram.chats import ChatFinder, ChatNotVisible
 from saveany.telegram.message_loader import LoadedMessages
+from saveany.texts import Text
 
 #: Maximum number of messages in one reply.
 PAGE = 100
@@ -36,6 +37,6 @@ async def load_comment(
     """A comment on a post, and those around it. Raises `ChatNotVisible` if the post has no comments."""
     reply = await replies_after(chats, channel, post, number - _NEARBY - 1)
     if reply is None:
-        raise ChatNotVisible("the post has no comments any more")
+        raise ChatNotVisible(Text("the post has no comments any more"))
     found = {each.id: each for each in reply.messages}
     return LoadedMessages(frozenset({number}), found, list(reply.users), list(reply.chats))

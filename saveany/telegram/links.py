@@ -31,8 +31,8 @@ _ADVICE = Text(
     "Send the link of one message, such as https://t.me/channel/123 (in Telegram: Copy Message Link)."
 )
 _ARCHIVE_ADVICE = Text(
-    "Send the link of one message, or archive the whole chat: /archive in the bot, `archive add` on the "
-    "command line, POST /api/v1/archives in the API."
+    "Send the link of one message, such as https://t.me/channel/123, or archive the whole chat: /archive in "
+    "the bot, `archive add` on the command line, POST /api/v1/archives in the API."
 )
 
 #: First path segments of links that lead to something other than a chat; none of them is a username.
@@ -70,6 +70,11 @@ _APP = re.compile(r"tg:(?://)?(?P<action>[^/?#]*)/?(?:\?(?P<query>[^#]*))?(?:#.*
 # so only punctuation is removed.
 _BEFORE = re.compile(r"^(?:[^0-9A-Za-z]*(?=(?:https?://|tg:))|[\W_]+)", re.IGNORECASE)
 _AFTER = re.compile(r"[^0-9A-Za-z]+$")
+_INVITE = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:t\.me|telegram\.me|telegram\.dog)/(?:joinchat/|\+)([\w-]{6,64})/?"
+    r"|tg:(?://)?join\?invite=([\w-]{6,64})",
+    re.IGNORECASE | re.ASCII,
+)
 _ASCII = re.compile(r"[!-~]*")
 
 _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")  # names of four letters are sold as collectibles
@@ -173,6 +178,36 @@ def any_chat_of(text: str) -> str:
     """As `chat_of`; also `me` for Saved Messages, and the id of a person or of a basic group (-id)."""
     word = text.strip()
     return word if word == "me" or _ANY_ID.fullmatch(word) else chat_of(word)
+
+
+def invite_of(text: str) -> str:
+    """The code of an invite link as `+CODE`; "" if `text` is none."""
+    found = _INVITE.fullmatch(text.strip())
+    return f"+{found[1] or found[2]}" if found else ""
+
+
+def is_whole_chat(text: str) -> bool:
+    """Whether `text` is a link to a chat: to no message, or an invite."""
+    word = text.strip()
+    if invite_of(word):
+        return True
+    found = _WEB.fullmatch(word)
+    if found is None or found["subdomain"] not in (None, "www"):
+        return False
+    try:
+        link = parse(f"{word.partition('?')[0].rstrip('/')}/1")
+    except InvalidInput:
+        return False
+    return link.message == 1 and link.topic is None
+
+
+def part_of(text: str) -> int:
+    """The number of the topic or message that a link into a chat names; 0 if it names none."""
+    try:
+        link = parse(text)
+    except InvalidInput:
+        return 0
+    return link.topic or link.thread or link.message
 
 
 def marked_id(channel: int) -> int:

@@ -122,6 +122,18 @@ def export_chat_invite(context: RequestContext, request: Any) -> Any:
     return _invite(context, chat)
 
 
+@handles(fn.messages.CheckChatInviteRequest, bots=False)
+def check_chat_invite(context: RequestContext, request: Any) -> Any:
+    """The chat of an invite link: itself for its members, else only its title."""
+    link = f"https://t.me/+{request.hash}"
+    chat = next((each for each in context.world.chats.values() if each.invite == link), None)
+    if chat is None:
+        raise RpcFailure(400, "INVITE_HASH_EXPIRED")
+    if context.account.id in chat.members:
+        return tl.ChatInviteAlready(context.view.chat(chat))
+    return tl.ChatInvite(chat.title, tl.PhotoEmpty(0), len(chat.members), 0, channel=True)
+
+
 @handles(fn.channels.GetParticipantRequest)
 def get_participant(context: RequestContext, request: Any) -> Any:
     """A member of a channel, for its administrators, or of a group, for its members."""
