@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Never
 
-from saveany.errors import InvalidInput, NotFound, SaveAnyError, StorageUnavailable
+from saveany.errors import InvalidInput, NameTaken, NotFound, SaveAnyError, StorageUnavailable
 from saveany.logs import get_logger
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store.queries import QueryResult, StorageQueries, StorageQuery
 from saveany.texts import Text
-from storages.base import Storage, Usage
+from storages.base import Storage, UploadKey, Usage
 
 #: Seconds between two checks for a storage that can be queried.
 _IDLE_SECONDS = 1.0
@@ -101,6 +101,22 @@ async def _sha256(storage: Storage, path: str, lengths: list[int]) -> list[str] 
     return found
 
 
+async def _write(storage: Storage, path: str, text: str, task: str, item: int) -> bool:
+    """Write a small file, unless it exists with this content. False if another file has the name."""
+    data = text.encode()
+    upload = await storage.begin(UploadKey(task, item, 1), path, len(data))
+    async with upload:
+        await upload.write(0, data)
+        await upload.seal(len(data))
+        try:
+            await upload.commit(path, len(data), replace=False)
+        except NameTaken:
+            await upload.abort()
+            found = await _sha256(storage, path, []) if storage.capabilities.reads else None
+            return found == [hashlib.sha256(data).hexdigest()]
+    return True
+
+
 async def _usage(storage: Storage) -> dict[str, int | None]:
     return asdict(await storage.usage() if storage.capabilities.usage else Usage())
 
@@ -112,4 +128,5 @@ _KINDS: Mapping[str, Callable[..., Awaitable[Any]]] = {
     "size": _size,
     "stat": _stat,
     "usage": _usage,
+    "write": _write,
 }

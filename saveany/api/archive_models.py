@@ -54,6 +54,11 @@ class NewArchive(Strict):
         "with a folder `comments`.",
     )
     comments_filter: Filter = Field(default=Filter(), description="As `filter`, for the comments.")
+    text: bool = Field(
+        default=False,
+        description="Write the texts of all messages to the folder of the archive, as "
+        "`messages-000001.jsonl` and so on.",
+    )
     account: str = Field(
         default="",
         max_length=64,

@@ -75,6 +75,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
         on_duplicate=body.on_duplicate,
         copy=body.copy_mode,
         on_edit=body.on_edit,
+        text=body.text,
         paused=body.paused,
     )
 

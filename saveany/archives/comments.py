@@ -79,7 +79,7 @@ class CommentReader:
                 return True
             messages = _whole_albums(page.messages) if page.last < newest else page.messages
             seen = messages[-1].id
-            of_page = PageOfChat(archive.discussion, messages, seen, page.total, post)
+            of_page = PageOfChat(archive.discussion, messages, seen, page.total, page.reply, post)
             for task in await self._saver.plan(archive, of_page):
                 await self._saver.submit(archive, task)
         return True

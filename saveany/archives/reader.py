@@ -24,6 +24,7 @@ from saveany.archives.edits import EditReader
 from saveany.archives.posts import posts_in
 from saveany.archives.reports import ArchiveReports
 from saveany.archives.saving import PageOfChat, PostSaver
+from saveany.archives.texts import TextWriter
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
@@ -76,6 +77,7 @@ class ArchiveReader:
         self._saver = PostSaver(accounts, store, catalogue, tasks)
         self._comments = CommentReader(accounts, store, catalogue, self._saver, self._access)
         self._edits = EditReader(accounts, catalogue, store.archives)
+        self._texts = TextWriter(store, catalogue)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
         self._next_check = check_seconds  # seconds from the present check to the next one
@@ -253,7 +255,7 @@ class ArchiveReader:
             return archive
         if archive.by_topic and chat == archive.chat:
             archive = await self._with_topics(archive, messages)
-        tasks = await self._saver.plan(archive, PageOfChat(chat, messages, last, page.total))
+        tasks = await self._saver.plan(archive, PageOfChat(chat, messages, last, page.total, page.reply))
         for task in tasks:
             await self._saver.submit(archive, task)
             # Nobody is notified twice of a post because of a crash.
@@ -328,6 +330,8 @@ class ArchiveReader:
                 await self._saver.replace_lost(archive, *place_of(archive))
             await self._saver.assign(archive)
             self._reconciled.add(archive.id)
+        if archive.text and (archive.follow or not archive.completed_at):
+            archive = await self._texts.write(archive)
         await self._reports.report(archive)
 
 

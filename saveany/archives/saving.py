@@ -21,6 +21,7 @@ from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import ReadMessage
+from saveany.telegram.records import records_of
 
 #: Number of messages that get new tasks at a time.
 _BATCH = 100
@@ -34,6 +35,7 @@ class PageOfChat:
     messages: Sequence[ReadMessage]
     last: int  # id of the last message
     total: int  # number of messages of the chat, according to Telegram
+    reply: Any = None  # of Telegram, with the authors
     post: int = 0  # the post of a channel that they are comments on; then `chat` is the discussion group
 
     @property
@@ -74,7 +76,9 @@ class PostSaver:
         if archive.adopts:
             planned = await self._adopter.adopt(archive, page.chat, posts, planned)
         plain = [each.id for each in page.messages if not each.has_media]
-        await receipts.write(archive.id, ReadPage(page.key, page.last, page.total, planned, plain))
+        texts = records_of(page.messages, page.reply, page.post) if archive.text else {}
+        of_page = ReadPage(page.key, page.last, page.total, planned, plain, texts, page.chat)
+        await receipts.write(archive.id, of_page)
         if not planned:
             return []
         # Also what another process has noted, or this one before a crash.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from saveany.texts import Text
 
@@ -67,6 +68,8 @@ class ReadPage:
     total: int  # number of messages of the chat, according to Telegram
     with_media: Sequence[ArchivedMessage]
     without_media: Sequence[int]  # ids, ascending
+    texts: Mapping[int, dict[str, Any]] = field(default_factory=dict)  # records of messages, by id
+    text_chat: int = 0  # the chat (marked id) of `texts`
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from saveany.catalogue.adoption import Adoption
+from saveany.catalogue.archive_texts import ArchiveTexts
 from saveany.catalogue.database import Database
 from saveany.catalogue.duplicates import Duplicates
 from saveany.catalogue.files import Files
@@ -69,6 +70,7 @@ class Catalogue:
         self.keys = ApiKeys(self._database, store)
         self.receipts = Receipts(self._database, self.recorder)
         self.adoption = Adoption(self._database, self.recorder)
+        self.texts = ArchiveTexts(self._database, self.recorder)
 
     @classmethod
     def of(cls, config: Config, store: Store) -> Catalogue:

@@ -23,15 +23,23 @@ from saveany.catalogue.archive_models import (
     MessagesPage,
     ReadPage,
 )
+from saveany.catalogue.archive_texts import text_rows
 from saveany.catalogue.database import Database
 from saveany.catalogue.outcomes import decode_reason, encode_reason
 from saveany.catalogue.recorder import Recorder
 from saveany.catalogue.rows import number
-from saveany.catalogue.tables import archive_chats, archive_found, archive_messages, archive_runs, files
+from saveany.catalogue.tables import (
+    archive_chats,
+    archive_found,
+    archive_messages,
+    archive_runs,
+    archive_texts,
+    files,
+)
 from saveany.errors import InvalidInput
 from saveany.texts import Text
 
-_TABLES = (archive_messages, archive_runs, archive_chats, archive_found)
+_TABLES = (archive_messages, archive_runs, archive_chats, archive_found, archive_texts)
 #: Number of messages that are changed at a time.
 _BATCH = 500
 
@@ -78,6 +86,9 @@ class Receipts:
                 await connection.execute(self._database.insert_new(archive_messages), rows)
             if new := [each for each in page.without_media if each > (position or 0)]:
                 await _add_runs(connection, key, _runs(new, [each.message for each in page.with_media]))
+            if texts := [record for id_, record in page.texts.items() if id_ > (position or 0)]:
+                rows = text_rows(archive_id, page.text_chat, texts)
+                await connection.execute(self._database.insert_new(archive_texts), rows)
             at = {**key, "position": max(position or 0, page.last), "total": page.total}
             await connection.execute(self._database.upsert(archive_chats, ["archive_id", "chat"]), at)
 

@@ -262,3 +262,17 @@ archive_found = Table(
     Column("size", BigInteger, nullable=False),
     Index("archive_found_size", "archive_id", "size"),
 )
+
+#: Texts of archived messages, as JSON, until they are written to the storage. `part` is the number of the
+#: file that they are part of; null while that is not complete.
+archive_texts = Table(
+    "archive_texts",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("archive_id", CleanText, nullable=False),
+    Column("chat", BigInteger, nullable=False),
+    Column("message", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("part", BigInteger),
+    UniqueConstraint("archive_id", "chat", "message", name="archive_texts_message"),
+)

@@ -71,6 +71,9 @@ def add(
     comments: Annotated[
         bool, typer.Option("--comments", help="Save the files in comments, too; each post has a folder.")
     ] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="Write the texts of all messages to the folder, too.")
+    ] = False,
     copy: Annotated[
         str, typer.Option(help="How files get into a chat of Telegram: auto, reference or bytes.")
     ] = "auto",
@@ -93,7 +96,14 @@ def add(
     --json prints the fields of `POST /api/v1/archives`.
     """
     body: Json = {"chat": chat, "storage": storage, "dir_path": path, "start": start, "until": until}
-    body |= {"follow": follow, "account": account, "comments": comments, "copy": copy, "on_edit": on_edit}
+    body |= {
+        "follow": follow,
+        "account": account,
+        "comments": comments,
+        "copy": copy,
+        "text": text,
+        "on_edit": on_edit,
+    }
     if filter_:
         body["filter"] = _parsed_filter(filter_)
     if user is not None:

@@ -70,6 +70,7 @@ class ArchiveRequest:
     on_duplicate: str = "link"
     copy: str = "auto"  # how files get into a chat of Telegram: auto, reference or bytes
     on_edit: str = "ignore"  # see `Archive.on_edit`
+    text: bool = False  # whether the texts of all messages are saved, too
     paused: bool = False  # whether reading waits until the archive is resumed
 
 
@@ -146,6 +147,8 @@ class ArchiveService:
         if storage and registry.capabilities(storage.type).ordered:  # a chat
             notice = archive.notice or stored(_protection(state, request.copy))
             archive = replace(archive, copy=request.copy, in_order=True, notice=notice)
+        if request.text and storage:
+            archive = replace(archive, storage=storage.name, text=True)
         await self._check_is_new(archive)
         await self._store.archives.add(archive)
         return archive

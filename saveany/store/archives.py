@@ -48,6 +48,9 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     older_chat: int = 0  # basic group (marked id) that became this supergroup and is read before it; 0: none
     older_seen: int = 0  # id of the last message that was handled there
     older_account: str = ""  # the user account that can read that group
+    text: bool = False  # whether the texts of all messages are written to the storage
+    text_parts: int = 0  # number of files with texts that were written
+    text_at: int = 0  # ms: when the last of them was written after the end of the chat
     topic: int = 0  # the only topic of the forum that is saved; 0: all
     by_topic: bool = False  # whether each topic of a forum has a folder
     topics: dict[str, str] = msgspec.field(default_factory=dict)  # id of a topic -> its folder

@@ -25,7 +25,7 @@ class StorageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     storage: str
-    kind: str  # "list" | "probe" | "sha256" | "size" | "stat" | "usage"
+    kind: str  # "list" | "probe" | "sha256" | "size" | "stat" | "usage" | "write"
     args: dict[str, Any]
     until: int  # ms by the clock of Redis, after which nobody waits for the reply
     seconds: int = REPLY_SECONDS  # that the caller waits

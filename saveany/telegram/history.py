@@ -53,6 +53,7 @@ class ReadMessage:
     is_locked: bool = False  # the files must be paid for
     is_expired: bool = False  # Telegram does not have the files any more
     topic: int = 0  # of a forum; 0 for messages that name none, which belong to the first topic
+    raw: Any = field(default=None, repr=False, compare=False)  # in Telegram's own type
     last_comment: int = 0  # id of the newest comment, in the discussion group; 0 if it has none
 
     @property
@@ -70,6 +71,7 @@ class MessagePage:
     total: int  # number of messages that the chat has, according to Telegram
     username: str  # current username of the chat; "" if it has none
     account: str  # the account that read it
+    reply: Any = field(default=None, repr=False, compare=False)  # of Telegram, with the authors
 
     @property
     def last(self) -> int:
@@ -253,6 +255,7 @@ async def _messages_after(reader: MessageReader, chat: int, seen: int, username:
         total=total_of(reply),
         username=public_names(reply).get(chat, ""),
         account=reader.account,
+        reply=reply,
     )
 
 
@@ -271,6 +274,7 @@ async def comments_after(
             total=0 if reply is None else total_of(reply),
             username=username,
             account=reader.account,
+            reply=reply,
         )
 
     return await reader.chats.retry_without_cache(read)
@@ -357,6 +361,7 @@ def _described(message: Any, files: list[Media] | FilesWithheld) -> ReadMessage:
         is_expired=expired is not None,
         topic=_topic(message),
         last_comment=_last_comment(message),
+        raw=message,
     )
 
 
