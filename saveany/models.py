@@ -118,6 +118,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str = ""
 
 
+#: Files of a message beside the one that was posted (`telegram.media.Extra`).
+ExtraFile = Literal["preview", "cover", "live_video"]
 #: How the files of Telegram messages get into a chat of Telegram.
 CopyMode = Literal["auto", "reference", "bytes"]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from saveany import allowed
 from saveany.errors import ConfigError, InvalidInput
 from saveany.filters import Filter
-from saveany.models import CopyMode
+from saveany.models import CopyMode, ExtraFile
 from saveany.telegram import links as telegram
 
 GROUP = "saveany.sources"
@@ -76,6 +76,13 @@ class TgFilesParams(Params):
         examples=[["https://t.me/channel/123", "https://t.me/channel/200-300"]],
     )
     filter: Filter = Field(default=Filter(), description="Save only the files that match this filter.")
+    extra_files: list[ExtraFile] | None = Field(
+        default=None,
+        alias="extras",
+        max_length=len(get_args(ExtraFile)),
+        description="Also save these: files in the `preview` of a linked page, the `cover` of a video, the "
+        "`live_video` of a photo. Default: the preview if the link leads to one message.",
+    )
     copy_mode: CopyMode | None = Field(
         default=None,
         alias="copy",

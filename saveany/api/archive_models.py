@@ -9,7 +9,7 @@ from pydantic import Field
 from saveany.api.bodies import Strict
 from saveany.api.models import Reply, Time
 from saveany.filters import Filter
-from saveany.models import CopyMode
+from saveany.models import CopyMode, ExtraFile
 
 OutcomeName = Literal[
     "pending", "saved", "duplicate", "filtered", "gone", "locked", "expired", "protected", "failed"
@@ -54,6 +54,12 @@ class NewArchive(Strict):
         "with a folder `comments`.",
     )
     comments_filter: Filter = Field(default=Filter(), description="As `filter`, for the comments.")
+    extras: list[ExtraFile] = Field(
+        default=[],
+        max_length=3,
+        description="Also save these: files in the `preview` of a linked page, the `cover` of a video, the "
+        "`live_video` of a photo.",
+    )
     text: bool = Field(
         default=False,
         description="Write the texts of all messages to the folder of the archive, as "

@@ -35,7 +35,7 @@ from saveany.service import TaskService
 from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.history import ChatTop, MessagePage, ReadMessage
+from saveany.telegram.history import ChatTop, MessagePage, ReadMessage, without_extras
 from saveany.telegram.pushes import ChatChange
 from saveany.texts import Text, loaded
 
@@ -233,9 +233,10 @@ class ArchiveReader:
             page = await history.comments_after(chat, archive.topic, seen, **access)
         else:
             page = await history.messages_after(chat, seen, **access)
+        messages = without_extras(page.messages, archive.extras)
         if archive.until:
-            return replaced(page, messages=[m for m in page.messages if m.date_ms < archive.until])
-        return page
+            messages = [each for each in messages if each.date_ms < archive.until]
+        return replaced(page, messages=messages)
 
     def _access(self, archive: Archive, chat: int) -> Any:
         """How a chat of an archive is found, and by which accounts."""

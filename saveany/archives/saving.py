@@ -139,8 +139,8 @@ class PostSaver:
         await self._catalogue.receipts.remove(archive.id)
 
 
-def _params(archive: Archive, task: ArchiveTask) -> dict[str, str]:
-    named = {"username": task.username, "copy": archive.copy}
+def _params(archive: Archive, task: ArchiveTask) -> dict[str, Any]:
+    named = {"username": task.username, "copy": archive.copy, "extras": archive.extras}
     return {name: value for name, value in named.items() if value}
 
 

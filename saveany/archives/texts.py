@@ -32,17 +32,16 @@ class TextWriter:
         rest. Returns the changed archive. Raises `Retryable` while the storage does not respond."""
         now = time.time_ns() // 1_000_000
         flush = archive.is_read and archive.text_at + _FLUSH_MS < now
-        while True:
+        while await self._texts.begin_part(archive.id, archive.text_parts + 1, _PART, flush=flush):
             number = archive.text_parts + 1
-            if not await self._texts.begin_part(archive.id, number, _PART, flush=flush):
-                return archive
             await self._write(archive, number)
             written = partial(replace, text_parts=number, text_at=now if archive.is_read else 0)
             changed = await self._store.archives.change(archive.id, written)
             await self._texts.end_part(archive.id, number)
             if changed is None:
-                return archive
+                break
             archive = changed
+        return archive
 
     async def _write(self, archive: Archive, number: int) -> None:
         folder = archive.folder.strip("/")

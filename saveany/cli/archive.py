@@ -71,6 +71,10 @@ def add(
     comments: Annotated[
         bool, typer.Option("--comments", help="Save the files in comments, too; each post has a folder.")
     ] = False,
+    extras: Annotated[
+        list[str] | None,
+        typer.Option("--extra", help="Also save: preview (of links), cover (of videos), live_video."),
+    ] = None,
     text: Annotated[
         bool, typer.Option("--text", help="Write the texts of all messages to the folder, too.")
     ] = False,
@@ -103,6 +107,7 @@ def add(
         "copy": copy,
         "text": text,
         "on_edit": on_edit,
+        "extras": extras or [],
     }
     if filter_:
         body["filter"] = _parsed_filter(filter_)

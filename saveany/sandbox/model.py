@@ -63,6 +63,8 @@ class StoredFile:
     mime: str = "application/octet-stream"
     attributes: tuple[Any, ...] = ()  # TL document attributes besides the file name
     pictures: tuple[Picture, ...] = ()
+    cover: "StoredFile | None" = None  # the picture that was chosen for a video
+    live: "StoredFile | None" = None  # the video of a live photo
     thumbs: tuple[Picture, ...] = ()  # small pictures of a document
     dc: int = 2
     date: datetime = EPOCH

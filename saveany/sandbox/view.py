@@ -112,8 +112,10 @@ class AccountView:
     def media(self, file: StoredFile) -> Any:
         """A `messageMediaPhoto` or `messageMediaDocument`."""
         if file.pictures:
-            return tl.MessageMediaPhoto(photo=self.file(file))
-        return tl.MessageMediaDocument(document=self.file(file))
+            video = self.file(file.live) if file.live else None
+            return tl.MessageMediaPhoto(photo=self.file(file), live_photo=bool(video), video=video)
+        cover = self.file(file.cover) if file.cover else None
+        return tl.MessageMediaDocument(document=self.file(file), video_cover=cover)
 
     def file(self, file: StoredFile) -> Any:
         """A `photo` or `document`."""

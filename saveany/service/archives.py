@@ -70,6 +70,7 @@ class ArchiveRequest:
     on_duplicate: str = "link"
     copy: str = "auto"  # how files get into a chat of Telegram: auto, reference or bytes
     on_edit: str = "ignore"  # see `Archive.on_edit`
+    extras: Sequence[str] = ()  # `saveany.models.ExtraFile` that are saved, too
     text: bool = False  # whether the texts of all messages are saved, too
     paused: bool = False  # whether reading waits until the archive is resumed
 
@@ -351,6 +352,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         comments=request.comments,
         comments_filter=dict(request.comments_filter),
         discussion=state.discussion,
+        extras=list(request.extras),
         notice=stored(_notice(state)) if not seen else "",
         storage=request.storage,
         folder=checked_folder(request.folder) or ("/" if request.folder else ""),

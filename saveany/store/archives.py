@@ -48,6 +48,7 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     older_chat: int = 0  # basic group (marked id) that became this supergroup and is read before it; 0: none
     older_seen: int = 0  # id of the last message that was handled there
     older_account: str = ""  # the user account that can read that group
+    extras: list[str] = msgspec.field(default_factory=list)  # `saveany.models.ExtraFile` that are saved, too
     text: bool = False  # whether the texts of all messages are written to the storage
     text_parts: int = 0  # number of files with texts that were written
     text_at: int = 0  # ms: when the last of them was written after the end of the chat

@@ -84,12 +84,17 @@ class Accounts:
     # Files.
 
     async def resolve(
-        self, link: MessageLink, only: Sequence[str] = (), *, username: str = ""
+        self,
+        link: MessageLink,
+        only: Sequence[str] = (),
+        *,
+        username: str = "",
+        extras: Collection[str] | None = None,
     ) -> list[Media]:
         """The files that a link leads to; those of an album in order.
 
         `only` are the accounts that may read it, now and later; if empty, all. `username` is a username of
-        the chat, for accounts that do not know its id.
+        the chat, for accounts that do not know its id. `extras` are as for `MessageReader.resolve`.
 
         Raises `Permanent` (the message does not exist or has no file, or no account can see it), `Retryable`
         (flood wait of `after` seconds, network) or `NeedsLogin`; each states the reason and what to do.
@@ -98,7 +103,7 @@ class Accounts:
             # What was sent to the bot is read without `only`; other private chats by the one account of it.
             own = bool(link.bot_chat_id and only)
             found = await self._accounts.first(
-                lambda reader: reader.resolve(link, username, own=own), only=only
+                lambda reader: reader.resolve(link, username, own=own, extras=extras), only=only
             )
         except FilesWithheld as withheld:
             if not withheld.rest:

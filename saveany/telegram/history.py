@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from saveany.telegram.comments import replies_after
 from saveany.telegram.errors import translated
 from saveany.telegram.estimate import ChatEstimate, estimate
 from saveany.telegram.login import BOT
-from saveany.telegram.media import Media
+from saveany.telegram.media import EXTRAS, Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
 from saveany.telegram.peers import public_names
 from saveany.telegram.pushes import ChatChange, changes_in
@@ -60,6 +60,16 @@ class ReadMessage:
     def has_media(self) -> bool:
         """Whether it has, or had, a file."""
         return bool(self.media or self.problem)
+
+
+def without_extras(messages: Iterable[ReadMessage], wanted: Collection[str]) -> list[ReadMessage]:
+    """The messages without those `media.Extra` files that are not wanted."""
+    return [
+        replace(each, media=[media for media in each.media if media.extra in (None, *wanted)])
+        if any(media.extra for media in each.media)
+        else each
+        for each in messages
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +348,7 @@ async def topic_titles(
 async def _read(reader: MessageReader, messages: list[Any], reply: Any) -> list[ReadMessage]:
     """The messages with their files."""
     with_media = [each for each in messages if _may_have_media(each)]
-    files = await reader.files_of_each(with_media, reply)
+    files = await reader.files_of_each(with_media, reply, extras=EXTRAS)
     found = {message.id: each for message, each in zip(with_media, files, strict=True)}
     return [_described(message, found.get(message.id, [])) for message in messages]
 

@@ -80,7 +80,7 @@ def _sender(found: types.Message) -> int:
 def _file(found: types.Message) -> Attachment | None:
     """The first file in a message. For a file that a bot cannot see here, a placeholder: a worker finds the
     file or reports why it cannot."""
-    file = next(iter(media.files_in(found, "", previews=False)), None)
+    file = next(iter(media.files_in(found, "", extras=())), None)
     if file is not None:
         return Attachment(kind=file.kind, size=file.size, name=file.name or "", mime_type=file.mime_type)
     if media.price(found) or media.story_without_content(found):

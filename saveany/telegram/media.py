@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from telethon import utils
 from telethon.tl import types
+
+#: Files beside the one that was posted: in the preview of a linked page, the picture chosen for a video, and
+#: the video of a live photo.
+Extra = Literal["preview", "cover", "live_video"]
+EXTRAS: tuple[Extra, ...] = get_args(Extra)
+#: Those that belong to a message if it is saved alone.
+OF_ONE_MESSAGE: tuple[Extra, ...] = ("preview",)
 
 _NO_NAMES: Mapping[int, str] = {}
 
@@ -53,6 +60,7 @@ class Media:
     comment_on: tuple[int, int] | None = (
         None  # channel (marked id) and post, if it can only be read as a comment
     )
+    extra: Extra | None = None  # set if it is not the file that was posted
     is_protected: bool = False  # whether it may not be forwarded or sent again
     thumbnail: tuple[str, int] | None = None  # type letter and bytes of the picture that `thumbnail_of` is
     is_thumbnail: bool = False  # it is itself that picture of the file
@@ -96,18 +104,19 @@ def thumbnail_of(media: Media) -> Media | None:
 
 
 def files_in(
-    message: Any, account: str, names: Mapping[int, str] = _NO_NAMES, *, previews: bool = True
+    message: Any,
+    account: str,
+    names: Mapping[int, str] = _NO_NAMES,
+    *,
+    extras: Collection[str] = OF_ONE_MESSAGE,
 ) -> list[Media]:
     """The files in a message, in order. Empty if it has no file or Telegram has deleted it; several for paid
     media.
 
-    `names`: marked id -> username of the chats and users that came with the message. Files in the preview of
-    a linked web page are included only if `previews` is true.
+    `names`: marked id -> username of the chats and users that came with the message.
     """
-    media = getattr(message, "media", None)
-    if isinstance(media, types.MessageMediaWebPage) and not previews:
-        return []
-    descriptions = map(_described, _files(message))
+    found = ((extra, file) for extra, file in _files(message) if extra is None or extra in extras)
+    descriptions = ({"extra": extra, **_described(file)} for extra, file in found)
     files = {(each["kind"] == "photo", each["document_id"]): each for each in descriptions}
     if not files:
         return []
@@ -132,7 +141,7 @@ def files_in(
 
 def price(message: Any) -> str:
     """The price of the files of a message, as text; "" if they are not locked."""
-    if not any(isinstance(each, types.MessageExtendedMediaPreview) for each in _leaves(message)):
+    if not any(isinstance(each, types.MessageExtendedMediaPreview) for _, each in _leaves(message)):
         return ""
     media = message.media
     if isinstance(media, types.MessageMediaPaidMedia):
@@ -150,7 +159,7 @@ def story_without_content(message: Any) -> types.MessageMediaStory | None:
 
 def product_picture(message: Any) -> types.WebDocument | None:
     """The product picture of an invoice, which Telegram forwards from the web."""
-    return next((each for each in _leaves(message) if isinstance(each, types.WebDocument)), None)
+    return next((each for _, each in _leaves(message) if isinstance(each, types.WebDocument)), None)
 
 
 def _main_file(thing: Any) -> list[Any]:
@@ -158,8 +167,8 @@ def _main_file(thing: Any) -> list[Any]:
     return [thing.document or thing.photo]
 
 
-#: Type that may contain files -> its contents. Live photos, and videos in several qualities, count as the one
-#: file that was posted.
+#: Type that may contain files -> its contents. Videos in several qualities count as the one file that was
+#: posted.
 _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
     types.Message: lambda message: [message.media, message.rich_message],
     types.RichMessage: lambda text: [*text.photos, *text.documents],
@@ -174,7 +183,11 @@ _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
     types.Game: _main_file,
     types.MessageMediaStory: lambda media: [media.story],
     types.StoryItem: lambda story: [story.media],
-    types.MessageMediaPoll: lambda media: [media.attached_media, *media.poll.answers],
+    types.MessageMediaPoll: lambda media: [
+        media.attached_media,
+        *media.poll.answers,
+        media.results.solution_media,
+    ],
     types.PollAnswer: lambda answer: [answer.media],
     types.MessageService: lambda message: [message.action],
     types.MessageActionChatEditPhoto: lambda action: [action.photo],
@@ -184,18 +197,27 @@ _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
 }
 
 
-def _leaves(thing: Any) -> Iterator[Any]:
+#: Type that contains such files -> them.
+_BESIDE: Mapping[type, Callable[[Any], Iterable[tuple[Extra, Any]]]] = {
+    types.MessageMediaDocument: lambda media: [("cover", media.video_cover)],
+    types.MessageMediaPhoto: lambda media: [("live_video", media.video)],
+}
+
+
+def _leaves(thing: Any, extra: Extra | None = None) -> Iterator[tuple[Extra | None, Any]]:
     """All photos, documents and locked media in a TL object, at any depth."""
-    inside = _INSIDE.get(type(thing))
-    if inside is None:
-        yield thing
+    kind = type(thing)
+    if kind not in _INSIDE:
+        yield extra, thing
         return
-    for each in inside(thing):
-        yield from _leaves(each)
+    for each in _INSIDE[kind](thing):
+        yield from _leaves(each, "preview" if kind is types.MessageMediaWebPage else extra)
+    if kind in _BESIDE:
+        yield from _BESIDE[kind](thing)
 
 
-def _files(message: Any) -> Iterator[Any]:
-    return (each for each in _leaves(message) if type(each) in _DESCRIBED)
+def _files(message: Any) -> Iterator[tuple[Extra | None, Any]]:
+    return ((extra, each) for extra, each in _leaves(message) if type(each) in _DESCRIBED)
 
 
 def _described(file: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ listed, so bots can do all of it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -20,7 +20,15 @@ from saveany.telegram.client import Client
 from saveany.telegram.comments import load_comment
 from saveany.telegram.errors import ErrorKind, describe, kind_of
 from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
-from saveany.telegram.media import Media, files_in, price, product_picture, story_without_content
+from saveany.telegram.media import (
+    EXTRAS,
+    OF_ONE_MESSAGE,
+    Media,
+    files_in,
+    price,
+    product_picture,
+    story_without_content,
+)
 from saveany.telegram.message_loader import BATCH, IN_FLIGHT, LoadedMessages, MessageLoader
 from saveany.telegram.peers import peers_in, protected_chats, public_names
 from saveany.telegram.reasons import FILE_EXPIRED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
@@ -60,18 +68,28 @@ class MessageReader:
         self.chats = ChatFinder(client)  # the chats that this account sees
         self._messages = MessageLoader(self._request, _loader_key)
 
-    async def resolve(self, link: MessageLink, username: str = "", *, own: bool = False) -> list[Media]:
+    async def resolve(
+        self,
+        link: MessageLink,
+        username: str = "",
+        *,
+        own: bool = False,
+        extras: Collection[str] | None = None,
+    ) -> list[Media]:
         """The files of a link; those of an album in order. If the link names the chat by id, `username` is
         another way to find it. With `own`, a private chat is one of this account, not one with the bot.
+        `extras` are the `media.Extra` files that are wanted, too; by default the preview of a single message.
 
         Raises `ChatNotVisible`, `MessageNotFound`, `FilesWithheld`, `Permanent` (the message has no file)
         and Telethon's errors."""
         name = link.chat if isinstance(link.chat, str) else ""
-        return await self.chats.retry_without_cache(lambda: self._resolve(link, username, own=own), name)
+        return await self.chats.retry_without_cache(lambda: self._resolve(link, username, own, extras), name)
 
-    async def _resolve(self, link: MessageLink, username: str, *, own: bool) -> list[Media]:
+    async def _resolve(
+        self, link: MessageLink, username: str, own: bool, extras: Collection[str] | None
+    ) -> list[Media]:
         if link.last is not None:
-            return await self._range(link, link.last, username)
+            return await self._range(link, link.last, username, extras or ())
         chat, number = await self._locate(link, username, own=own)
         nearby = [] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
         comment_on = None
@@ -91,7 +109,8 @@ class MessageReader:
                 loaded |= await self._load(chat, missing)
             found = (loaded.messages.get(each) for each in nearby)
             album = [each for each in found if each is message or _same_album(each, message)]
-        media = await self.files(album, loaded, previews=True)
+        wanted = OF_ONE_MESSAGE if extras is None else extras
+        media = await self.files(album, loaded, extras=wanted)
         if not media:
             raise Permanent(_reason_for_no_file(message))
         return [replace(each, comment_on=comment_on) for each in media] if comment_on else media
@@ -108,7 +127,9 @@ class MessageReader:
             return await self.chats.discussion(chat, username), link.comment
         return chat, link.message
 
-    async def _range(self, link: MessageLink, last: int, username: str) -> list[Media]:
+    async def _range(
+        self, link: MessageLink, last: int, username: str, extras: Collection[str]
+    ) -> list[Media]:
         """The files of a range of messages, only those of one topic if the link names it."""
         chat, topic = await self.chats.find(link.chat, username), link.topic or link.thread
         media: list[Media] = []
@@ -118,7 +139,7 @@ class MessageReader:
             existing = [loaded.messages[each] for each in numbers if each in loaded.messages]
             selected = [m for m in existing if topic is None or _is_in_topic(m, topic)]
             try:
-                media += await self.files(selected, loaded)
+                media += await self.files(selected, loaded, extras=extras)
             except FilesWithheld as error:
                 media += error.rest
                 withheld = withheld or error.text
@@ -130,10 +151,12 @@ class MessageReader:
             )
         return media
 
-    async def files(self, messages: Iterable[Any], reply: Any, *, previews: bool = False) -> list[Media]:
+    async def files(
+        self, messages: Iterable[Any], reply: Any, *, extras: Collection[str] = ()
+    ) -> list[Media]:
         """The files in messages, which came with `reply`. If the files of a message are withheld, raises
         `FilesWithheld` with the files of the others."""
-        found = await self.files_of_each(messages, reply, previews=previews)
+        found = await self.files_of_each(messages, reply, extras=extras)
         media = [each for files in found if isinstance(files, list) for each in files]
         for withheld in found:
             if isinstance(withheld, FilesWithheld):
@@ -141,7 +164,7 @@ class MessageReader:
         return media
 
     async def files_of_each(
-        self, messages: Iterable[Any], reply: Any, *, previews: bool = False
+        self, messages: Iterable[Any], reply: Any, *, extras: Collection[str] = ()
     ) -> list[list[Media] | FilesWithheld]:
         """The files in each of the messages, which came with `reply`, or why they are withheld."""
         names, found = public_names(reply), list[list[Media] | FilesWithheld]()
@@ -152,7 +175,7 @@ class MessageReader:
             except FilesWithheld as error:
                 found.append(error)
             else:
-                media = files_in(message, self._client.name, names, previews=previews)
+                media = files_in(message, self._client.name, names, extras=extras)
                 if any(each.is_web for each in media):
                     dc_id = (await self._client.data_centers.config()).webfile_dc_id
                     media = [replace(each, dc_id=dc_id) if each.is_web else each for each in media]
@@ -218,7 +241,7 @@ class MessageReader:
         else:
             chat = await self._marked(source["chat"], source.get("chat_username", ""), only)
             loaded = await self._load(chat, [source["message"]])
-        found = await self.files([_existing(loaded.messages, source["message"])], loaded, previews=True)
+        found = await self.files([_existing(loaded.messages, source["message"])], loaded, extras=EXTRAS)
         for media in found:
             if (media.document_id, media.kind) == (source["document"], source["kind"]):
                 return replace(media, comment_on=tuple(comment_on)) if comment_on else media

@@ -125,7 +125,8 @@ class TelegramSource(Source):
         only: Sequence[str] = user.accounts if user and not link.bot_chat_id else ()
         if spec.account:
             only = (spec.account,)
-        return await self._accounts.resolve(link, only, username=spec.params.get("username", ""))
+        username, extras = spec.params.get("username", ""), spec.params.get("extras")
+        return await self._accounts.resolve(link, only, username=username, extras=extras)
 
     def _remember(self, files: dict[_Key, Media]) -> None:
         """Remember the files that will be fetched first, in place of those of older tasks."""

@@ -1,0 +1,64 @@
+"""Files in every position of a message are archived; those beside the posted file only if wanted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saveany.sandbox.model import StoredFile, Wrapping
+from saveany.sandbox.world import Chat, Picture, StoredMessage
+from tests.acceptance.archives.harness import ArchiveHarness
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def _photo(harness: ArchiveHarness, **fields: Any) -> StoredFile:
+    plain = harness.file(5000)
+    picture = Picture("y", 1280, 720, plain.content)
+    photo = StoredFile(id=plain.id + 500_000, content=plain.content, pictures=(picture,), **fields)
+    return harness.world.add_file(photo)
+
+
+def _post_all(harness: ArchiveHarness, chat: Chat) -> None:
+    def wrap(how: str, *files: StoredFile) -> None:
+        wrapping = Wrapping(how=how, files=files)  # type: ignore[arg-type]
+        harness.world.send(chat, StoredMessage(id=0, wrapped=wrapping))
+
+    video = harness.world.add_file(_like(harness.file(7000), cover=_photo(harness)))
+    harness.post(chat, file=video)
+    harness.post(chat, file=_photo(harness, live=harness.file(6000)))
+    wrap("preview", harness.file(800))
+    wrap("poll", harness.file(900), harness.file(901))
+    wrap("paid", harness.file(1000), harness.file(1001))
+    wrap("story", harness.file(1100))
+    wrap("rich text", harness.file(1200))
+
+
+def _like(file: StoredFile, **fields: Any) -> StoredFile:
+    values = {name: getattr(file, name) for name in ("content", "name", "mime")}
+    return StoredFile(id=file.id + 700_000, **values, **fields)
+
+
+async def test_the_posted_files_are_archived_in_every_position(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Positions")
+    _post_all(harness, chat)
+    archive = await harness.archive(chat, dir_path="positions")
+    found = await harness.reaches(archive)
+    assert (found["counts"]["saved"], found["counts"]["without_media"]) == (6, 2), found
+    assert found["unaccounted"] == 0
+    assert len(harness.files("positions")) == 8  # two of the messages have two files
+
+
+async def test_files_beside_them_are_archived_if_wanted(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Extras")
+    _post_all(harness, chat)
+    extras = ["preview", "cover", "live_video"]
+    archive = await harness.archive(chat, dir_path="extras", extras=extras, on_duplicate="save")
+    found = await harness.reaches(archive)
+    assert (found["counts"]["saved"], found["counts"]["without_media"]) == (7, 1), found
+    sizes = sorted(
+        (harness.stack.storage_dir / "extras" / each).stat().st_size for each in harness.files("extras")
+    )
+    assert sizes == sorted([7000, 5000, 5000, 6000, 800, 900, 901, 1000, 1001, 1100, 1200])
+    assert (await harness.stack.saveany("archive", "verify", archive)).code == 0
