@@ -8,11 +8,13 @@ export const session = signal(undefined);
 
 /** An error with a message for people. `status` is 0 if there was no reply. */
 export class ApiError extends Error {
-  /** @param {string} message @param {number} status @param {{field: string, message: string}[]} details */
-  constructor(message, status, details = []) {
+  /** @param {string} message @param {number} status @param {{field: string, message: string}[]} details
+   * @param {string} kind */
+  constructor(message, status, details = [], kind = "") {
     super(message);
     this.status = status;
     this.details = details;
+    this.kind = kind;
   }
 }
 
@@ -46,7 +48,7 @@ async function ask(method, path, { body, query, headers, signal: stop } = {}) {
   }
   if (reply.ok) return data;
   if (reply.status === 401 && session.value) session.value = null;
-  throw new ApiError(sentence(data?.message ?? reply.statusText), reply.status, data?.details ?? []);
+  throw new ApiError(sentence(data?.message ?? reply.statusText), reply.status, data?.details ?? [], data?.error ?? "");
 }
 
 export const get = (path, query, stop) => ask("GET", path, { query, signal: stop });
@@ -80,6 +82,29 @@ export async function loadSession() {
 /** Begin a session with a token or key, or with the code of a login link. */
 export async function logIn(/** @type {{token?: string, key?: string, code?: string}} */ secret) {
   session.value = await post("session", secret);
+}
+
+/** Restart SaveAny, and wait until it answers again. */
+export async function restart() {
+  await post("config/restart");
+  await untilItAnswers(true);
+}
+
+/** Wait until SaveAny answers as a whole; after a `restart` only once it has been away. */
+export async function untilItAnswers(/** @type {boolean} */ isRestarting) {
+  let wasAway = !isRestarting;
+  for (let tries = 0; tries < 180; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    try {
+      const reply = await fetch("health");
+      const isUp = reply.ok && (await reply.json()).status === "ok";
+      if (isUp && wasAway) return;
+      wasAway ||= !isUp;
+    } catch {
+      wasAway = true;
+    }
+  }
+  throw new ApiError(t("SaveAny does not answer. Is it running, and are you online?"), 0);
 }
 
 /** End the session. */

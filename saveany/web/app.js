@@ -22,6 +22,12 @@ const VIEWS = {
   links: () => import("./views/links.js"),
   history: () => import("./views/history.js"),
   storages: () => import("./views/storages.js"),
+  accounts: () => import("./views/accounts.js"),
+  users: () => import("./views/users.js"),
+  rules: () => import("./views/rules.js"),
+  configuration: () => import("./views/configuration.js"),
+  setup: () => import("./views/setup.js"),
+  claim: () => import("./views/claim.js"),
   keys: () => import("./views/keys.js"),
   webhooks: () => import("./views/webhooks.js"),
   status: () => import("./views/status.js"),
@@ -32,6 +38,8 @@ const VIEWS = {
 };
 
 const startError = signal(null);
+/** Whether there is no configuration yet. */
+const isNew = signal(false);
 
 function View({ name }) {
   const [state, setState] = useState({ name: "", View: null, error: null });
@@ -47,17 +55,21 @@ function View({ name }) {
 }
 
 function App() {
+  if (isNew.value) return html`<${View} name="claim" /><${Messages} />`;
   if (startError.value) {
     return html`<main class="alone"><${Failure} error=${startError.value} retry=${begin} /></main>`;
   }
   if (session.value === undefined) return html`<main class="alone"><${Loading} /></main>`;
+  const name = route.value.name;
+  if (name === "setup" && session.value?.is_operator) return html`<${View} name=${name} /><${Questions} /><${Messages} />`;
   return html`${session.value
-    ? html`<${Frame}><${View} name=${route.value.name} /></${Frame}>`
+    ? html`<${Frame}><${View} name=${name} /></${Frame}>`
     : html`<${View} name="login" />`}<${Questions} /><${Messages} />`;
 }
 
 async function begin() {
   startError.value = null;
+  isNew.value = false;
   try {
     const { name, rest } = route.value;
     if (name === "login" && rest[0]) {
@@ -67,6 +79,8 @@ async function begin() {
       await loadSession();
     }
   } catch (error) {
+    isNew.value = error.kind === "Setup required";
+    if (isNew.value) return;
     startError.value = error;
     setTimeout(begin, 3000);
   }
@@ -105,6 +119,7 @@ effect(() => {
   else live.stop();
 });
 render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
+addEventListener("saveany-claimed", () => (isNew.value = false));
 addEventListener("hashchange", () => route.value.name === "login" && route.value.rest[0] && begin());
 addEventListener("dragenter", offerUpload);
 live.onEnd(notify);

@@ -17,9 +17,13 @@ export function menu() {
     ["links", t("Links"), "links"],
     ["chats", t("Chats"), "tasks"],
     ["history", t("History"), "tasks"],
+    ["rules", t("Rules"), "tasks"],
     ["storages", t("Storages"), "operator"],
+    ["accounts", t("Accounts"), "operator"],
+    ["users", t("Users"), "operator"],
     ["keys", t("Keys"), ""],
     ["webhooks", t("Webhooks"), "tasks"],
+    ["configuration", t("Configuration"), "operator"],
     ["status", t("Status"), "operator"],
     ["settings", t("Settings"), ""],
   ];

@@ -1,10 +1,11 @@
 // Where files are saved: whether that works, and what is there.
 import { useState } from "preact/hooks";
-import { get, post } from "../api.js";
+import { get, patch, post, remove } from "../api.js";
 import { bytes, time } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
-import { Button, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
+import { StorageForm } from "../parts/storageform.js";
+import { Button, confirm, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
 import { t } from "../texts.js";
 
 /** What a storage can do, in words; the others are for programs. */
@@ -20,7 +21,9 @@ const ABILITIES = {
 export default function Storages() {
   const [found, error, reload] = useLoaded((stop) => get("storages", {}, stop));
   const [stats] = useLoaded((stop) => get("stats", {}, stop));
+  const [configs, , reloadConfigs] = useLoaded((stop) => get("config/storages", {}, stop).then((reply) => reply.storages));
   const [browsed, setBrowsed] = useState("");
+  const [edited, setEdited] = useState(null);
   if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!found) return html`<${Loading} />`;
   const test = async (name) => {
@@ -28,18 +31,42 @@ export default function Storages() {
     tell(t("{name}: a file was written, read and removed in {seconds} s", { name, seconds: seconds.toFixed(2) }));
     reload();
   };
-  return html`<ul class="rows">${found.storages.map((storage) => {
-      const sum = stats?.by_storage[storage.name];
-      return html`<li key=${storage.name} class="entry"><div class="entry-main"><div class="row-name"><bdi>${storage.name}</bdi>
-          <small>${[storage.type, sum && t("{files} files, {size}", { files: sum.files, size: bytes(sum.bytes) }),
-            ...Object.entries(ABILITIES).filter(([name]) => storage.capabilities?.[name]).map(([, text]) => text())].filter(Boolean).join(" · ")}</small></div>
-          <${Tag} kind=${storage.ready ? "good" : "bad"}>${storage.ready ? t("Ready") : t("Not ready")}</${Tag}></div>
-        ${storage.error && html`<p class="problem"><${Icon} name="warning" />${storage.error}</p>`}
-        <div class="buttons"><${Button} icon="check" label=${t("Test")} action=${() => test(storage.name)} />
-          ${storage.capabilities?.lists && html`<${Button} icon="library" label=${t("Browse")} action=${() => setBrowsed(storage.name)} />`}</div></li>`;
-    })}</ul>
-    ${!found.storages.length && html`<${Empty} icon="storages" title=${t("No storage is configured")} />`}
-    ${browsed && html`<${Browse} name=${browsed} close=${() => setBrowsed("")} />`}`;
+  const again = () => {
+    reload();
+    reloadConfigs();
+    setTimeout(reload, 3000); // workers begin to use it
+  };
+  const change = async (name, enable) => {
+    await patch(`storages/${encodeURIComponent(name)}`, { enable });
+    again();
+  };
+  const removeStorage = async (name) => {
+    if (!(await confirm(t("Remove {name}?", { name }), t("Its files stay where they are, but SaveAny cannot show or share them any more. Tasks that wait for it fail."), t("Remove")))) return;
+    await remove(`storages/${encodeURIComponent(name)}`);
+    again();
+  };
+  const active = new Map(found.storages.map((each) => [each.name, each]));
+  const known = configs ?? found.storages.map((each) => ({ ...each, enable: true }));
+  return html`<div class="tools second"><p class="dim">${t("Where files are saved. A storage is tested before it is added or changed.")}</p>
+      <${Button} kind="main" icon="add" label=${t("Add storage")} action=${() => setEdited({})} /></div>
+    ${known.length > 0 && html`<ul class="rows">${known.map((config) => {
+      const storage = active.get(config.name);
+      const sum = stats?.by_storage[config.name];
+      return html`<li key=${config.name} class="entry"><div class="entry-main"><div class="row-name"><bdi>${config.name}</bdi>
+          <small>${[config.type, sum && t("{files} files, {size}", { files: sum.files, size: bytes(sum.bytes) }),
+            ...Object.entries(ABILITIES).filter(([name]) => storage?.capabilities?.[name]).map(([, text]) => text())].filter(Boolean).join(" · ")}</small></div>
+          <${Tag} kind=${!config.enable ? "" : storage?.ready ? "good" : "bad"}>${!config.enable ? t("Off") : storage?.ready ? t("Ready") : t("Not ready")}</${Tag}></div>
+        ${storage?.error && html`<p class="problem"><${Icon} name="warning" />${storage.error}</p>`}
+        <div class="buttons">${storage && html`<${Button} icon="check" label=${t("Test")} action=${() => test(config.name)} />`}
+          ${storage?.capabilities?.lists && html`<${Button} icon="library" label=${t("Browse")} action=${() => setBrowsed(config.name)} />`}
+          ${configs && html`<${Button} icon="edit" label=${t("Change")} action=${() => setEdited(config)} />
+            <${Button} label=${config.enable ? t("Turn off") : t("Turn on")} action=${() => change(config.name, !config.enable)} />
+            <${Button} icon="trash" label=${t("Remove")} action=${() => removeStorage(config.name)} />`}</div></li>`;
+    })}</ul>`}
+    ${!known.length && html`<${Empty} icon="storages" title=${t("No storage is configured")}>${t("Add a folder of this machine, or a server.")}</${Empty}>`}
+    ${browsed && html`<${Browse} name=${browsed} close=${() => setBrowsed("")} />`}
+    ${edited && html`<${Dialog} title=${edited.name ?? t("Add storage")} close=${() => setEdited(null)}>
+      <${StorageForm} storage=${edited.name ? edited : undefined} cancel=${() => setEdited(null)} done=${() => (setEdited(null), again())} /></${Dialog}>`}`;
 }
 
 function Browse({ name, close }) {
