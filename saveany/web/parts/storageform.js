@@ -8,7 +8,7 @@ import { ValueField, entered, shown } from "./valuefield.js";
 
 /** @param {{storage?: any, done: () => void, cancel?: () => void, first?: boolean}} props `storage` is one that exists. */
 export function StorageForm({ storage, done, cancel, first = false }) {
-  const [types, error, reload] = useLoaded((stop) => get("storage-types", {}, stop).then((found) => found.types));
+  const [types, error, reload] = useLoaded((stop) => get("storage-types", {}, stop).then((found) => found.types.sort((a, b) => Number(b.type === "local") - Number(a.type === "local"))));
   const [type, setType] = useState(storage?.type ?? "local");
   const [name, setName] = useState(storage?.name ?? (first ? "local1" : ""));
   const [values, setValues] = useState(first ? { base_path: "downloads" } : {});

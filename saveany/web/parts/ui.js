@@ -58,7 +58,7 @@ export function Failure({ error, retry }) {
 
 /** Rows that stand for those that are being loaded. */
 export function Loading({ rows = 4 }) {
-  return html`<div class="loading" aria-busy="true" aria-label=${t("Loading")}>
+  return html`<div class="loading" role="status" aria-busy="true" aria-label=${t("Loading")}>
     ${Array.from({ length: rows }, () => html`<div class="loading-row"></div>`)}</div>`;
 }
 
@@ -75,6 +75,15 @@ export function useLoaded(load, key = []) {
     return () => stop.abort();
   }, [...key, count]);
   return [state.value, state.error, () => setCount((n) => n + 1)];
+}
+
+/** Load again every few seconds as long as something is not as it will be. */
+export function usePolling(/** @type {boolean} */ isNeeded, /** @type {() => void} */ reload) {
+  useEffect(() => {
+    if (!isNeeded) return undefined;
+    const timer = setInterval(reload, 3000);
+    return () => clearInterval(timer);
+  }, [isNeeded]);
 }
 
 /** A dialog over the page. `close` is called for Escape, too. */

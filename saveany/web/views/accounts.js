@@ -4,13 +4,14 @@ import { get, remove } from "../api.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { LoginForm } from "../parts/loginform.js";
-import { Button, confirm, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
+import { Button, confirm, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded, usePolling } from "../parts/ui.js";
 import { to } from "../router.js";
 import { t } from "../texts.js";
 
 export default function Accounts() {
   const [found, error, reload] = useLoaded((stop) => get("accounts", {}, stop).then((reply) => reply.accounts));
   const [login, setLogin] = useState("");
+  usePolling(Boolean(found?.some((each) => !each.ready)), reload);
   if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!found) return html`<${Loading} />`;
   const logOut = async (account) => {
@@ -22,7 +23,6 @@ export default function Accounts() {
   const done = (result) => {
     tell(t("{owner} is logged in.", { owner: result.owner }));
     setLogin("");
-    setTimeout(reload, 3000);
     reload();
   };
   return html`<div class="tools second"><p class="dim">${t("SaveAny reads Telegram with these accounts. A bot reads public channels and its own chats; your account reads what you can read.")}</p>

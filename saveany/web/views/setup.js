@@ -5,7 +5,7 @@ import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { LoginForm } from "../parts/loginform.js";
 import { StorageForm } from "../parts/storageform.js";
-import { Button, Failure, Loading, tell, useLoaded } from "../parts/ui.js";
+import { Button, Failure, Loading, useLoaded } from "../parts/ui.js";
 import { go, route, to } from "../router.js";
 import { t } from "../texts.js";
 
@@ -66,7 +66,6 @@ function Telegram() {
 function Account() {
   const done = async (login) => {
     if (login.user_id) await useAs(login.user_id);
-    tell(t("{owner} is logged in.", { owner: login.owner }));
     next("storage");
   };
   return html`<h1>${t("Log in your account")}</h1>

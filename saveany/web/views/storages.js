@@ -5,7 +5,7 @@ import { bytes, time } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { StorageForm } from "../parts/storageform.js";
-import { Button, confirm, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
+import { Button, confirm, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded, usePolling } from "../parts/ui.js";
 import { t } from "../texts.js";
 
 /** What a storage can do, in words; the others are for programs. */
@@ -24,6 +24,8 @@ export default function Storages() {
   const [configs, , reloadConfigs] = useLoaded((stop) => get("config/storages", {}, stop).then((reply) => reply.storages));
   const [browsed, setBrowsed] = useState("");
   const [edited, setEdited] = useState(null);
+  const active = new Map(found?.storages.map((each) => [each.name, each]));
+  usePolling(Boolean(configs?.some((each) => each.enable && !active.get(each.name)?.ready)), reload);
   if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!found) return html`<${Loading} />`;
   const test = async (name) => {
@@ -34,7 +36,6 @@ export default function Storages() {
   const again = () => {
     reload();
     reloadConfigs();
-    setTimeout(reload, 3000); // workers begin to use it
   };
   const change = async (name, enable) => {
     await patch(`storages/${encodeURIComponent(name)}`, { enable });
@@ -45,7 +46,6 @@ export default function Storages() {
     await remove(`storages/${encodeURIComponent(name)}`);
     again();
   };
-  const active = new Map(found.storages.map((each) => [each.name, each]));
   const known = configs ?? found.storages.map((each) => ({ ...each, enable: true }));
   return html`<div class="tools second"><p class="dim">${t("Where files are saved. A storage is tested before it is added or changed.")}</p>
       <${Button} kind="main" icon="add" label=${t("Add storage")} action=${() => setEdited({})} /></div>
