@@ -67,7 +67,9 @@ def changed_keys(before: Config, after: Config) -> list[str]:
     return [
         name
         for name, key in keys.KEYS.items()
-        if needs_restart(name) and _value(before, key) != _value(after, key)
+        if needs_restart(name)
+        and _value(before, key) != _value(after, key)
+        and not (name == "redis.url" and _is_replaced(before))
     ]
 
 
@@ -76,6 +78,11 @@ def user_environment(env: Mapping[str, str] = os.environ) -> Mapping[str, str]:
     if REDIS_VARIABLE not in env:
         return env
     return {**env, _REPLACED: env[REDIS_VARIABLE]}
+
+
+def _is_replaced(config: Config) -> bool:
+    """Whether the supervisor has replaced the address of Redis, so that the user's is not known."""
+    return REDIS_VARIABLE in os.environ and config.redis.url == os.environ.get(_REPLACED)
 
 
 def _value(config: Config, key: keys.ConfigKey) -> object:

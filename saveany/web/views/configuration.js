@@ -35,9 +35,9 @@ export default function Configuration() {
       await work();
     } catch (failure) {
       const known = failure.details?.filter((each) => each.field in edits) ?? [];
+      if (!known.length) throw failure;
       setProblems(Object.fromEntries(known.map((each) => [each.field, each.message])));
-      if (known.length) setQuery("");
-      throw known.length ? new Error(t("Not saved: {key} is not right.", { key: known[0].field })) : failure;
+      setQuery(known[0].field);
     }
   };
   const check = () => attempt(async () => (await post("config/check", { values: values() }), tell(t("These settings can be saved"))));

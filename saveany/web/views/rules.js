@@ -1,5 +1,5 @@
 // How files of a user are saved: the preferences, names, and rules that choose folders.
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { get, patch, post, put } from "../api.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
@@ -67,17 +67,16 @@ function Shortcuts({ shortcuts, storages, change }) {
 
 function RuleList({ user }) {
   const [found, error, reload] = useLoaded((stop) => get("rules", { user_id: user.user_id }, stop));
-  const [rules, setRules] = useState([]);
-  const [isOn, setOn] = useState(true);
-  const [problem, setProblem] = useState({ at: -1, text: "" });
-  const [preset, setPreset] = useState(user.storages[0] ?? "");
-  useEffect(() => {
-    if (!found) return;
-    setRules(found.rules);
-    setOn(found.is_on);
-  }, [found]);
   if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!found) return html`<${Loading} />`;
+  return html`<${RuleEditor} key=${JSON.stringify(found)} user=${user} found=${found} reload=${reload} />`;
+}
+
+function RuleEditor({ user, found, reload }) {
+  const [rules, setRules] = useState(found.rules);
+  const [isOn, setOn] = useState(found.is_on);
+  const [problem, setProblem] = useState({ at: -1, text: "" });
+  const [preset, setPreset] = useState(user.storages[0] ?? "");
   const isChanged = isOn !== found.is_on || JSON.stringify(rules) !== JSON.stringify(found.rules);
   const edit = (n, text) => setRules(rules.map((each, other) => (other === n ? text : each)));
   const move = (n, by) => {

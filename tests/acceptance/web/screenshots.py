@@ -18,8 +18,8 @@ from tests.fixtures.waiting import until
 ROOT = Path(__file__).parents[3]
 
 VIEWS = (
-    *("now", "add", "library", "links", "chats", "history"),
-    *("storages", "keys", "webhooks", "status", "settings"),
+    *("now", "add", "library", "links", "chats", "history", "rules", "storages", "accounts", "users"),
+    *("configuration", "keys", "webhooks", "status", "settings"),
 )
 SAMPLES = (123, 130, 131, 136, 142, 141, 144, 127)
 SLOW = (128,)
