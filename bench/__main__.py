@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import (
     api,
+    archives,
     footprint,
     history,
     links,
@@ -61,6 +62,10 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     tuple(name for name in results.TARGETS if name.startswith("files_1m")): saved_files.files_1m,
     ("record_lag_p95_ms",): recording.record_lag,
     ("redis_per_ended_task",): recording.redis_per_ended_task,
+    ("archive_read",): archives.archive_read,
+    ("archive_redis_1m",): archives.archive_redis,
+    ("archive_again_requests",): archives.archive_again,
+    ("archive_follow_p95_ms",): archives.archive_follow,
     **stores.runs(),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache
 
@@ -14,6 +15,16 @@ MIB_64, MIB_256, GIB_4, GIB_1 = 2, 3, 4, 6
 EIGHT = range(11, 19)  # 256 MiB each
 SMALL = range(1001, 2001)  # 64 KiB each
 WARM_UP = 5  # large enough to open all connections, small enough to download quickly
+
+#: Channels with many messages, in which each tenth has a small file, and the number of their messages.
+LONG, LONGEST, FEW = "long_history", "longest_history", "short_history"
+LONG_CHATS = {
+    LONG: 20_000 if os.environ.get("BENCH_SHORT") else 100_000,
+    LONGEST: 100_000 if os.environ.get("BENCH_SHORT") else 1_000_000,
+    FEW: 100,
+}
+#: Extension of the files of each so many messages, by which a filter selects them.
+WANTED, WANTED_EVERY = "wanted", 200
 
 _SIZES = {WARM_UP: 48 * MIB, MIB_64: 64 * MIB, MIB_256: 256 * MIB, GIB_4: 4096 * MIB, GIB_1: 1024 * MIB}
 _SMALL_SIZE = 64 << 10

@@ -101,6 +101,10 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "files_1m_pg_change_p95": (_value("<=", 20),),
     "record_lag_p95_ms": (_value("<=", 200),),
     "redis_per_ended_task": (_value("<=", 100),),
+    "archive_read": (_ratio(">=", 1.0),),
+    "archive_redis_1m": (_value("<=", 50),),
+    "archive_again_requests": (_value("<=", 2),),
+    "archive_follow_p95_ms": (_value("<=", 2000),),
     **{
         f"store_{type_}_{what}": (target,)
         for type_ in STORES

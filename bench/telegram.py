@@ -14,12 +14,14 @@ import time
 from dataclasses import asdict, dataclass
 
 from bench import files
-from saveany.sandbox import Sandbox
+from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.__main__ import describe
 from saveany.sandbox.calls import Call, CallCounters
+from saveany.sandbox.content import LiteralContent
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage, World
 
 _CHAT_ID = 1600000001
+_FIRST_FILE = 10**9
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Served:
     bytes: int = 0  # of files
     last_at: float = 0.0  # time of the last part, in seconds since 1970
     requests: int = 0
+    pages: int = 0  # requests for a page of a history
 
 
 class _Counters(CallCounters):
@@ -40,6 +43,7 @@ class _Counters(CallCounters):
 
     def count(self, call: Call) -> None:
         self.served.requests += 1
+        self.served.pages += call.method == "messages.getHistory"
 
     def sent(self, call: Call, length: int) -> None:
         self.served.bytes += length
@@ -67,6 +71,25 @@ def fill(world: World, dc: int) -> None:
         content = files.content(number)
         file = world.add_file(StoredFile(id=content.seed, content=content, name=f"{number}.bin", dc=dc))
         world.post(chat, StoredMessage(id=number, file=file))
+    for name, count in files.LONG_CHATS.items():
+        _fill_long_chat(world, dc, name, count)
+
+
+def _fill_long_chat(world: World, dc: int, name: str, count: int) -> None:
+    """A channel in which each tenth message has a file. Each file has its own content."""
+    chat = world.add_chat(
+        Chat(id=_CHAT_ID + count, title=name, username=name, members={samples.USER.id}, broadcast=True)
+    )
+    first = _FIRST_FILE + count
+
+    def make(number: int) -> StoredMessage:
+        return StoredMessage(id=number, text="words", file=world.files.get(first + number))
+
+    for number in range(10, count + 1, 10):
+        content = LiteralContent(f"{number:<1000}".encode())
+        kind = files.WANTED if number % files.WANTED_EVERY == 0 else "bin"
+        world.add_file(StoredFile(id=first + number, content=content, name=f"{number}.{kind}", dc=dc))
+    world.fill(chat, count, make)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Telegram numbers events per box: each channel is one, and all private messages o
 counts as three.
 """
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -223,7 +224,7 @@ class Chat:
     migrated_from: int | None = None  # the small group that became this supergroup
     owner: int | None = None
     group: bool = False  # whether it is a small group
-    messages: dict[int, StoredMessage] = field(default_factory=dict)
+    messages: MutableMapping[int, StoredMessage] = field(default_factory=dict)
     box: MessageBox = field(default_factory=MessageBox)
     _sorted: tuple[tuple[int, int], list[int]] | None = None
 
@@ -243,6 +244,11 @@ class Chat:
         if self._sorted is None or self._sorted[0] != state:
             self._sorted = state, sorted(self.messages)
         return self._sorted[1]
+
+    @property
+    def newest(self) -> StoredMessage:
+        """The message with the highest id."""
+        return self.messages[self.sorted_ids()[-1]]
 
     def newest_first(self) -> list[StoredMessage]:
         """All messages, highest id first."""

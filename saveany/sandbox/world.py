@@ -13,6 +13,7 @@ from typing import Any
 from saveany.sandbox import access
 from saveany.sandbox.content import ContentStore, UploadedParts
 from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.long_chats import LongMessages
 from saveany.sandbox.model import (
     EPOCH,
     Chat,
@@ -83,6 +84,12 @@ class World:
         self.chats[chat.id] = chat
         self.post(chat, StoredMessage(id=1, date=chat.date, service=True))
         return chat
+
+    def fill(self, chat: Chat, count: int, make: Callable[[int], StoredMessage]) -> None:
+        """Give a new chat the messages 1 to `count`, made when they are read. Nobody is notified of them."""
+        chat.messages = LongMessages(count, make)
+        chat.box.last_id = count
+        chat.box.pts += count
 
     def add_file(self, file: StoredFile) -> StoredFile:
         """Add a document or a photo."""

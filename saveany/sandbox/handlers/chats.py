@@ -50,7 +50,7 @@ def get_full_channel(context: RequestContext, request: Any) -> Any:
     full = tl.ChannelFull(
         id=chat.id,
         about="",
-        read_inbox_max_id=max(chat.messages),
+        read_inbox_max_id=chat.newest.id,
         read_outbox_max_id=0,
         unread_count=0,
         chat_photo=tl.PhotoEmpty(0),
@@ -175,7 +175,7 @@ def get_dialogs(context: RequestContext, request: Any) -> Any:
     mine = [chat for chat in world.chats.values() if me.id in chat.members] + world.private_chats.non_empty(
         me
     )
-    tops = sorted(((chat, chat.newest_first()[0]) for chat in mine), key=_recency, reverse=True)
+    tops = sorted(((chat, chat.newest) for chat in mine), key=_recency, reverse=True)
     date, offset = request.offset_date, request.offset_peer
     peer = next((getattr(offset, name) for name in _PEER_IDS if hasattr(offset, name)), 0)
     if date is not None and date.timestamp() > 0:
@@ -199,7 +199,7 @@ def get_peer_dialogs(context: RequestContext, request: Any) -> Any:
     if len(request.peers) > _MAX_DIALOGS:
         raise RpcFailure(400, "LIMIT_INVALID")
     chats = [context.peer(each.peer) for each in request.peers]
-    tops = [(chat, chat.newest_first()[0]) for chat in chats if chat.messages]
+    tops = [(chat, chat.newest) for chat in chats if chat.messages]
     box = context.world.private_chats.box(context.account)
     return tl.messages.PeerDialogs(
         dialogs=[dialog(chat, top) for chat, top in tops],
