@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from saveany.archives.comments import CommentReader
 from saveany.archives.edits import EditReader
+from saveany.archives.pages import reading_ahead
 from saveany.archives.posts import posts_in
 from saveany.archives.reports import ArchiveReports
 from saveany.archives.saving import PageOfChat, PostSaver
@@ -43,8 +44,10 @@ from saveany.texts import Text, loaded
 _CHECK_SECONDS = 10.0
 #: Seconds until a chat that could not be read is tried again, if the error does not say.
 _RETRY_SECONDS = 60.0
-#: Pages read from one chat before moving on to the next.
+#: Number of times that pages of one chat are handled before moving on to the next.
 _MAX_PAGES = 10
+#: Pages that are read ahead at most.
+_AHEAD = 16
 #: Queued tasks above which no more messages are read, so that an old chat cannot fill the memory of Redis.
 _MAX_QUEUED = 2000
 #: Seconds until the next check while the queue is full.
@@ -209,25 +212,40 @@ class ArchiveReader:
 
     async def _read(self, archive: Archive) -> None:
         """Turn the messages after the last handled one into tasks."""
-        for _ in range(_MAX_PAGES):
-            if (await self._store.tasks.counts())["queued"] >= _MAX_QUEUED:
-                self._next_check = min(self._next_check, _QUEUE_SECONDS)
-                return
-            page = await self._page(archive)
-            if page.messages:
-                changed = await self._handle(archive, page)
+        rest: list[ReadMessage] = []
+        if not (free := await self._free()):
+            return
+        # What is read ahead and then not handled, because the queue is full, has to be read again.
+        ahead = _AHEAD if free > _MAX_QUEUED // 2 else 1
+        async with reading_ahead(partial(self._page, archive), place_of(archive)[1], ahead) as pages:
+            for _ in range(_MAX_PAGES):
+                page = await pages.next(rest)
+                if not page.messages:
+                    break
+                changed, rest = await self._handle(archive, page)
+                if changed is None or changed == archive or changed.is_paused or not is_read_on(changed):
+                    return
+                archive = changed
+                if not await self._free():
+                    return
             else:
-                changed = await self._archives.change(archive.id, at_the_end)
-            if changed is None or changed == archive or changed.is_paused or not is_read_on(changed):
+                self._next_check = 0.0
                 return
-            if not page.messages and not archive.older_chat:
-                return
-            archive = changed
-        self._next_check = 0.0
+        ended = await self._archives.change(archive.id, at_the_end)
+        if ended and archive.older_chat and not ended.is_paused:
+            await self._read(ended)
 
-    async def _page(self, archive: Archive) -> MessagePage:
-        """The messages after the last handled one, without those that are not part of the archive."""
-        chat, seen = place_of(archive)
+    async def _free(self) -> int:
+        """The number of tasks for which the queue has room."""
+        free = _MAX_QUEUED - (await self._store.tasks.counts())["queued"]
+        if free <= 0:
+            self._next_check = min(self._next_check, _QUEUE_SECONDS)
+        return max(0, free)
+
+    async def _page(self, archive: Archive, seen: int) -> MessagePage:
+        """The messages of the chat that is read now after `seen`, without those that are not part of the
+        archive."""
+        chat, _ = place_of(archive)
         access, history = self._access(archive, chat), self._accounts.history
         if archive.topic > 1:  # the messages of the first topic are not marked
             page = await history.comments_after(chat, archive.topic, seen, **access)
@@ -245,27 +263,29 @@ class ArchiveReader:
         only = (account,) if account else user.accounts if user else ()
         return {"username": archive.username, "prefer": archive.account, "only": only}
 
-    async def _handle(self, archive: Archive, page: MessagePage) -> Archive | None:
-        """Create the tasks of a page. Returns the changed archive, None if it no longer exists."""
+    async def _handle(self, archive: Archive, page: MessagePage) -> tuple[Archive | None, list[ReadMessage]]:
+        """Create the tasks of some pages. Returns the changed archive, None if it no longer exists, and the
+        messages that must be handled together with the next page."""
         messages, last = self._complete_posts(archive, page)
         if not last:
-            return archive
+            return archive, []
         chat, _ = place_of(archive)
         if archive.in_order and await self._saver.has_pending(archive, *place_of(archive)):
             self._next_check = min(self._next_check, _QUEUE_SECONDS)
-            return archive
+            return archive, []
         if archive.by_topic and chat == archive.chat:
             archive = await self._with_topics(archive, messages)
         tasks = await self._saver.plan(archive, PageOfChat(chat, messages, last, page.total, page.reply))
+        rest = page.messages[len(messages) :]
         for task in tasks:
             await self._saver.submit(archive, task)
             # Nobody is notified twice of a post because of a crash.
             if archive.notify != "none" and not await self._advance(archive, task.last, page):
-                return None
+                return None, []
         if archive.comments and not await self._comments.read(archive, messages):
             self._next_check = min(self._next_check, _QUEUE_SECONDS)
-            return archive
-        return await self._advance(archive, last, page)
+            return archive, []
+        return await self._advance(archive, last, page), rest
 
     async def _with_topics(self, archive: Archive, messages: Sequence[ReadMessage]) -> Archive:
         """The archive with a folder for each topic of these messages. A topic that is renamed keeps its
@@ -281,15 +301,12 @@ class ArchiveReader:
 
     async def _advance(self, archive: Archive, last: int, page: MessagePage) -> Archive | None:
         """Messages up to `last` are handled. Returns as `Archives.change`."""
-        if not archive.older_chat:
-            await self._archives.advance(archive.id, last)
-
-        def handled(now: Archive) -> Archive:
-            if now.older_chat:
-                return replace(now, older_seen=max(now.older_seen, last))
-            return replace(now, account=page.account, username=page.username)
-
-        changed = await self._archives.change(archive.id, handled)
+        if archive.older_chat:
+            changed = await self._archives.advance(archive.id, last, older=True)
+        else:
+            changed = await self._archives.advance(
+                archive.id, last, account=page.account, username=page.username
+            )
         if changed is None:
             await self._saver.forget(archive)
         return changed

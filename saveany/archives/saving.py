@@ -79,7 +79,7 @@ class PostSaver:
         texts = records_of(page.messages, page.reply, page.post) if archive.text else {}
         of_page = ReadPage(page.key, page.last, page.total, planned, plain, texts, page.chat)
         await receipts.write(archive.id, of_page)
-        if not planned:
+        if not any(each.task_id for each in planned):
             return []
         # Also what another process has noted, or this one before a crash.
         noted = await receipts.known(archive.id, page.chat, planned[0].message, planned[-1].message)

@@ -175,9 +175,15 @@ class Archives:
                 return changed
         return None
 
-    async def advance(self, watch_id: str, seen: int) -> Archive | None:
-        """Record that messages up to `seen` are handled; never moves backwards. Returns as `change`."""
-        return await self.change(watch_id, lambda watch: replace(watch, seen=max(watch.seen, seen)))
+    async def advance(self, watch_id: str, seen: int, *, older: bool = False, **found: str) -> Archive | None:
+        """Record that messages up to `seen` are handled, in the older group if there is one and `older` is
+        given; never moves backwards. `found` are other fields to change. Returns as `change`."""
+        field = "older_seen" if older else "seen"
+
+        def advanced(watch: Archive) -> Archive:
+            return replace(watch, **{**found, field: max(getattr(watch, field), seen)})
+
+        return await self.change(watch_id, advanced)
 
     async def set_problem(self, watch_id: str, problem: Text | None, now_ms: int) -> None:
         """Record why reading is interrupted; None records that it works again."""
