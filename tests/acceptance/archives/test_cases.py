@@ -392,7 +392,11 @@ async def test_the_end_of_an_archive_is_an_event(harness: ArchiveHarness) -> Non
                 if data["archive_id"] == archive:  # those of earlier tests may end only now
                     break
     assert data["title"] == "Events"
-    assert (await harness.show(archive))["completed_at"]
+
+    async def is_noted() -> bool:  # after the event
+        return bool((await harness.show(archive))["completed_at"])
+
+    await until(is_noted)
 
 
 async def test_case_10_references_that_expire_while_files_wait_are_renewed(harness: ArchiveHarness) -> None:
