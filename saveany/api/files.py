@@ -25,6 +25,7 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import UserId
 from saveany.catalogue import FileFilter, FileKind, FileOrder, FileStats, Folder, SavedFile
+from saveany.errors import InvalidInput
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1", tags=["files"], route_class=JsonRoute)
@@ -50,10 +51,16 @@ async def list_files(
         Literal["added", "-added", "name", "-name", "size", "-size"],
         Query(description="Order; `-` is descending."),
     ] = "-added",
+    start: Annotated[
+        str,
+        Query(max_length=255, description="With `sort=name`: begin with the first name from this text on."),
+    ] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
 ) -> FilePageView:
     """The files that tasks have saved, newest first unless `sort` says otherwise."""
+    if start and sort != "name":
+        raise InvalidInput("start is only for sort=name", "start")
     wanted = FileFilter(
         user_id=user_id,
         folder_id=folder,
@@ -61,6 +68,7 @@ async def list_files(
         storage=storage,
         q=q,
         order=FileOrder(sort),
+        start=start,
     )
     page = await services.files.page(principal, wanted, limit, cursor)
     return FilePageView(files=await _views(services, page.files), next_cursor=page.cursor or None)

@@ -46,6 +46,8 @@ class Files:
         """
         column, descending = _ORDERS[wanted.order]
         start = parse_cursor(cursor, str if column == "name" else int)
+        if start is None and wanted.start and column == "name":
+            start = wanted.start, ""
         await self._recorder.catch_up()
         listing = Listing(files, column, descending=descending)
         async with self._database.read() as connection:

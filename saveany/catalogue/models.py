@@ -62,6 +62,7 @@ class FileFilter:
     storage: str = ""
     q: str = ""  # substring of name or caption, ignoring case
     order: FileOrder = FileOrder.NEWEST
+    start: str = ""  # with an order by name: the text with which the list begins
 
 
 class SavedFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,10 +44,18 @@ const isNew = signal(false);
 function View({ name }) {
   const [state, setState] = useState({ name: "", View: null, error: null });
   useEffect(() => {
+    let isLeft = false; // before it was loaded
     (VIEWS[name] ?? VIEWS.now)().then(
-      (module) => setState({ name, View: module.default, error: null }),
-      () => setState({ name, View: null, error: new Error(t("This part of the page could not be loaded. SaveAny may have been updated: reload the page.")) }),
+      (module) => {
+        if (isLeft) return;
+        scrollTo(0, 0);
+        setState({ name, View: module.default, error: null });
+      },
+      () => isLeft || setState({ name, View: null, error: new Error(t("This part of the page could not be loaded. SaveAny may have been updated: reload the page.")) }),
     );
+    return () => {
+      isLeft = true;
+    };
   }, [name]);
   if (state.name !== name) return html`<${Loading} />`;
   if (state.error) return html`<${Failure} error=${state.error} retry=${() => location.reload()} />`;
@@ -111,6 +119,7 @@ function notify(task) {
   }
 }
 
+history.scrollRestoration = "manual"; // long lists do it themselves, once their rows are there
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "";
 await loadTexts();
 takeShared();

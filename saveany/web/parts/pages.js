@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { get } from "../api.js";
 import { html } from "./html.js";
 
-const PER_PAGE = 100;
+const PER_PAGE = 200;
 const SPARE_ROWS = 8;
 const MAX_KEPT = 12;
 
@@ -41,6 +41,7 @@ export function usePages(/** @type {string} */ path, /** @type {string} */ name,
   }, [key]);
   useLayoutEffect(() => {
     scrollTo(0, list.scroll);
+    dispatchEvent(new Event("resize")); // so that the rows there are drawn at once
     const note = () => {
       list.scroll = scrollY;
     };
@@ -85,11 +86,11 @@ export function VirtualList({ count, height, perRow = 1, render, more, label, ki
     };
     measure();
     addEventListener("scroll", soon, { passive: true });
-    addEventListener("resize", soon);
+    addEventListener("resize", measure);
     return () => {
       cancelAnimationFrame(frame);
       removeEventListener("scroll", soon);
-      removeEventListener("resize", soon);
+      removeEventListener("resize", measure);
     };
   }, [count, height, perRow]);
   const [first, last] = [Math.min(range[0], lines), Math.min(range[1], lines)];

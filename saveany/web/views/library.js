@@ -18,6 +18,8 @@ const ROW_HEIGHT = 54;
 const TILE_HEIGHT = 176;
 const TILE_WIDTH = 168;
 const TYPE_DELAY_MS = 250;
+/** Number of files from which on one can jump to a name. */
+const LARGE = 100;
 
 /** Whether files are shown as pictures side by side. */
 const isGrid = signal(localStorage.getItem("library") === "grid");
@@ -32,7 +34,7 @@ function Folder({ id, query }) {
   const isSearch = Boolean(query.q || query.type);
   const [folder, folderError] = useLoaded((stop) => pathTo(id, stop), [id]);
   const [folders, , reloadFolders] = useLoaded(() => (isSearch ? Promise.resolve([]) : all("folders", "folders", { parent: id, limit: 200 })), [id, isSearch]);
-  const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, sort: query.sort ?? (isSearch ? "-added" : "name") });
+  const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, start: isByName(query) ? query.from : undefined, sort: query.sort ?? (isSearch ? "-added" : "name") });
   const [opened, setOpened] = useState("");
   const [linked, setLinked] = useState(null);
   const [moved, setMoved] = useState(null);
@@ -52,7 +54,7 @@ function Folder({ id, query }) {
   const open = (entry) => (entry.isFolder ? go(to(`library/${entry.folder_id}`)) : setOpened(entry.file_id));
   const acts = { open, link: setLinked, move: (entry) => setMoved([entry]), rename: (entry) => rename(entry, reload), trash: (entry) => throwAway([entry], reload, pages) };
   if (folderError) return html`<${Failure} error=${folderError} />`;
-  return html`<${Tools} id=${id} query=${query} folder=${folder} reload=${reload} share=${() => setLinked({ ...folder.at(-1), isFolder: true })} />
+  return html`<${Tools} id=${id} query=${query} folder=${folder} isLarge=${Boolean(query.from) || pages.rows.length >= LARGE} reload=${reload} share=${() => setLinked({ ...folder.at(-1), isFolder: true })} />
     ${pages.error && html`<${Failure} error=${pages.error} retry=${reload} />`}
     ${!pages.isLoaded && !pages.error && html`<${Loading} rows=${8} />`}
     ${pages.isLoaded && !entries.length && pages.isComplete && html`<${Nothing} isSearch=${isSearch} id=${id} />`}
@@ -94,14 +96,24 @@ function useWidth() {
   return width;
 }
 
-function Tools({ id, query, folder, reload, share }) {
+function isByName(query) {
+  return query.sort === "name" || !(query.sort || query.q || query.type);
+}
+
+function Tools({ id, query, folder, reload, share, isLarge }) {
   const [text, setText] = useState(query.q ?? "");
+  const [from, setFrom] = useState(query.from ?? "");
   const address = (fields) => to(id ? `library/${id}` : "library", { ...query, ...fields });
   useEffect(() => {
     if (text === (query.q ?? "")) return undefined;
     const timer = setTimeout(() => go(address({ q: text }), true), TYPE_DELAY_MS);
     return () => clearTimeout(timer);
   }, [text]);
+  useEffect(() => {
+    if (from === (query.from ?? "")) return undefined;
+    const timer = setTimeout(() => (go(address({ from }), true), scrollTo(0, 0)), TYPE_DELAY_MS);
+    return () => clearTimeout(timer);
+  }, [from]);
   useEffect(() => {
     const press = (event) => {
       if (event.key === "/" && !/INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) {
@@ -113,12 +125,14 @@ function Tools({ id, query, folder, reload, share }) {
     return () => removeEventListener("keydown", press);
   }, []);
   const types = [["", t("All kinds")], ["video", t("Videos")], ["audio", t("Music")], ["image", t("Pictures")], ["text", t("Texts")], ["other", t("Others")]];
-  const sorts = [["", t("Sort")], ["name", t("Name")], ["-added", t("Newest first")], ["added", t("Oldest first")], ["-size", t("Largest first")], ["size", t("Smallest first")]];
+  const sorts = [["", t("Sort")], ["name", t("Name")], ["-name", t("Name, last first")], ["-added", t("Newest first")], ["added", t("Oldest first")], ["-size", t("Largest first")], ["size", t("Smallest first")]];
   return html`<div class="tools">
     <label class="search"><span class="unseen">${t("Search")}</span><${Icon} name="search" />
       <input id="search" type="search" value=${text} placeholder=${t("Search names and captions")} onInput=${(event) => setText(event.target.value)} /></label>
     <${Choice} hidden label=${t("Kind")} value=${query.type ?? ""} options=${types} onChange=${(type) => go(address({ type }), true)} />
     <${Choice} hidden label=${t("Sort")} value=${query.sort ?? ""} options=${sorts} onChange=${(sort) => go(address({ sort }), true)} />
+    ${isLarge && isByName(query) && html`<label class="jump"><span class="unseen">${t("Begin at the name")}</span>
+      <input value=${from} placeholder=${t("Begin at the name")} onInput=${(event) => setFrom(event.target.value)} /></label>`}
     <${Button} short icon=${isGrid.value ? "list" : "grid"} label=${isGrid.value ? t("Show as a list") : t("Show as pictures")} action=${turn} />
   </div>
   <div class="tools second"><nav class="crumbs" aria-label=${t("Folder")}><a href=${to("library")} aria-current=${id ? undefined : "page"}>${t("Library")}</a>
