@@ -153,7 +153,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         UploadService(config, tasks_, reader),
         key_service,
         archives,
-        ArchiveVerifier(archives, store, catalogue),
+        ArchiveVerifier(archives, config, store, catalogue, telegram.accounts),
         ArchiveRole(config, store, catalogue, tasks_, telegram.accounts, stands_by=True),
         authenticator,
         foreground,

@@ -113,6 +113,9 @@ class VerifyArchive(Strict):
     hash: bool = Field(
         default=False, description="Also compare contents (SHA-256). Reads whole files: keep `limit` small."
     )
+    telegram: bool = Field(
+        default=False, description="Also find messages that were deleted in Telegram since."
+    )
     limit: int = Field(default=200, ge=1, le=1000, description="Number of messages to verify.")
     cursor: str = Field(default="", max_length=2000, description="`next_cursor` of the previous reply.")
 
@@ -200,7 +203,9 @@ class DiscrepancyView(Reply):
 
     chat: int
     message: int
-    problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable"]
+    problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable", "deleted"] = Field(
+        description="`deleted`: in Telegram, since it was saved."
+    )
     storage: str
     path: str
 

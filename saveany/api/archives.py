@@ -185,6 +185,7 @@ async def verify(
         archive_id,
         repair=body.repair,
         with_hash=body.hash,
+        with_telegram=body.telegram,
         limit=body.limit,
         cursor=body.cursor,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from msgspec.structs import replace
@@ -44,8 +45,11 @@ class ArchiveReports:
             return
         receipt = await self._catalogue.receipts.get(archive.id)
         if not receipt[MessageOutcome.PENDING]:
-            await self._send(archive, "archive_complete", archive.created_at, receipt)
-            await self._change(archive, lambda each: replace(each, completed_at=now))
+            # Each completion has an id of its own, after a retry, too.
+            since = archive.created_at + archive.completions
+            await self._send(archive, "archive_complete", since, receipt)
+            done = partial(replace, completed_at=now, completions=archive.completions + 1)
+            await self._change(archive, done)
 
     async def _send(self, archive: Archive, kind: ReportKind, since: int, receipt: ArchiveReceipt) -> None:
         problem = str(loaded(archive.problem) or "")

@@ -32,7 +32,7 @@ class TextWriter:
         rest. Returns the changed archive. Raises `Retryable` while the storage does not respond."""
         now = time.time_ns() // 1_000_000
         flush = archive.is_read and archive.text_at + _FLUSH_MS < now
-        while await self._texts.begin_part(archive.id, archive.text_parts + 1, _PART, flush=flush):
+        while await self._texts.begin_part(archive.id, archive.text_parts + 1, _PART, flush=flush) > 0:
             number = archive.text_parts + 1
             await self._write(archive, number)
             written = partial(replace, text_parts=number, text_at=now if archive.is_read else 0)

@@ -46,11 +46,13 @@ _LINES = {
     "failed": "failed",
     "pending": "waiting",
 }
+_REPAIRED = ("not_in_catalogue", "missing", "changed")
 _PROBLEMS = {
     "not_in_catalogue": "deleted from the catalogue",
     "missing": "missing in the storage",
     "changed": "has changed in the storage",
     "unverifiable": "could not be verified",
+    "deleted": "deleted in Telegram since",
 }
 
 
@@ -264,11 +266,24 @@ def _act(ctx: typer.Context, archive_id: str, action: str, url: str, token: str)
 
 @app.command()
 def retry(
-    ctx: typer.Context, archive_id: ArchiveArgument, url: UrlOption = "", token: TokenOption = ""
+    ctx: typer.Context,
+    archive_id: ArchiveArgument,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also save files again that were deleted or changed since.")
+    ] = False,
+    url: UrlOption = "",
+    token: TokenOption = "",
 ) -> None:
     """Save the messages again that have failed."""
-    found = call(connect(ctx, url, token), lambda api: api.post(f"archives/{archive_id}/retry"))
-    typer.echo(f"{found['messages']} messages are saved again")
+
+    async def run(api: ApiClient) -> int:
+        count: int = (await api.post(f"archives/{archive_id}/retry"))["messages"]
+        if again:
+            _, found = await _verify(api, archive_id, {"repair": True})
+            count += sum(each["problem"] in _REPAIRED for each in found)
+        return count
+
+    typer.echo(f"{call(connect(ctx, url, token), run)} messages are saved again")
 
 
 @app.command()
@@ -279,6 +294,9 @@ def verify(
     with_hash: Annotated[
         bool, typer.Option("--hash", help="Also read the files, and compare their SHA-256.")
     ] = False,
+    telegram: Annotated[
+        bool, typer.Option("--telegram", help="Also find messages that were deleted in Telegram since.")
+    ] = False,
     as_json: JsonOption = False,
     url: UrlOption = "",
     token: TokenOption = "",
@@ -288,33 +306,37 @@ def verify(
     --hash also compares their contents; a file whose SHA-256 is not known yet, such
     as an adopted one, gets the one that is found.
 
-    The exit code is 1 if there is a difference that is not repaired.
+    The exit code is 1 if there is a difference that is not repaired; messages that
+    were deleted in Telegram are none.
     --json prints {"checked": …, "discrepancies": […]}.
     """
 
-    async def read(api: ApiClient) -> tuple[int, list[Json]]:
-        checked, found, cursor = 0, list[Json](), ""
-        while True:
-            limit = _HASHED_AT_ONCE if with_hash else _VERIFIED_AT_ONCE
-            body: Json = {"repair": repair, "hash": with_hash, "limit": limit, "cursor": cursor}
-            page = await api.post(f"archives/{archive_id}/verify", body, patient=with_hash)
-            checked += page["checked"]
-            found += page["discrepancies"]
-            if not page["next_cursor"]:
-                return checked, found
-            cursor = page["next_cursor"]
-
-    checked, found = call(connect(ctx, url, token), read)
+    how = {"repair": repair, "hash": with_hash, "telegram": telegram}
+    checked, found = call(connect(ctx, url, token), lambda api: _verify(api, archive_id, how))
     if as_json:
         typer.echo(json.dumps({"checked": checked, "discrepancies": found}))
     else:
         for each in found:
             place = f" ({printable(each['storage'])}:/{printable(each['path'])})" if each["path"] else ""
             typer.echo(f"message {each['message']}: {_PROBLEMS[each['problem']]}{place}")
-        again = sum(each["problem"] != "unverifiable" for each in found) if repair else 0
+        again = sum(each["problem"] in _REPAIRED for each in found) if repair else 0
         typer.echo(f"{checked} messages verified, {len(found)} differ, {again} are saved again")
-    if any(not repair or each["problem"] == "unverifiable" for each in found):
+    if any(each["problem"] != "deleted" and not (repair and each["problem"] in _REPAIRED) for each in found):
         raise typer.Exit(1)
+
+
+async def _verify(api: ApiClient, archive_id: str, how: Json) -> tuple[int, list[Json]]:
+    """The number of messages that were verified, and what was found."""
+    checked, found, cursor = 0, list[Json](), ""
+    limit = _HASHED_AT_ONCE if how.get("hash") else _VERIFIED_AT_ONCE
+    while True:
+        body = {**how, "limit": limit, "cursor": cursor}
+        page = await api.post(f"archives/{archive_id}/verify", body, patient=True)
+        checked += page["checked"]
+        found += page["discrepancies"]
+        if not page["next_cursor"]:
+            return checked, found
+        cursor = page["next_cursor"]
 
 
 @app.command()

@@ -140,7 +140,7 @@ class ArchiveService:
         if request.on_edit != "ignore" and not is_channel(state.id):
             raise InvalidInput("edits can only be followed in channels and supergroups", "on_edit")
         only = (request.account,) if request.account else user.accounts
-        with _refusals():
+        with refusals():
             seen = await self._start(await self._accounts(), state, request.start, only)
             topic = await self._topic(await self._accounts(), state, request.chat, only)
         archive = replace(_new(request, user.id, state, seen), topic=topic)
@@ -157,7 +157,7 @@ class ArchiveService:
     async def estimate(self, principal: Principal, request: ArchiveRequest) -> ArchiveEstimate:
         """What the whole chat contains, and the free space in its storage. Raises as `add`."""
         user, state = await self._resolve(principal, request)
-        with _refusals():
+        with refusals():
             contents = await (await self._accounts()).history.estimate(state)
         storage = request.storage or self._config.allowed_storages(user)[0]
         result = await self._store.queries.send(storage, "usage", {})
@@ -171,7 +171,7 @@ class ArchiveService:
         named = links.any_chat_of if personal else links.chat_of
         chat = links.invite_of(request.chat) or named(request.chat)
         only = (request.account,) if request.account else user.accounts
-        with _refusals():
+        with refusals():
             history = (await self._accounts()).history
             return user, await history.chat_state(chat, only, personal=personal)
 
@@ -314,7 +314,7 @@ class ArchiveService:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Raise errors of Telegram in this block as those of a request."""
     try:
         yield
@@ -347,7 +347,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         username=state.username,
         account=state.account,
         older_chat=0 if state.older_problem or seen else state.older_chat,
-        older_account=state.account if state.older_chat else "",
+        older_account=(state.older_reader or state.account) if state.older_chat else "",
         by_topic=request.topics and state.is_forum,
         comments=request.comments,
         comments_filter=dict(request.comments_filter),

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from saveany.catalogue.archive_models import ArchivedCopy, ArchivedMessage, MessageOutcome
-from saveany.service.archives import ArchiveService
+from saveany.config import Config
+from saveany.errors import Permanent
+from saveany.service.archives import ArchiveService, refusals
 from saveany.service.principal import Principal
 from saveany.store import Store
+from saveany.store.archives import Archive
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
+    from saveany.telegram.accounts import Accounts
 
 #: Number of storage queries at the same time.
 _QUERIES = 16
 #: Seconds that a storage has to read a file, besides one for each of so many bytes.
 _MIN_SECONDS, _BYTES_PER_SECOND = 10, 4 << 20
 
-Problem = Literal["not_in_catalogue", "missing", "changed", "unverifiable"]
+Problem = Literal["not_in_catalogue", "missing", "changed", "unverifiable", "deleted"]
+
+
+#: Problems that saving the file again may solve.
+_REPAIRED = ("not_in_catalogue", "missing", "changed")
 
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """A message whose file is not as the receipt says."""
+    """A message whose file is not as the receipt says, or that was deleted in Telegram since."""
 
     message: ArchivedMessage
     problem: Problem
@@ -44,8 +53,17 @@ class Verification:
 class ArchiveVerifier:
     """Verifies archives. Raises as `ArchiveService`."""
 
-    def __init__(self, archives: ArchiveService, store: Store, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        archives: ArchiveService,
+        config: Config,
+        store: Store,
+        catalogue: Catalogue,
+        accounts: Callable[[], Awaitable[Accounts]],
+    ) -> None:
         self._archives = archives
+        self._config = config
+        self._accounts = accounts
         self._store = store
         self._catalogue = catalogue
 
@@ -56,21 +74,47 @@ class ArchiveVerifier:
         *,
         repair: bool = False,
         with_hash: bool = False,
+        with_telegram: bool = False,
         limit: int = 200,
         cursor: str = "",
     ) -> Verification:
         """Compare at most `limit` messages after `cursor` with the catalogue and the sizes of the copies, or
         `with_hash` with their contents: a file whose SHA-256 is not known gets it. With `repair`, files that
-        are missing or changed are saved again."""
+        are missing or changed are saved again. `with_telegram` also finds messages that were deleted since;
+        the comments of a group that no account is in are left out of that."""
         wanted = (MessageOutcome.SAVED, MessageOutcome.DUPLICATE)
         page = await self._archives.messages(principal, archive_id, wanted, limit, cursor)
         slots = asyncio.Semaphore(_QUERIES)
         found = await asyncio.gather(*(self._compare(each, slots, with_hash) for each in page.messages))
         discrepancies = [each for each in found if each]
+        if with_telegram:
+            archive = await self._archives.find(principal, archive_id)
+            discrepancies += await self._deleted(archive, page.messages)
         if repair:
-            lost = [each.message for each in discrepancies if each.problem != "unverifiable"]
+            lost = [each.message for each in discrepancies if each.problem in _REPAIRED]
             await self._archives.reopen(archive_id, lost)
         return Verification(len(page.messages), discrepancies, page.cursor)
+
+    async def _deleted(self, archive: Archive, messages: Sequence[ArchivedMessage]) -> list[Discrepancy]:
+        """Those messages that do not exist in Telegram any more."""
+        history = (await self._accounts()).history
+        user = self._config.user(archive.user_id)
+        deleted: list[Discrepancy] = []
+        for chat in dict.fromkeys(each.chat for each in messages):
+            numbers = {each.message: each for each in messages if each.chat == chat}
+            account = archive.reader_of(chat)
+            only = (account,) if account else user.accounts if user else ()
+            with refusals():
+                try:
+                    there = await history.existing(
+                        chat, list(numbers), username=archive.username, prefer=archive.account, only=only
+                    )
+                except Permanent:
+                    if chat != archive.discussion:
+                        raise
+                    continue
+            deleted += [Discrepancy(each, "deleted") for n, each in numbers.items() if n not in there]
+        return deleted
 
     async def _compare(
         self, message: ArchivedMessage, slots: asyncio.Semaphore, with_hash: bool

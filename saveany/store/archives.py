@@ -62,6 +62,7 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_read: bool = False  # the end of the chat was reached once
     is_paused: bool = False  # by the user
     has_unassigned: bool = False  # some messages are to be saved by new tasks
+    completions: int = 0  # how often that was reported
     completed_at: int = 0  # ms: when `archive_complete` was reported; 0 if it was not
     notify: Notify = "each"  # notifications: for each file, once an hour, or never
     language: str = ""  # of notifications, if the user has not chosen one

@@ -26,7 +26,8 @@ class ChatState:
     account: str
     total: int = 0  # number of messages
     older_chat: int = 0  # marked id of the basic group that became this supergroup; 0 if there is none
-    older_problem: Text | None = None  # why this account cannot read that group; None if it can
+    older_problem: Text | None = None  # why no account can read that group; None if one can
+    older_reader: str = ""  # the account that can read that group; "": this one
     is_forum: bool = False
     protected: bool = False  # its messages may not be forwarded
     discussion: int = 0  # marked id of the group with the comments on its posts; 0 if there are none

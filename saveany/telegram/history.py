@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from telethon import errors as tg
@@ -12,7 +13,7 @@ from telethon import utils
 from telethon.tl import functions, types
 
 from saveany.advice import command
-from saveany.errors import NeedsLogin, Permanent
+from saveany.errors import NeedsLogin, TaskError
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.chat_state import (
     ChatState,
@@ -26,6 +27,7 @@ from saveany.telegram.comments import replies_after
 from saveany.telegram.errors import translated
 from saveany.telegram.estimate import ChatEstimate, estimate
 from saveany.telegram.login import BOT
+from saveany.telegram.lookups import existing, last_before, peer_of
 from saveany.telegram.media import EXTRAS, Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
 from saveany.telegram.peers import public_names
@@ -140,7 +142,20 @@ class ChatHistory:
         sees it. With `personal`, the chat may also be `me` (Saved Messages), a person (@name or id) or a
         basic group (-id). `only` and the errors are those of `Accounts.resolve`."""
         query = personal_state if personal else chat_state
-        return await self._first_user(lambda reader: query(reader, chat), only=only)
+
+        async def state(accounts: Collection[str]) -> ChatState:
+            return await self._first_user(lambda reader: query(reader, chat), only=accounts)
+
+        found = await state(only)
+        if found.older_problem:
+            for each in self._accounts:  # another account may have been in the older group
+                if each.ready and not each.is_bot and each.name != found.account:
+                    if only and each.name not in only:
+                        continue
+                    with suppress(TaskError):
+                        if not (await state([each.name])).older_problem:
+                            return replace(found, older_problem=None, older_reader=each.name)
+        return found
 
     async def tops(self, name: str, chats: Mapping[int, str]) -> dict[int, ChatTop]:
         """Marked id -> newest message, of the chats that the account can see; empty if the account is not
@@ -203,6 +218,18 @@ class ChatHistory:
             lambda reader: estimate(reader, state.id, state.username), state.account, [state.account]
         )
 
+    async def existing(
+        self,
+        chat: int,
+        numbers: Collection[int],
+        *,
+        username: str = "",
+        prefer: str = "",
+        only: Collection[str] = (),
+    ) -> set[int]:
+        """Those of these messages of a chat that exist; as `messages_after`."""
+        return await self._first_user(lambda reader: existing(reader, chat, numbers, username), prefer, only)
+
     async def last_before(
         self, chat: int, date_ms: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
     ) -> int:
@@ -226,7 +253,7 @@ async def tops(reader: MessageReader, chats: Mapping[int, str]) -> dict[int, Cha
     peers = []
     for chat, username in chats.items():
         try:
-            peers.append(await _peer(reader, chat, username))
+            peers.append(await peer_of(reader, chat, username))
         except ChatNotVisible:
             continue
     found: dict[int, ChatTop] = {}
@@ -255,7 +282,7 @@ async def messages_after(reader: MessageReader, chat: int, seen: int, username: 
 
 
 async def _messages_after(reader: MessageReader, chat: int, seen: int, username: str) -> MessagePage:
-    peer = await _peer(reader, chat, username)
+    peer = await peer_of(reader, chat, username)
     # A page ends before `offset_id`; shifted by its own length towards newer messages, it begins there. With
     # an old `min_id` Telegram returns nothing, so older messages are filtered out here.
     reply = await reader.chats.call(history_request(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
@@ -318,27 +345,13 @@ def _edited(reply: Any) -> list[Any]:
     return [each for each in found.values() if getattr(each, "edit_date", None) and not each.edit_hide]
 
 
-async def last_before(reader: MessageReader, chat: int, date_ms: int, username: str = "") -> int:
-    """The id of the last message of a chat before a date; 0 if there is none."""
-
-    async def read() -> int:
-        peer = await _peer(reader, chat, username)
-        date = datetime.fromtimestamp(date_ms / 1000, UTC)
-        reply = await reader.chats.call(
-            history_request(peer, offset_id=0, add_offset=0, limit=1, offset_date=date)
-        )
-        return max((message.id for message in reply.messages), default=0)
-
-    return await reader.chats.retry_without_cache(read)
-
-
 async def topic_titles(
     reader: MessageReader, chat: int, topics: Collection[int], username: str = ""
 ) -> dict[int, str]:
     """The titles of some topics of a forum, by id."""
 
     async def read() -> dict[int, str]:
-        peer = await _peer(reader, chat, username)
+        peer = await peer_of(reader, chat, username)
         reply = await reader.chats.call(functions.messages.GetForumTopicsByIDRequest(peer, list(topics)))
         return {each.id: each.title for each in reply.topics if isinstance(each, types.ForumTopic)}
 
@@ -392,13 +405,3 @@ def _last_comment(message: Any) -> int:
 
 def _ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-async def _peer(reader: MessageReader, chat: int, username: str) -> Any:
-    """The chat. Raises `ChatNotVisible` also if its username has moved to another chat."""
-    try:
-        return await reader.chats.input_peer(chat, username)
-    except ChatNotVisible:
-        raise
-    except Permanent as error:
-        raise ChatNotVisible(error.text) from error
