@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Database:
         self._engine = create_async_engine(
             _sqlite(self.file) if self.file else postgresql_url(url),
             hide_parameters=True,  # an error that is logged must contain neither tokens nor secrets
+            pool_use_lifo=True,  # a connection that was just used has the pages of the next use in memory
             **_OPTIONS[bool(url)],
         )
         self._writing = asyncio.Lock()
@@ -117,31 +119,25 @@ class Database:
     def upsert(
         self,
         table: Table,
-        key: list[str],
-        *,
-        only: list[str] | None = None,
+        *key: str,
+        only: tuple[str, ...] | None = None,
         where: ColumnElement[bool] | None = None,
     ) -> Any:
         """An INSERT that changes the row with the same `key` instead if there is one, and `where` holds for
-        it: all other columns, or `only` these."""
-        statement = self._insert(table)
-        changed = only or [column.name for column in table.columns if column.name not in (*key, "number")]
-        return statement.on_conflict_do_update(
-            index_elements=key,
-            set_={name: statement.excluded[name] for name in changed},
-            where=where,
-        )
+        it: all other columns, or `only` these. The statement is made once for each `where`, a constant."""
+        return _upsert(self._insert, table, key, only, where)
 
     def insert_new(self, table: Table) -> Any:
         """An INSERT that does nothing if there is a row with the same key."""
         return self._insert(table).on_conflict_do_nothing()
 
-    def _insert(self, table: Table) -> Any:
+    @cached_property
+    def _insert(self) -> Callable[[Table], Any]:
         if self.is_sqlite:
             from sqlalchemy.dialects.sqlite import insert
         else:
             from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-        return insert(table)
+        return insert
 
     @contextmanager
     def _use(self) -> Iterator[None]:
@@ -165,6 +161,23 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
+
+
+@cache
+def _upsert(
+    insert: Callable[[Table], Any],
+    table: Table,
+    key: tuple[str, ...],
+    only: tuple[str, ...] | None,
+    where: ColumnElement[bool] | None,
+) -> Any:
+    statement = insert(table)
+    changed = only or [column.name for column in table.columns if column.name not in (*key, "number")]
+    return statement.on_conflict_do_update(
+        index_elements=key,
+        set_={name: statement.excluded[name] for name in changed},
+        where=where,
+    )
 
 
 _OPTIONS: dict[bool, dict[str, Any]] = {

@@ -90,7 +90,7 @@ class Receipts:
                 rows = text_rows(archive_id, page.text_chat, texts)
                 await connection.execute(self._database.insert_new(archive_texts), rows)
             at = {**key, "position": max(position or 0, page.last), "total": page.total}
-            await connection.execute(self._database.upsert(archive_chats, ["archive_id", "chat"]), at)
+            await connection.execute(self._database.upsert(archive_chats, "archive_id", "chat"), at)
 
     async def positions(self, archive_id: str, chats: Collection[int]) -> dict[int, int]:
         """The id of the last message that was noted for each of these chats, or of these comments."""

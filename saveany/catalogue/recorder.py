@@ -38,9 +38,13 @@ _CATCH_UP_SECONDS = 1.0
 _CHECK_SECONDS = 0.02
 #: Seconds after which the stream is read without a wake-up, and between two expiries of recorded tasks.
 _UNASKED_SECONDS, _EXPIRE_SECONDS = 10.0, 10.0
+#: Seconds between two batches that nobody has asked for: each costs about as much as the tasks of that time.
+_BATCH_SECONDS = 0.1
 #: Seconds before another attempt during an outage.
 _RETRY_SECONDS = 2.0
 _DAY_MS = 24 * 3600 * 1000
+#: A file whose copy was not replaced by a converted one.
+_OWN_COPY = files.c.converted_by.is_(None)
 
 log = get_logger("saveany.catalogue")
 
@@ -164,6 +168,7 @@ class Recorder:
         if time.monotonic() >= self._expire_at:
             await self._stream.expire()
             self._expire_at = time.monotonic() + _EXPIRE_SECONDS
+        await asyncio.sleep(_BATCH_SECONDS)
         await self._wake_up.wait(_UNASKED_SECONDS, since=seen)
 
     async def _record_all(self) -> bool:
@@ -291,9 +296,9 @@ async def _write(database: Database, connection: AsyncConnection, batch: _Batch,
 async def _write_ended(database: Database, connection: AsyncConnection, ended: Sequence[_Ended]) -> None:
     if not ended:
         return
-    await connection.execute(database.upsert(tasks, ["id"]), [rows.task_row(each.task) for each in ended])
+    await connection.execute(database.upsert(tasks, "id"), [rows.task_row(each.task) for each in ended])
     records = [{"task_id": each.task.id, "record": rows.encode_record(each.record)} for each in ended]
-    await connection.execute(database.upsert(task_records, ["task_id"]), records)
+    await connection.execute(database.upsert(task_records, "task_id"), records)
     items = [
         {"task_id": each.task.id, "item": int(index), "record": value}
         for each in ended
@@ -301,7 +306,7 @@ async def _write_ended(database: Database, connection: AsyncConnection, ended: S
         if index.isdigit() and len(index) < 10
     ]
     if items:
-        await connection.execute(database.upsert(task_items, ["task_id", "item"]), items)
+        await connection.execute(database.upsert(task_items, "task_id", "item"), items)
 
 
 async def _write_files(database: Database, connection: AsyncConnection, batch: _Batch, link_ms: int) -> None:
@@ -326,8 +331,7 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
             made.append(rows.link_row(item.link, saved[-1], link_ms))
     if saved:
         await _forget_scanned(connection, saved)
-        own_copy = files.c.converted_by.is_(None)
-        upsert = database.upsert(files, ["task_id", "item"], only=rows.COPY_COLUMNS, where=own_copy)
+        upsert = database.upsert(files, "task_id", "item", only=rows.COPY_COLUMNS, where=_OWN_COPY)
         await connection.execute(upsert, saved)
     if made:
         await connection.execute(insert(links), made)

@@ -122,7 +122,7 @@ def link_row(token: str, file: Row, ttl_ms: int) -> Row:
 
 
 #: The columns of a file that its task may change later. The others belong to the user.
-COPY_COLUMNS = ["size", "sha256", "storage", "path", "reference", "page"]
+COPY_COLUMNS = ("size", "sha256", "storage", "path", "reference", "page")
 
 
 def folder_below(task: Task, item: Item) -> tuple[int, str]:
