@@ -22,7 +22,7 @@ from saveany.api.archive_models import (
     VerificationView,
     VerifyArchive,
 )
-from saveany.api.auth import TasksPrincipal
+from saveany.api.auth import OperatorPrincipal, TasksPrincipal
 from saveany.api.errors import responses
 from saveany.api.models import MessageReply
 from saveany.api.routes import JsonRoute
@@ -160,7 +160,7 @@ async def retry(services: InjectedServices, principal: TasksPrincipal, archive_i
     responses=responses(403, 404, 415),
 )
 async def adopt(
-    services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId, body: FoundFiles
+    services: InjectedServices, principal: OperatorPrincipal, archive_id: ArchiveId, body: FoundFiles
 ) -> MessageReply:
     """Name files that are in the storage of the archive already, for example because another program has
     saved them. A file that belongs to a message is not fetched: it is listed as saved. Only messages that

@@ -158,10 +158,12 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """All methods of an address. The framework names only one, because each method is a separate route."""
-    path, routes = request.scope["path"], request.app.state.routes
-    methods = {method for route in routes if route.path_regex.match(path) for method in route.methods}
-    return ", ".join(sorted(methods))
+    """All methods of an address. The framework names only one, because each method is a separate route. An
+    address of its own, such as `/archives/estimate`, is not the id of an archive."""
+    path = request.scope["path"]
+    found = [route for route in request.app.state.routes if route.path_regex.match(path)]
+    own = [route for route in found if route.path == path] or found
+    return ", ".join(sorted({method for route in own for method in route.methods}))
 
 
 async def _outage(_: Request, error: StoreUnavailable) -> Response:

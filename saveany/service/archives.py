@@ -318,9 +318,10 @@ def refusals() -> Iterator[None]:
     """Raise errors of Telegram in this block as those of a request."""
     try:
         yield
+    except NeedsLogin as error:
+        raise WrongState(error.text) from error
     except TaskError as error:
-        later = error.retryable or isinstance(error, NeedsLogin)
-        raise (Unavailable if later else NotFound)(error.text) from error
+        raise (Unavailable if error.retryable else NotFound)(error.text) from error
 
 
 def is_same(one: Archive, other: Archive) -> bool:

@@ -38,10 +38,11 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config(data_dir: Path) -> Config:
+def config(data_dir: Path, tmp_path: Path) -> Config:
     """Two users and three storages: the second user may use only the first of them. Uploaded files may have
     1 MB."""
-    local = [{"name": f"local{n}", "type": "local", "base_path": f"files/{n}"} for n in (1, 2, 3)]
+    folders = [str(tmp_path / "files" / str(n)) for n in (1, 2, 3)]
+    local = [{"name": f"local{n}", "type": "local", "base_path": path} for n, path in enumerate(folders, 1)]
     return Config.model_validate(
         {
             "data_dir": data_dir,
@@ -80,7 +81,8 @@ async def serving(app: FastAPI, most: int = 2048) -> AsyncIterator[ApiServer]:
         running = asyncio.create_task(server.serve(sockets=[sock]))
         await until(_is_started(server))
         yield server
-        server.handle_exit(signal.SIGTERM, None)
+        if not server.should_exit:  # a second signal would leave out the end of the lifespan
+            server.handle_exit(signal.SIGTERM, None)
         await running
 
 

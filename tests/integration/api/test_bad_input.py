@@ -336,7 +336,7 @@ async def test_a_wrong_method_is_refused(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nope", "/api/v1/tasks/", "/api/v1/tasks/x/y", "/docs", "/API/v1/tasks"]
+    "path", ["/nope", "/api/v1/tasks/", "/api/v1/tasks/x/y", "/redoc", "/API/v1/tasks", "/assets/x"]
 )
 async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     check_error(await client.get(path), 404)

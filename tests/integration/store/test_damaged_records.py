@@ -169,13 +169,17 @@ async def use_other_hosts(store: Store) -> None:
 
 
 async def use_sessions(store: Store) -> None:
-    """Begin a session, read it, and revoke."""
+    """Begin a session, read it, offer a code for another one, and revoke."""
     before = await store.sessions.generation()
     await store.sessions.announce()
     assert await store.sessions.generation() != before
     await store.sessions.begin("id", "key", "proof", 600)
     session, _ = await store.sessions.read("id")
     assert session is not None
+    await store.sessions.offer("taken", "key", "proof", 600)
+    taken, _ = await store.sessions.take("taken")
+    assert taken is not None
+    await store.sessions.offer("code", "key", "proof", 600)
 
 
 async def use_telegram(telegram: TelegramStore) -> None:
