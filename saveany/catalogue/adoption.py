@@ -41,7 +41,7 @@ class Adoption:
             for each in found
         ]
         if rows:
-            upsert = self._database.upsert(archive_found, ["archive_id", "message", "path"])
+            upsert = self._database.upsert(archive_found, "archive_id", "message", "path")
             async with self._database.write() as connection:
                 await connection.execute(upsert, rows)
 

@@ -77,6 +77,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await use_links(store)
     await use_removals(store)
     await use_sessions(store)
+    await store.duplicates.wait_for_turn(USER, running.task.id, 0, 5, 1)
     await use_other_hosts(store)
     await running.item(msgspec.structs.replace(item, status=ItemStatus.FINISHING, final="a"))
     await store.api_processes.heartbeat(ApiProcess("a1", "h", "http://h", ("local1",)))
@@ -215,7 +216,7 @@ async def damage(store: Store, key: bytes, how: bytes | None) -> None:
         await do("XADD", key, "*", "type", how, "task", how)
 
 
-async def use_the_store(store: Store, catalogue: Catalogue) -> None:
+async def use_the_store(store: Store, catalogue: Catalogue, tasks: Mapping[str, str]) -> None:
     """Perform the regular operations of workers, the API and the bot; none may raise."""
     await store.claims.reconcile(check_leases=True)
     await store.claims.expire_leases("nobody")
@@ -250,6 +251,7 @@ async def use_the_store(store: Store, catalogue: Catalogue) -> None:
         await store.duplicates.next()
     if await store.db.do("EXISTS", "sa:resolve:tgfiles"):
         await store.link_queries.next(["tgfiles"])
+    await store.duplicates.wait_for_turn(USER, tasks["running"], 0, 5, 1)
     store.counters.add("downloaded_bytes", 1)
     await store.counters.flush()
     await store.counters.read()
@@ -316,7 +318,7 @@ async def test_a_damaged_key_affects_nothing_else(
     assert keys, f"no key of this kind: {kind.pattern}"
     for key in keys:
         await damage(store, key, GARBAGE[how] if how else None)
-    await use_the_store(store, catalogue)
+    await use_the_store(store, catalogue, tasks)
     await use_telegram(store.telegram)
     await use_links(store)
     await use_removals(store)
