@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get, patch, post, restart } from "../api.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
-import { Button, confirm, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
+import { Button, Choice, confirm, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
 import { ValueField, entered, shown } from "../parts/valuefield.js";
 import { route, to } from "../router.js";
 import { t } from "../texts.js";
@@ -11,9 +11,13 @@ import { t } from "../texts.js";
 /** Where lists of tables are changed. */
 const VIEWS = { users: "users", storages: "storages", "telegram.accounts": "accounts", "api.keys": "keys" };
 
+/** Stands for all tables in the choice of one. */
+const ALL = "*";
+
 export default function Configuration() {
   const [found, error, reload] = useLoaded((stop) => get("config", {}, stop));
   const [query, setQuery] = useState(route.value.query.q ?? "");
+  const [only, setOnly] = useState(ALL);
   const [edits, setEdits] = useState({});
   const [problems, setProblems] = useState({});
   const [isAway, setAway] = useState(false);
@@ -26,7 +30,7 @@ export default function Configuration() {
   if (isAway) return html`<p class="hint" role="status">${t("SaveAny starts again")}</p><${Loading} />`;
   if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!found) return html`<${Loading} />`;
-  const settings = found.settings.filter((each) => matches(each, query));
+  const settings = found.settings.filter((each) => matches(each, query) && (query || only === ALL || each.table === only));
   const tables = found.tables.filter((table) => settings.some((each) => each.table === table.name));
   const values = () => Object.fromEntries(Object.entries(edits).map(([key, text]) => [key, text === null ? null : entered(found.settings.find((each) => each.key === key), text)]));
   const attempt = async (work) => {
@@ -62,13 +66,15 @@ export default function Configuration() {
   const undo = (key) => setEdits(Object.fromEntries(Object.entries(edits).filter(([each]) => each !== key)));
   return html`<div class="tools"><label class="search"><${Icon} name="search" /><span class="unseen">${t("Search settings")}</span>
       <input type="search" placeholder=${t("Search settings")} value=${query} onInput=${(event) => setQuery(event.target.value)} /></label>
+      <${Choice} hidden label=${t("Part")} value=${query ? ALL : only} onChange=${(value) => (setOnly(value), setQuery(""))}
+        options=${[[ALL, t("All parts")], ...found.tables.map(({ name }) => [name, name || t("General")])]} />
       <span class="dim file-name"><code>${found.file || t("no file")}</code></span></div>
     ${found.waiting.length > 0 && html`<div class="banner inset" role="status"><p>${t("These settings wait for a restart: {keys}", { keys: found.waiting.join(", ") })}</p>
       ${found.can_restart && html`<${Button} kind="main" icon="retry" label=${t("Restart")} action=${again} />`}</div>`}
     ${found.warnings.map((text) => html`<p key=${text} class="problem warn"><${Icon} name="warning" />${text}</p>`)}
     ${!settings.length && html`<${Empty} icon="search" title=${t("No setting matches")} />`}
     ${tables.map((table) => html`<section key=${table.name} class="card"><h2>${table.name ? html`<code>${`[${table.name}]`}</code>` : t("General")}</h2>
-      <p class="hint">${table.about}</p>
+      ${table.name && html`<p class="hint">${table.about}</p>`}
       ${settings.filter((each) => each.table === table.name).map((setting) => html`<${Setting} key=${setting.key} setting=${setting} edited=${edits[setting.key]} isEdited=${setting.key in edits}
         problem=${problems[setting.key]} change=${(value) => change(setting, value)} undo=${() => undo(setting.key)} />`)}</section>`)}
     ${count > 0 && html`<div class="selection" role="toolbar" aria-label=${t("Changes")}><strong>${t("Changed: {n}", { n: count })}</strong>

@@ -44,8 +44,8 @@ function Preferences({ user }) {
         options=${[["save", t("Save it again")], ["skip", t("Do not save")], ["link", t("List it without another copy")]]} />
       <${Choice} label=${t("The bot asks where to save")} value=${form.silent ? "no" : "yes"} onChange=${(value) => set("silent")(value === "no")} options=${[["yes", t("For each file")], ["no", t("Never (silent mode)")]]} />
       <${Choice} label=${t("Language of the bot")} value=${form.language} options=${[["", t("As in the Telegram app")], ...Object.entries(LANGUAGES)]} onChange=${set("language")} />
-      <label class="field"><span>${t("Names of files")}</span><input value=${form.template} spellcheck="false" placeholder=${t("Unchanged, or such as {example}", { example: "{{ date|date('%Y-%m-%d') }}_{{ name }}" })} onInput=${(event) => set("template")(event.target.value)} />
-        ${found.template_example && !("template" in edits) && html`<small class="hint">${t("Such as {name}", { name: found.template_example })}</small>`}</label></div>
+      </div><label class="field"><span>${t("Names of files")}</span><input value=${form.template} spellcheck="false" placeholder=${t("Unchanged, or such as {example}", { example: "{{ date|date('%Y-%m-%d') }}_{{ name }}" })} onInput=${(event) => set("template")(event.target.value)} />
+        ${found.template_example && !("template" in edits) && html`<small class="hint">${t("Such as {name}", { name: found.template_example })}</small>`}</label>
     <${Shortcuts} shortcuts=${form.shortcuts} storages=${user.storages} change=${set("shortcuts")} />
     <p class="buttons"><${Button} kind="main" label=${t("Save")} disabled=${!Object.keys(edits).length} action=${save} /></p></section>`;
 }

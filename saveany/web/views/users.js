@@ -29,7 +29,7 @@ export default function Users() {
       <div class="buttons"><${Button} icon="edit" label=${t("Change")} action=${() => setEdited(user)} />
         <a class="button" href=${to("rules", { user: user.user_id })}>${t("Rules")}</a>
         <${Button} icon="trash" label=${t("Remove")} action=${() => removeUser(user)} /></div></li>`)}</ul>`}
-    <p class="hint">${t("Limits for all users are in Settings.")} <a href=${to("settings")}>${t("Settings")}</a></p>
+    <p class="hint after"><a href=${to("settings")}>${t("Limits for all users are in Settings.")}</a></p>
     ${edited && html`<${UserForm} user=${edited} close=${close} />`}`;
 }
 

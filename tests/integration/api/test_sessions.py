@@ -62,6 +62,25 @@ async def test_the_user_of_a_key_begins_a_session(browser: httpx.AsyncClient, ke
     check_error(await browser.post("/api/v1/queue/pause"), 403)
 
 
+async def test_a_login_does_not_continue_the_session_of_the_cookie_that_was_there(
+    app: FastAPI, browser: httpx.AsyncClient, key: dict[str, Any]
+) -> None:
+    """Session fixation: who has planted a cookie, of no session or of their own, does not get into the new
+    one."""
+    await log_in(browser, key=key["secret"])
+    own = browser.cookies["saveany_session"]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as victim:
+        for planted in (own, "chosen-by-somebody-else"):
+            victim.cookies.clear()
+            cookie = {"Cookie": f"saveany_session={planted}"}
+            reply = await victim.post(URL, json={"token": TOKEN}, headers=cookie)
+            assert reply.status_code == 201
+            assert SimpleCookie(reply.headers["set-cookie"])["saveany_session"].value != planted
+            victim.cookies.clear()
+            reply = await victim.get(URL, headers=cookie)
+            assert reply.status_code == 401 or not reply.json()["is_operator"]
+
+
 async def test_pages_cannot_read_the_cookie(browser: httpx.AsyncClient) -> None:
     reply = await browser.post(URL, json={"token": TOKEN})
     assert reply.headers["cache-control"] == "no-store"
