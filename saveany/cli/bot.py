@@ -15,9 +15,9 @@ def bot(ctx: typer.Context) -> None:
     It needs telegram.token. You can run several, on any machines that share a
     Redis: one is active, and another takes over when it stops.
     """
-    import saveany.bot.app
-
     if first_run.is_needed(config_path(ctx)):
         first_run.wait()
+    import saveany.bot.app
+
     config = load_config(ctx)
     run_role(config, lambda url: saveany.bot.app.serve(config, url))

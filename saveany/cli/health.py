@@ -9,6 +9,7 @@ process, so a process that hangs is not alive.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 import httpx
 
+from saveany import first_run
 from saveany.cli.role import redis_server
 from saveany.config import Config, load
 from saveany.config.values import local_address
@@ -80,6 +82,10 @@ _DEFAULT_ROLES = ["api", "worker"]
 
 async def check(roles: list[str]) -> None:
     """Raise a `SaveAnyError` with the reason unless every role is alive."""
+    if first_run.is_needed(None):  # the others wait for the API, which serves the setup
+        if "api" in roles:
+            await api_alive(load(None, first_run.without_host(os.environ)))
+        return
     config = load()
     for role in roles:
         await CHECKS[role](config)

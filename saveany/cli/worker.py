@@ -14,9 +14,9 @@ def worker(ctx: typer.Context) -> None:
 
     You can run any number of them, on any machines that share a Redis.
     """
-    import workers.main
-
     if first_run.is_needed(config_path(ctx)):
         first_run.wait()
+    import workers.main
+
     config = load_config(ctx)
     run_role(config, lambda url: workers.main.serve(config, url))

@@ -14,9 +14,13 @@ from pathlib import Path
 
 from saveany.config import files
 from saveany.logs import get_logger
+from saveany.logs import setup as set_up_log
 
 #: Seconds between two checks whether somebody has set SaveAny up.
 _POLL_SECONDS = 1.0
+
+#: Variable with the address to listen on. Without a token it is an error to name one that others can reach.
+HOST = "SAVEANY_API_HOST"
 
 log = get_logger("saveany.first_run")
 
@@ -37,6 +41,11 @@ def _is_essential(key: str) -> bool:
     return key in tables or (key.startswith("telegram.") and not is_test_server)
 
 
+def without_host(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, as it is valid before there is a token."""
+    return {name: value for name, value in env.items() if name != HOST}
+
+
 def serve() -> None:
     """Serve the setup until SaveAny has a configuration. Ends the program with a signal that stops it."""
     from saveany.first_run.server import serve
@@ -46,6 +55,7 @@ def serve() -> None:
 
 def wait() -> None:
     """Wait until another process has been set up, which has the same configuration file."""
+    set_up_log()
     log.info("waiting_for_setup", reason="there is no configuration yet; open the address of the API")
     while is_needed(None):
         time.sleep(_POLL_SECONDS)

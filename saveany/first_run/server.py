@@ -27,6 +27,7 @@ from saveany.api.server import bind
 from saveany.config import load, write
 from saveany.config.values import is_loopback, local_address
 from saveany.errors import Forbidden, InvalidInput, Unavailable
+from saveany.first_run import HOST, without_host
 from saveany.first_run.code import SetupCode
 from saveany.logs import setup as set_up_log
 
@@ -75,8 +76,8 @@ class RequiresSetup(Unavailable):
 def serve(file: Path) -> None:
     """Serve the setup until `file` is written. A signal ends the program."""
     set_up_log()
-    config = load()
-    host = os.environ.get("SAVEANY_API_HOST") or _EVERY_NETWORK
+    config = load(None, without_host(os.environ))
+    host = os.environ.get(HOST) or _EVERY_NETWORK
     with bind(host, config.api.port) as sock:
         port = sock.getsockname()[1]
         show = f"http://{local_address(host)}:{port}"
@@ -202,7 +203,7 @@ def _tables(token: str, network: bool) -> dict[str, object]:
 
 
 def _chooses_network() -> bool:
-    return not os.environ.get("SAVEANY_API_HOST")
+    return not os.environ.get(HOST)
 
 
 def _is_local(request: Request) -> bool:

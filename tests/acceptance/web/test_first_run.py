@@ -177,3 +177,59 @@ async def setup_is_over(instance: NewInstance) -> None:
     async with httpx.AsyncClient(base_url=instance.base, trust_env=False) as api:
         assert (await api.get("/api/v1/setup")).status_code == 401
         assert (await api.post("/api/v1/setup", json={"code": instance.code()})).status_code == 401
+
+
+async def test_roles_of_their_own_wait_for_the_setup_and_restart_on_request(tmp_path: Path) -> None:
+    """As with docker compose: the API serves the setup, and the worker waits for its file."""
+    port = free_port()
+    env = {key: value for key, value in os.environ.items() if not key.startswith("SAVEANY_")} | {
+        "SAVEANY_API_PORT": str(port),
+        "SAVEANY_API_HOST": "0.0.0.0",
+    }
+    log = tmp_path / "log"
+    folder = tmp_path / "empty"
+    folder.mkdir()
+
+    async def start(*command: str) -> asyncio.subprocess.Process:
+        with log.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                *[sys.executable, "-m", *command],
+                cwd=folder,
+                env=env,
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent(15),
+            )
+
+    roles = [await start("saveany", "api"), await start("saveany", "worker")]
+    try:
+        await until(lambda: log.exists() and "once, within" in log.read_text(), within=30)
+        await until(lambda: "waiting_for_setup" in log.read_text(), within=30)
+        assert await (await start("saveany.cli.health", "api", "worker")).wait() == 0
+        *_, code = re.findall(r"^    (\S{5}-\S{5})$", log.read_text(), re.M)
+        base = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as api:
+            done = await api.post("/api/v1/setup", json={"code": code})
+            api.headers["Authorization"] = f"Bearer {done.json()['token']}"
+
+            async def workers() -> list[Any]:
+                try:
+                    reply = await api.get("/api/v1/workers")
+                except httpx.TransportError:
+                    return []
+                return list(reply.json().get("workers", []))
+
+            await until(workers, within=60)
+            [before] = await workers()
+            assert (await api.post("/api/v1/config/restart")).status_code == 202
+
+            async def is_another() -> bool:
+                return any(each["id"] != before["id"] for each in await workers())
+
+            await until(is_another, within=90)
+        assert "host" not in (folder / "config.toml").read_text()
+        assert [each.returncode for each in roles] == [None, None]
+    finally:
+        for each in roles:
+            each.terminate()
+            await each.wait()
