@@ -60,6 +60,11 @@ class NewArchive(Strict):
         description="Also save these: files in the `preview` of a linked page, the `cover` of a video, the "
         "`live_video` of a photo.",
     )
+    takeout: bool = Field(
+        default=False,
+        description="Read it as an export of the account's data, which Telegram limits less. Telegram tells "
+        "all devices of the account, and may want it to be allowed there.",
+    )
     text: bool = Field(
         default=False,
         description="Write the texts of all messages to the folder of the archive, as "

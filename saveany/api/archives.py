@@ -76,6 +76,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
         copy=body.copy_mode,
         on_edit=body.on_edit,
         text=body.text,
+        takeout=body.takeout,
         extras=body.extras,
         paused=body.paused,
     )

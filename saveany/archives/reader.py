@@ -33,11 +33,13 @@ from saveany.logs import get_logger
 from saveany.loops import Signal
 from saveany.planning.names import safe_name
 from saveany.service import TaskService
+from saveany.service.takeouts import begin_takeout, end_takeout, note_ended
 from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import ChatTop, MessagePage, ReadMessage, without_extras
 from saveany.telegram.pushes import ChatChange
+from saveany.telegram.takeout import Takeout, within
 from saveany.texts import Text, loaded
 
 #: Seconds between two checks of the archives.
@@ -211,7 +213,15 @@ class ArchiveReader:
         await self._archives.set_problem(archive.id, problem, time.time_ns() // 1_000_000)
 
     async def _read(self, archive: Archive) -> None:
-        """Turn the messages after the last handled one into tasks."""
+        """Turn the messages after the last handled one into tasks, in a takeout if the archive wants one."""
+        archive = await begin_takeout(self._accounts.history, self._archives, archive)
+        takeout = Takeout(archive.takeout_account, archive.takeout_id) if archive.takeout_id else None
+        with within(takeout):
+            await self._read_pages(archive)
+        if takeout and takeout.has_ended:
+            await note_ended(self._archives, archive)
+
+    async def _read_pages(self, archive: Archive) -> None:
         rest: list[ReadMessage] = []
         if not (free := await self._free()):
             return
@@ -351,6 +361,8 @@ class ArchiveReader:
         if archive.text and (archive.follow or not archive.completed_at):
             archive = await self._texts.write(archive)
         await self._reports.report(archive)
+        if archive.takeout_id and archive.is_read and not await self._saver.has_pending(archive, 0, 0):
+            await end_takeout(self._accounts.history, self._archives, archive, success=True)
 
 
 def is_read_on(archive: Archive) -> bool:

@@ -140,7 +140,9 @@ class PostSaver:
 
 
 def _params(archive: Archive, task: ArchiveTask) -> dict[str, Any]:
-    named = {"username": task.username, "copy": archive.copy, "extras": archive.extras}
+    named: dict[str, Any] = {"username": task.username, "copy": archive.copy, "extras": archive.extras}
+    if archive.takeout_id:
+        named["takeout"] = [archive.takeout_account, archive.takeout_id]
     return {name: value for name, value in named.items() if value}
 
 

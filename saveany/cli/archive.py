@@ -73,6 +73,9 @@ def add(
     comments: Annotated[
         bool, typer.Option("--comments", help="Save the files in comments, too; each post has a folder.")
     ] = False,
+    takeout: Annotated[
+        bool, typer.Option("--takeout", help="Read it as an export, which Telegram limits less.")
+    ] = False,
     extras: Annotated[
         list[str] | None,
         typer.Option("--extra", help="Also save: preview (of links), cover (of videos), live_video."),
@@ -108,6 +111,7 @@ def add(
         "comments": comments,
         "copy": copy,
         "text": text,
+        "takeout": takeout,
         "on_edit": on_edit,
         "extras": extras or [],
     }

@@ -88,6 +88,8 @@ def _unpack(message_id: int, thing: Any, quiet: bool = False) -> Iterator[tuple[
         yield from requests(message_id, thing.data)
     elif isinstance(getattr(thing, "query", None), TLObject):
         quiet |= isinstance(thing, fn.InvokeWithoutUpdatesRequest)
+        if isinstance(thing, fn.InvokeWithTakeoutRequest):
+            thing.query.sandbox_takeout = thing.takeout_id
         yield from _unpack(message_id, thing.query, quiet)
     else:
         yield message_id, thing, quiet

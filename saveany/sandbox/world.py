@@ -4,6 +4,7 @@ Nothing here depends on the viewer; `view` converts it into what one account see
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,6 +61,9 @@ class World:
         self.sent: dict[tuple[int, int], tuple[int, int]] = {}  # account, random id -> chat, message
         self.callback_queries: dict[int, Any] = {}  # callback queries without a reply, by id
         self.callback_timeout = 10.0  # seconds that a bot has to reply to a callback query
+        self.takeouts: dict[int, int] = {}  # account -> id of its open takeout
+        self.takeout_delay = 0  # seconds until a takeout is permitted
+        self.in_takeouts: Counter[str] = Counter()  # requests in takeouts, by the name of their class
         self.tokens: dict[bytes, Any] = {}  # active QR codes
         self.token_lifetime = 30.0  # seconds
         self.observers: list[Callable[[MessageEvent], None]] = []  # called with every event

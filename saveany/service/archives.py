@@ -28,6 +28,7 @@ from saveany.errors import (
 from saveany.planning.paths import folder as checked_folder
 from saveany.planning.requests import TaskRequest
 from saveany.service.principal import Principal
+from saveany.service.takeouts import end_takeout
 from saveany.service.tasks import TaskService
 from saveany.store import Store
 from saveany.store.archives import Archive, is_channel
@@ -71,6 +72,7 @@ class ArchiveRequest:
     copy: str = "auto"  # how files get into a chat of Telegram: auto, reference or bytes
     on_edit: str = "ignore"  # see `Archive.on_edit`
     extras: Sequence[str] = ()  # `saveany.models.ExtraFile` that are saved, too
+    takeout: bool = False  # whether it is read in a takeout, which Telegram answers faster
     text: bool = False  # whether the texts of all messages are saved, too
     paused: bool = False  # whether reading waits until the archive is resumed
 
@@ -245,8 +247,11 @@ class ArchiveService:
 
     async def pause(self, principal: Principal, archive_id: str) -> None:
         """Read no further messages until the archive is resumed. Tasks that exist continue."""
-        await self.find(principal, archive_id)
+        archive = await self.find(principal, archive_id)
         await self._store.archives.change(archive_id, lambda now: replace(now, is_paused=True))
+        if archive.takeout_id:
+            history = (await self._accounts()).history
+            await end_takeout(history, self._store.archives, archive, success=False, again=True)
 
     async def resume(self, principal: Principal, archive_id: str) -> None:
         """Continue a paused archive."""
@@ -284,7 +289,10 @@ class ArchiveService:
 
     async def remove(self, principal: Principal, archive_id: str) -> None:
         """End an archive and delete its receipt. Files and tasks stay."""
-        await self.find(principal, archive_id)
+        archive = await self.find(principal, archive_id)
+        if archive.takeout_id:
+            history = (await self._accounts()).history
+            await end_takeout(history, self._store.archives, archive, success=False)
         await self._store.archives.remove(archive_id)
         await self._catalogue.receipts.remove(archive_id)
 
@@ -354,6 +362,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         comments_filter=dict(request.comments_filter),
         discussion=state.discussion,
         extras=list(request.extras),
+        takeout=request.takeout,
         notice=stored(_notice(state)) if not seen else "",
         storage=request.storage,
         folder=checked_folder(request.folder) or ("/" if request.folder else ""),

@@ -49,6 +49,10 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     older_seen: int = 0  # id of the last message that was handled there
     older_account: str = ""  # the user account that can read that group
     extras: list[str] = msgspec.field(default_factory=list)  # `saveany.models.ExtraFile` that are saved, too
+    takeout: bool = False  # whether it is to be read in a takeout (`telegram.takeout`)
+    takeout_id: int = 0  # the one that is open; 0: none
+    takeout_account: str = ""  # whose it is
+    takeout_after: int = 0  # ms: none is begun before
     text: bool = False  # whether the texts of all messages are written to the storage
     text_parts: int = 0  # number of files with texts that were written
     text_at: int = 0  # ms: when the last of them was written after the end of the chat

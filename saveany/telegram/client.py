@@ -37,6 +37,7 @@ from saveany.telegram.errors import (
 )
 from saveany.telegram.session import Login, Session
 from saveany.telegram.settings import ClientSettings
+from saveany.telegram.takeout import TAKEOUT_ENDED, takeout_of, wrapped
 from saveany.telegram.wire import ConnectionRoute
 
 T = TypeVar("T")
@@ -200,6 +201,11 @@ class Client:
         Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than once,
         so it must be safe to repeat.
         """
+        if takeout := takeout_of(self.name):
+            try:
+                return await self._with_retries(lambda: self._telegram(wrapped(request, takeout.id)))
+            except TAKEOUT_ENDED:
+                takeout.has_ended = True
         return await self._with_retries(lambda: self._telegram(request))
 
     async def send_once(self, request: TLRequest, max_flood_wait: float = MAX_FLOOD_WAIT) -> Any:

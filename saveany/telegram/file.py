@@ -32,6 +32,7 @@ from saveany.telegram.errors import (
 from saveany.telegram.flow import FloodClock
 from saveany.telegram.media import Media
 from saveany.telegram.pool import Connection, ConnectionPool, PoolLimits
+from saveany.telegram.takeout import TAKEOUT_ENDED, wrapped
 
 #: Maximum size of a part in bytes, and the size of the blocks whose borders a part must not cross.
 PART = 1 << 20
@@ -225,6 +226,8 @@ class RemoteFile:
             if media.is_web
             else functions.upload.GetFileRequest(media.tl_location, *part, cdn_supported=cdn)
         )
+        if media.takeout:
+            request = wrapped(request, media.takeout)
         reply = await self._send(pool, request, seconds)
         if isinstance(reply, types.upload.FileCdnRedirect):
             if not cdn:
@@ -301,7 +304,9 @@ class RemoteFile:
         what = kind_of(type(error))
         if what is ErrorKind.FLOOD or isinstance(error, TimeoutError | tg.TimedOutError):
             pool.window.on_failure()
-        if isinstance(error, tg.FileMigrateError):
+        if isinstance(error, TAKEOUT_ENDED):
+            self._media = replace(self._media, takeout=0)
+        elif isinstance(error, tg.FileMigrateError):
             self._media = replace(self._media, dc_id=error.new_dc)
         elif isinstance(error, STALE_REFERENCE):
             await self._renew(media)

@@ -14,6 +14,7 @@ from telethon.tl import functions, types
 
 from saveany.advice import command
 from saveany.errors import NeedsLogin, TaskError
+from saveany.telegram import takeout
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.chat_state import (
     ChatState,
@@ -33,6 +34,7 @@ from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader,
 from saveany.telegram.peers import public_names
 from saveany.telegram.pushes import ChatChange, changes_in
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
+from saveany.telegram.takeout import TakeoutRefused
 from saveany.texts import Text
 
 T = TypeVar("T")
@@ -197,6 +199,17 @@ class ChatHistory:
     ) -> EditPage:
         """Messages that were edited after the event `pts` of a channel or supergroup; as `messages_after`."""
         return await self._first_user(lambda reader: edits_after(reader, chat, pts, username), prefer, only)
+
+    async def begin_takeout(self, account: str) -> int | TakeoutRefused:
+        """Begin a takeout of an account. Returns its id, or why there is none. Raises as `messages_after`."""
+        begun = await self._first_user(takeout.begin, account, [account])
+        return begun.id if isinstance(begun, takeout.Takeout) else begun
+
+    async def finish_takeout(self, account: str, takeout_id: int, *, success: bool) -> None:
+        """End a takeout of an account. Raises as `messages_after`."""
+        await self._first_user(
+            lambda reader: takeout.finish(reader, takeout_id, success=success), account, [account]
+        )
 
     async def topic_titles(
         self,

@@ -61,6 +61,7 @@ class Media:
         None  # channel (marked id) and post, if it can only be read as a comment
     )
     extra: Extra | None = None  # set if it is not the file that was posted
+    takeout: int = 0  # the takeout in which `account` reads it; 0: none
     is_protected: bool = False  # whether it may not be forwarded or sent again
     thumbnail: tuple[str, int] | None = None  # type letter and bytes of the picture that `thumbnail_of` is
     is_thumbnail: bool = False  # it is itself that picture of the file

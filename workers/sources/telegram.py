@@ -42,6 +42,8 @@ class TelegramSource(Source):
         self._on_wait = tools.on_wait
         # Files found by `resolve`, so that the first `fetch` need not read their messages again.
         self._remembered: dict[_Key, Media] = {}
+        #: The takeout in which a file is fetched: account and id.
+        self._takeouts: dict[_Key, tuple[str, int]] = {}
         self._sizes: dict[_Key, int] = {}  # real sizes of photos for which Telegram states another one
         # What is known of the links of tasks, by task: everything while some must be looked up again, then
         # only why the others failed.
@@ -146,6 +148,8 @@ class TelegramSource(Source):
         that could not be resolved is looked up again, except by the worker that has just done so."""
         if link := item.source.get(_LINK):
             return await self._resolved_later(item, spec, link)
+        if takeout := spec.params.get("takeout"):
+            self._takeouts[_key(item)] = takeout[0], takeout[1]
         return msgspec.structs.replace(item, size=self._sizes.get(_key(item), item.size))
 
     async def _resolved_later(self, item: Item, spec: TaskSpec, link: str) -> Item:
@@ -174,6 +178,9 @@ class TelegramSource(Source):
         media = self._remembered.pop(_key(item), None)
         if media is None:
             media = await self._accounts.find(item.source)
+        account, takeout = self._takeouts.pop(_key(item), ("", 0))
+        if media.account == account:
+            media = replace(media, takeout=takeout)
         if media.kind == "photo" and item.size is not None:
             media = replace(media, size=item.size)
         try:

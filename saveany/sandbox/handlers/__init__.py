@@ -23,6 +23,7 @@ from saveany.sandbox.handlers import (
     password,
     sending,
     stories,
+    takeout,
     tokens,
     updates,
     uploads,
@@ -33,7 +34,7 @@ __all__ = ["RequestContext", "handle"]
 #: Importing these modules fills METHODS.
 _FAMILIES = (
     *(auth, bots, buttons, cdn, chats, config, editing, files),
-    *(messages, password, contacts, sending, stories, tokens),
+    *(messages, password, contacts, sending, stories, takeout, tokens),
     *(updates, uploads),
 )
 
@@ -50,4 +51,5 @@ def handle(context: RequestContext, request: Any) -> Any:
         raise RpcFailure(400, "METHOD_NOT_IMPLEMENTED")
     if method.login and context.account.bot and not method.bots:
         raise RpcFailure(400, "BOT_METHOD_INVALID")
+    takeout.check_takeout(context, request)
     return method.handle(context, request)
