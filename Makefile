@@ -47,6 +47,7 @@ docs: $(VENV)/.dev ## Write what is generated: example configuration, reference 
 	$(BIN)/python -m saveany.config.docs
 	$(BIN)/python -m storages.docs
 	$(BIN)/python -m saveany.api.openapi
+	$(BIN)/python scripts/make_client.py
 	$(BIN)/python -m saveany.cli.reference
 	$(BIN)/python -m saveany.bot.reference
 	$(BIN)/python -m saveany.compat.openload.docs

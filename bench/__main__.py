@@ -18,6 +18,7 @@ from bench import (
     history,
     links,
     memory,
+    page,
     ranges,
     recording,
     recovery,
@@ -62,6 +63,10 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     tuple(name for name in results.TARGETS if name.startswith("files_1m")): saved_files.files_1m,
     ("record_lag_p95_ms",): recording.record_lag,
     ("redis_per_ended_task",): recording.redis_per_ended_task,
+    (
+        *("page_100k_rows", "page_100k_end_s", "page_100k_heap_mb", "page_100k_jump_s"),
+        *("page_50_tasks_cpu", "page_50_tasks_heap_mb", "page_wake_s", "page_outage_s"),
+    ): page.page,
     ("archive_read",): archives.archive_read,
     ("archive_redis_1m",): archives.archive_redis,
     ("archive_again_requests",): archives.archive_again,
@@ -77,17 +82,22 @@ def main(names: Sequence[str]) -> int:
     """Run the measurements; returns the exit code: 1 if one could not be made. A missed target is no
     failure."""
     known = [name for row in RUNS for name in row]
-    if unknown := set(names) - set(known):
+    if unknown := set(names) - set(known) - {_group(name) for name in known}:
         print(f"there is no measurement {', '.join(sorted(unknown))}; known measurements: {', '.join(known)}")
         return 2
     print(environment(), flush=True)
     measured: list[Measurement] = []
     for row, run in RUNS.items():
-        if not names or set(row) & set(names):
+        if not names or {*row, *map(_group, row)} & set(names):
             measured += asyncio.run(measure(row, run))
             results.write(_FILE, measured)
     print(f"\n{results.table(measured)}\n\nwritten to {os.path.relpath(_FILE)}")
     return int(any(each.value is None for each in measured))
+
+
+def _group(name: str) -> str:
+    """The first word of a name, which selects all measurements that begin with it."""
+    return name.partition("_")[0]
 
 
 async def measure(row: Sequence[str], run: Run) -> list[Measurement]:

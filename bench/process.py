@@ -133,6 +133,11 @@ def _environment() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if not name.startswith("SAVEANY_")}
 
 
+def cpu_of_family(pid: int) -> float:
+    """CPU seconds of a process and its running descendants so far."""
+    return sum(map(_cpu, [pid, *_descendants(pid)]))
+
+
 def _cpu(pid: int) -> float:
     """CPU seconds of a process; 0 if it has ended."""
     with suppress(OSError):

@@ -15,8 +15,9 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from saveany.cli.client import Json, ServerEvent, printable
+from saveany.cli.client import Json, printable
 from saveany.cli.tables import COLORS
+from saveany.client.server_events import ServerEvent
 from saveany.models import subject_of
 
 _NAME_WIDTH = 36

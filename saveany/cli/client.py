@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import typer
 
-from saveany import __version__, advice
+from saveany import advice
 from saveany.cli import FAILED
 from saveany.cli.address import own_address
-from saveany.config.values import is_loopback
+from saveany.client.connection import TIMEOUT_SECONDS, http_options
+from saveany.client.request import quoted
+from saveany.client.server_events import SILENCE_SECONDS, EventParser, ServerEvent
 from saveany.errors import ConfigError, RequestError, Unavailable
-from saveany.models import ENDED
 from saveany.net import trust
 from saveany.texts import Field, Text
 
@@ -38,9 +38,8 @@ IdsArgument = Annotated[
     typer.Argument(metavar="ID", help="Ids of tasks, or their first characters if they are unique."),
 ]
 
-#: Seconds without data after which an event stream counts as broken; the API sends a comment every 15 s.
-_SILENCE_SECONDS = 40.0
-_TIMEOUT_SECONDS, _PATIENT_SECONDS = 30.0, 3600.0
+#: Seconds for a request that takes as long as it needs.
+_PATIENT_SECONDS = 3600.0
 _PAGE = 200
 #: Number of characters in a complete task id.
 ID_LENGTH = 20
@@ -56,51 +55,6 @@ class RequestRefused(RequestError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
-    """An event of a task. `type` is a type of the API's events, or `open`: the stream is established."""
-
-    type: str
-    data: Json = field(default_factory=dict)
-    id: str = ""
-
-    @property
-    def task_id(self) -> str:
-        """The id of the task, "" for an event of the stream itself."""
-        return str(self.data.get("task_id", ""))
-
-    @property
-    def ended(self) -> bool:
-        """Whether the task has ended."""
-        return self.data.get("status") in ENDED
-
-
-class EventParser:
-    """Parses server-sent events from chunks that may be split anywhere.
-
-    Only LF and CR LF end a line: the JSON data may contain characters that `str.splitlines` would split
-    at."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._fields: dict[str, list[str]] = {}
-
-    def feed(self, chunk: bytes) -> list[tuple[str, str, str]]:
-        """Type, data and id of each event that `chunk` completes."""
-        *lines, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
-        return [event for line in lines if (event := self._line(line.decode("utf-8", "replace")))]
-
-    def _line(self, line: str) -> tuple[str, str, str] | None:
-        if line:
-            name, _, value = line.partition(":")
-            self._fields.setdefault(name, []).append(value.removeprefix(" "))
-            return None
-        found, self._fields = self._fields, {}
-        if "data" not in found:
-            return None
-        return found.get("event", ["message"])[-1], "\n".join(found["data"]), found.get("id", [""])[-1]
-
-
 class ApiClient:
     """The API at `url`. Every method raises `RequestRefused` with the message of the API, or `Unavailable` if
     the API does not reply or cannot serve the request now."""
@@ -109,18 +63,10 @@ class ApiClient:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]  # without user name and password
         self._address = f"{parts.scheme}://{host}"
-        authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
         self.options: Json = {  # of an HTTP client
-            "base_url": url,
+            **http_options(url, token),
             "verify": trust.new_context() if parts.scheme == "https" else False,
-            "headers": [
-                (b"User-Agent", f"SaveAny/{__version__}".encode()),
-                (b"Content-Type", b"application/json"),  # required for every POST without a token
-                *authorization,
-            ],
-            "timeout": _TIMEOUT_SECONDS,
             "limits": httpx.Limits(max_connections=None),
-            "trust_env": not is_loopback(parts.hostname or ""),  # never a proxy to this machine
         }
         self._http = httpx.AsyncClient(**self.options)
         #: Sends the requests instead: their coroutines then end without ever waiting for an event loop.
@@ -219,15 +165,15 @@ class ApiClient:
         until the stream ends."""
         path = f"{_path(task_id)}/events" if task_id else "/api/v1/events"
         headers = {"Last-Event-ID": last_id} if last_id else {}
-        timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=_SILENCE_SECONDS)
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS)
         parser = EventParser()
         try:
             async with self._http.stream("GET", path, headers=headers, timeout=timeout) as reply:
                 await self._expect_stream(reply)
                 yield ServerEvent("open")
                 async for chunk in reply.aiter_bytes():
-                    for kind, data, id_ in parser.feed(chunk):
-                        yield ServerEvent(kind, _object(data) or {}, id_)
+                    for found in parser.feed(chunk):
+                        yield ServerEvent.parsed(*found)
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
 
@@ -338,7 +284,7 @@ def _object(text: str) -> Json | None:
 
 
 def _path(task_id: str) -> str:
-    return f"/api/v1/tasks/{quote(task_id, safe='')}"
+    return f"/api/v1/tasks/{quoted(task_id)}"
 
 
 def _given(**params: str | int | None) -> dict[str, str | int]:

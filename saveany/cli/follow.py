@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from saveany.cli.client import ApiClient, Json, ServerEvent
+from saveany.cli.client import ApiClient, Json
+from saveany.client.server_events import ServerEvent
 from saveany.errors import SaveAnyError, Unavailable
 
 T = TypeVar("T")

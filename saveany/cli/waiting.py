@@ -9,7 +9,8 @@ from contextlib import aclosing
 
 import typer
 
-from saveany.cli.client import ApiClient, Json, ServerEvent
+from saveany.cli.client import ApiClient, Json
+from saveany.client.server_events import ServerEvent
 from saveany.errors import RequestError, Unavailable
 
 _POLL_SECONDS = 2.5

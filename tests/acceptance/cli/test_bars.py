@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from saveany.cli.bars import Bars
-from saveany.cli.client import ServerEvent, printable
+from saveany.cli.client import printable
+from saveany.client.server_events import ServerEvent
 
 
 class Screen:

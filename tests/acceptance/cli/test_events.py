@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saveany.cli.client import EventParser
+from saveany.client.server_events import EventParser
 
 WORDS = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), min_size=1)
 TITLES = st.text(st.characters(exclude_categories=["Cs"]))

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from saveany.cli import waiting
-from saveany.cli.client import Json, ServerEvent
+from saveany.cli.client import Json
+from saveany.client.server_events import ServerEvent
 from saveany.errors import SaveAnyError, Unavailable
 
 

@@ -1,0 +1,147 @@
+"""Requests of the API: archives. `make docs` has written this from openapi.json."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from saveany.client.request import ApiRequest, quoted
+
+if TYPE_CHECKING:
+    from saveany.client.models import (
+        ArchiveEstimateView,
+        ArchiveList,
+        ArchiveMessagesView,
+        ArchiveView,
+        FoundFiles,
+        MessageReply,
+        NewArchive,
+        RetriedView,
+        VerificationView,
+        VerifyArchive,
+    )
+
+
+def list_archives(*, user_id: int | None = None) -> ApiRequest[ArchiveList]:
+    """Archives.
+
+    All archives with their receipts, oldest first. Watched chats are archives that start with `now`.
+
+    user_id: Only tasks of this user.
+    """
+    return ApiRequest("GET", "/api/v1/archives", params={"user_id": user_id})
+
+
+def create_archive(body: NewArchive) -> ApiRequest[ArchiveView]:
+    """Archive a chat.
+
+    Save all files of a chat, and account for every message. A user account must be able to read the chat.
+    """
+    return ApiRequest("POST", "/api/v1/archives", body=body)
+
+
+def estimate_archive(body: NewArchive) -> ApiRequest[ArchiveEstimateView]:
+    """See what an archive would contain.
+
+    Numbers of files by kind, and estimates of their sizes, for the whole chat. Nothing is archived.
+    """
+    return ApiRequest("POST", "/api/v1/archives/estimate", body=body)
+
+
+def get_archive(archive_id: str) -> ApiRequest[ArchiveView]:
+    """One archive.
+
+    An archive with its receipt.
+
+    archive_id: The id of the archive.
+    """
+    return ApiRequest("GET", f"/api/v1/archives/{quoted(archive_id)}")
+
+
+def delete_archive(archive_id: str) -> ApiRequest[MessageReply]:
+    """Delete an archive.
+
+    End an archive and delete its receipt. Its files stay, and its tasks continue.
+
+    archive_id: The id of the archive.
+    """
+    return ApiRequest("DELETE", f"/api/v1/archives/{quoted(archive_id)}")
+
+
+def list_archive_messages(
+    archive_id: str,
+    *,
+    outcome: Literal[
+        "pending", "saved", "duplicate", "filtered", "gone", "locked", "expired", "protected", "failed"
+    ]
+    | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> ApiRequest[ArchiveMessagesView]:
+    """Messages of an archive.
+
+    The messages that have files, in order, with what became of them.
+
+    archive_id: The id of the archive.
+
+    outcome: Only messages with this outcome.
+
+    cursor: `next_cursor` of the previous page.
+    """
+    return ApiRequest(
+        "GET",
+        f"/api/v1/archives/{quoted(archive_id)}/messages",
+        params={"outcome": outcome, "limit": limit, "cursor": cursor},
+    )
+
+
+def pause_archive(archive_id: str) -> ApiRequest[ArchiveView]:
+    """Pause.
+
+    Read no further messages. Tasks that exist continue.
+
+    archive_id: The id of the archive.
+    """
+    return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/pause")
+
+
+def resume_archive(archive_id: str) -> ApiRequest[ArchiveView]:
+    """Resume.
+
+    Continue a paused archive.
+
+    archive_id: The id of the archive.
+    """
+    return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/resume")
+
+
+def retry_archive(archive_id: str) -> ApiRequest[RetriedView]:
+    """Retry.
+
+    Save the messages again that have failed.
+
+    archive_id: The id of the archive.
+    """
+    return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/retry")
+
+
+def adopt_files(archive_id: str, body: FoundFiles) -> ApiRequest[MessageReply]:
+    """Adopt files.
+
+    Name files that are in the storage of the archive already, for example because another program has
+    saved them. A file that belongs to a message is not fetched: it is listed as saved. Only messages that
+    are read after this request adopt files; create the archive with `paused`. Only operators may do this.
+
+    archive_id: The id of the archive.
+    """
+    return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/adopt", body=body)
+
+
+def verify_archive(archive_id: str, body: VerifyArchive) -> ApiRequest[VerificationView]:
+    """Verify.
+
+    Compare some of the messages with the catalogue and with the sizes of the copies in their storages. A
+    request with `next_cursor` verifies the next ones.
+
+    archive_id: The id of the archive.
+    """
+    return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/verify", body=body)
