@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import hashlib
 import json
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from saveany import advice
 from saveany.api.server import bind
 from saveany.cli.bars import display
 from saveany.cli.client import ApiClient
@@ -30,6 +32,7 @@ from saveany.sandbox import Sandbox
 from saveany.sandbox.__main__ import describe
 from saveany.sandbox.chat import TerminalChat, typed_lines
 from saveany.sandbox.samples import PERSON, SampleFile
+from saveany.sandbox.showcase import USERNAME, add_showcase
 from saveany.supervisor import Supervisor
 
 # The values in the examples of the API documentation, which therefore work unchanged.
@@ -86,6 +89,7 @@ class Demo:
             if self.port:
                 bind(_HOST, self.port).close()
             sandbox = await stack.enter_async_context(Sandbox(state=self.data / "telegram"))
+            add_showcase(sandbox.world)
             config = self._configure(sandbox)
             prepare(config)
             url, embedded = stack.enter_context(redis_server(config))
@@ -249,6 +253,7 @@ class Demo:
             print(f"saved and verified: {path}\nSHA-256 {digest}", flush=True)
 
     def _print_instructions(self, base: str, page: str) -> None:
+        add = advice.command(f"--config {shlex.quote(str(self.data / 'config.toml'))} archive add")
         print(
             f"\nOpen the web UI in a browser. This address logs you in, once, within 15 minutes:\n  {page}\n"
             f"Later, open {base} and log in with the token {TOKEN}.\n"
@@ -257,6 +262,8 @@ class Demo:
             f'    -H "Authorization: Bearer {TOKEN}" -H "Content-Type: application/json" \\\n'
             '    -d \'{"telegram_url": "https://t.me/channel/123", '
             f'"user_id": {USER_ID}, "storage_name": "{STORAGE}", "dir_path": "/downloads"}}\'\n\n'
+            f"Archive a whole channel, and see the receipt:\n\n"
+            f"  {add} https://t.me/{USERNAME} --comments\n\n"
             "To chat with the bot, stop the demo with Ctrl-C and start it again with --chat.\n"
             f"Files are saved in {self._files}, logs in {self._logs()}. Ctrl-C stops the demo.",
             flush=True,
