@@ -1,5 +1,5 @@
-"""Steps of finishing a task and of recording it, at which a process halts until a scenario has killed
-something.
+"""Steps of finishing a task, of recording it and of reading an archive, at which a process halts until a
+scenario has killed something.
 
 A scenario arms a step. The first process that reaches it halts until it is killed or released. The files in
 the folder that `FOLDER` names are all that they share.
@@ -36,12 +36,22 @@ RECORDER_STEPS: dict[str, tuple[str, str, str, bool]] = {
     "after-removal": (*_RECORDING, "done", True),
     "before-expiry": (*_RECORDING, "expire", False),
 }
+_RECEIPTS = ("saveany.catalogue.receipts", "Receipts")
+_SAVER, _ARCHIVES = ("saveany.archives.saving", "PostSaver"), ("saveany.store.archives", "Archives")
+READER_STEPS: dict[str, tuple[str, str, str, bool]] = {
+    "before-note": (*_RECEIPTS, "write", False),
+    "after-note": (*_RECEIPTS, "write", True),
+    "before-archive-task": (*_SAVER, "submit", False),
+    "after-archive-task": (*_SAVER, "submit", True),
+    "before-advance": (*_ARCHIVES, "advance", False),
+    "after-advance": (*_ARCHIVES, "advance", True),
+}
 
 
 def install() -> None:
     """Let this process halt at the steps that are armed."""
     folder = Path(os.environ[FOLDER])
-    for step, (module, owner, name, after) in (WORKER_STEPS | RECORDER_STEPS).items():
+    for step, (module, owner, name, after) in (WORKER_STEPS | RECORDER_STEPS | READER_STEPS).items():
         place: Any = importlib.import_module(module)
         place = getattr(place, owner) if owner else place
         setattr(place, name, _halting(getattr(place, name), folder, step, after))

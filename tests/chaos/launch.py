@@ -18,6 +18,7 @@ SHORT_TIMEOUTS = "short-timeouts"
 NO_RESERVE = "no-reserve"
 HALTS = "halts"
 SHORT_HISTORY = "short-history"
+SHORT_TURN = "short-turn"
 
 #: Seconds of a lease under `SHORT_LEASE`.
 SHORT_LEASE_SECONDS = 4.0
@@ -66,6 +67,13 @@ def _short_history() -> None:
     vars(database).update(_LOCKED_SECONDS=1)
 
 
+def _short_turn() -> None:
+    """Another process reads the archives two seconds after the one that did has died."""
+    from saveany.archives import role
+
+    vars(role).update(_TURN_MS=2000, _POLL_SECONDS=0.5, _RENEW_SECONDS=0.5)
+
+
 def _print_tracebacks() -> None:
     """Print the traceback of an error that ends a worker, so that it is in the log of the worker."""
     import workers.main
@@ -89,6 +97,7 @@ PATCHES: dict[str, Callable[[], None]] = {
     NO_RESERVE: _no_reserve,
     HALTS: _halts,
     SHORT_HISTORY: _short_history,
+    SHORT_TURN: _short_turn,
 }
 
 if __name__ == "__main__":

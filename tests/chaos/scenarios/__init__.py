@@ -8,6 +8,7 @@ from typing import Any
 from tests.chaos.installation import Plan
 from tests.chaos.result import ScenarioResult
 from tests.chaos.scenarios import (
+    archive,
     catalogue,
     clock,
     crowd,
@@ -33,4 +34,5 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, ScenarioResult]]] = {
     "disk": disk.run,
     "clock": clock.run,
     "catalogue": catalogue.run,
+    "archive": archive.run,
 }
