@@ -26,9 +26,12 @@ class EditReader:
         self._receipts = catalogue.receipts
         self._archives = archives
 
-    async def check(self, archive: Archive, access: Mapping[str, Any]) -> None:
-        """Have new files of edited messages saved. Edits of messages that are not saved yet are left for the
-        next check."""
+    async def check(self, archive: Archive, pts: int, access: Mapping[str, Any]) -> None:
+        """Have new files of edited messages saved; if no edits were read before, only those after the event
+        `pts`. Edits of messages that are not saved yet are left for the next check."""
+        if not archive.pts:
+            await self._archives.change(archive.id, partial(replace, pts=pts))
+            return
         pts = archive.pts
         while pts > 0:
             page = await self._history.edits_after(archive.chat, pts, **access)

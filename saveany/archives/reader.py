@@ -19,6 +19,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from saveany.archives.changes import ChangedChats
 from saveany.archives.comments import CommentReader
 from saveany.archives.edits import EditReader
 from saveany.archives.pages import reading_ahead
@@ -30,7 +31,6 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
 from saveany.logs import get_logger
-from saveany.loops import Signal
 from saveany.planning.names import safe_name
 from saveany.service import TaskService
 from saveany.service.takeouts import begin_takeout, end_takeout, note_ended
@@ -38,7 +38,6 @@ from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import ChatTop, MessagePage, ReadMessage, without_extras
-from saveany.telegram.pushes import ChatChange
 from saveany.telegram.takeout import Takeout, within
 from saveany.texts import Text, loaded
 
@@ -89,13 +88,9 @@ class ArchiveReader:
         self._retry_at: dict[str, float] = {}  # id of an archive -> monotonic time of the next try
         self._growing: dict[str, int] = {}  # id of an archive -> last message of an incomplete album
         self._reconciled: set[str] = set()  # archives whose lost tasks were replaced
-        self._followed: set[int] = set()  # marked ids of the chats whose new messages are saved
-        #: Those of them in which a message is new, or was edited, according to Telegram.
-        self._changed: set[int] = set()
-        self._edited: set[int] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by id of an archive
-        #: Sent when `read_changed` has something to do.
-        self.changed = Signal()
+        #: Chats for which `read_changed` has something to do.
+        self.changes = ChangedChats(accounts.history)
 
     async def check(self) -> float:
         """Check every archive once. Returns the seconds until the next check is due. Raises `Unavailable`,
@@ -104,7 +99,7 @@ class ArchiveReader:
         archives = [each for each in await self._archives.all() if not each.is_paused]
         due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and is_read_on(each)]
         due.sort(key=lambda each: each.account)
-        await self._listen(due)
+        await self.changes.listen(due)
         async with asyncio.TaskGroup() as group:
             for account, its_archives in groupby(due, key=lambda each: each.account):
                 group.create_task(self._check_account(account, list(its_archives)))
@@ -113,35 +108,16 @@ class ArchiveReader:
                 await self._try_to_settle(archive)
         return self._next_check
 
-    async def _listen(self, archives: Sequence[Archive]) -> None:
-        """Have Telegram push new messages in the chats of these archives that follow."""
-        following = [each for each in archives if each.follow]
-        self._followed = {each.chat for each in following}
-        try:
-            await self._accounts.history.listen({each.account for each in following}, self._note)
-        except TaskError as error:  # then new messages are found by polling
-            _log.warning("archives_not_pushed", reason=error.message)
-
-    def _note(self, change: ChatChange) -> None:
-        if change.chat in self._followed:
-            (self._edited if change.is_edit else self._changed).add(change.chat)
-            self.changed.send()
-
-    def _read_soon(self, chat: int) -> None:
-        self._changed.add(chat)
-        self.changed.send()
-
     async def read_changed(self) -> None:
         """Read the chats that have something new, according to what Telegram has pushed. Raises as
         `check`."""
-        chats, self._changed = self._changed, set()
-        edited, self._edited = self._edited, set()
+        new, edited = self.changes.take()
         now = time.monotonic()
         for archive in await self._archives.all():
             is_due = self._retry_at.get(archive.id, 0) <= now and is_read_on(archive)
             if archive.is_paused or not is_due:
                 continue
-            if archive.chat in chats:
+            if archive.chat in new:
                 await self._try(archive, self._read)
             if archive.chat in edited and archive.on_edit == "add":
                 await self._try(archive, self._read_edits)
@@ -154,32 +130,35 @@ class ArchiveReader:
         except Retryable as error:
             for archive in archives:
                 self._retry_after(archive, error.after)
+                await self._set_problem(archive, error.text)
             return
         except TaskError:
             tops = {}
         for archive in archives:
-            if archive.on_edit == "add" and (top := tops.get(archive.chat)) and top.pts != archive.pts:
-                await self._follow_edits(archive, top.pts)
-            if archive.older_chat or tops.get(archive.chat, _UNKNOWN).message > archive.seen:
-                await self._try(archive, self._read)
-                continue
-            if archive.comments:
-                await self._try(archive, self._comments.check)
-                continue
-            if archive.problem:
-                await self._set_problem(archive, None)
-            if not archive.is_read:
-                await self._archives.change(archive.id, lambda now: replace(now, is_read=True))
+            await self._check_archive(archive, tops.get(archive.chat, _UNKNOWN))
 
-    async def _follow_edits(self, archive: Archive, pts: int) -> None:
-        """Read the edits up to the event `pts`, or from it on if none was read before."""
-        if archive.pts:
-            await self._try(archive, self._read_edits)
-        else:
-            await self._archives.change(archive.id, lambda now: replace(now, pts=pts))
+    async def _check_archive(self, archive: Archive, top: ChatTop) -> None:
+        """Read what is new in the chat of an archive, whose newest message is `top`."""
+        if top.successor and not archive.older_chat:
+            await self._archives.change(archive.id, partial(continued_in, top.successor))
+            self._next_check = 0.0
+            return
+        if archive.on_edit == "add" and top.pts not in (0, archive.pts):
+            await self._try(archive, partial(self._read_edits, pts=top.pts))
+        if archive.older_chat or top.message > archive.seen:
+            await self._try(archive, self._read)
+            return
+        if archive.comments:
+            await self._try(archive, self._comments.check)
+            return
+        if archive.problem:
+            await self._set_problem(archive, None)
+        if not archive.is_read:
+            await self._archives.change(archive.id, lambda now: replace(now, is_read=True))
 
-    async def _read_edits(self, archive: Archive) -> None:
-        await self._edits.check(archive, self._access(archive, archive.chat))
+    async def _read_edits(self, archive: Archive, pts: int = 0) -> None:
+        """Read the edits, up to the event `pts` at least, or only from it on if none was read before."""
+        await self._edits.check(archive, pts, self._access(archive, archive.chat))
         if changed := await self._archives.get(archive.id):
             await self._settle(changed)
 
@@ -337,7 +316,7 @@ class ArchiveReader:
         if self._growing.get(archive.id) == page.last:
             return page.messages, page.last
         self._growing[archive.id] = page.last
-        asyncio.get_running_loop().call_later(_ALBUM_SECONDS, self._read_soon, archive.chat)
+        asyncio.get_running_loop().call_later(_ALBUM_SECONDS, self.changes.add, archive.chat)
         return [], 0
 
     async def _try_to_settle(self, archive: Archive) -> None:
@@ -377,13 +356,26 @@ def place_of(archive: Archive) -> tuple[int, int]:
     return archive.chat, archive.seen
 
 
+def continued_in(supergroup: int, archive: Archive) -> Archive:
+    """The archive of a basic group that became a supergroup (marked id): what is left of the group first,
+    then the supergroup from its beginning."""
+    return replace(
+        archive,
+        chat=supergroup,
+        seen=0,
+        older_chat=archive.chat,
+        older_seen=archive.seen,
+        older_account=archive.account,
+    )
+
+
 def with_folders(topics: Sequence[int], titles: Mapping[int, str], archive: Archive) -> Archive:
     """The archive with folders for these topics. Two topics with one title have different folders."""
     folders = dict(archive.topics)
     for topic in topics:
         if str(topic) in folders:
             continue
-        name = safe_name(titles.get(topic, "") or f"topic {topic}")
+        name = safe_name(titles.get(topic, "") or ("General" if topic == 1 else f"topic {topic}"))
         taken = {each.casefold() for each in folders.values()}
         folders[str(topic)] = safe_name(f"{name} ({topic})") if name.casefold() in taken else name
     return replace(archive, topics=folders)

@@ -96,8 +96,8 @@ class ArchiveRole:
         """Read what Telegram has pushed, while this process has the turn."""
         await self._opened.wait()
         reader = await self._open()
-        await reader.changed.wait(since=self._pushes)
-        self._pushes = reader.changed.count
+        await reader.changes.signal.wait(since=self._pushes)
+        self._pushes = reader.changes.signal.count
         if await self._has_turn():
             await reader.read_changed()
 

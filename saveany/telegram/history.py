@@ -31,7 +31,7 @@ from saveany.telegram.login import BOT
 from saveany.telegram.lookups import existing, last_before, peer_of
 from saveany.telegram.media import EXTRAS, Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
-from saveany.telegram.peers import public_names
+from saveany.telegram.peers import peers_in, public_names
 from saveany.telegram.pushes import ChatChange, changes_in
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.telegram.takeout import TakeoutRefused
@@ -113,6 +113,7 @@ class ChatTop:
 
     message: int
     pts: int = 0  # number of the last event; 0 for private chats and basic groups
+    successor: int = 0  # marked id of the supergroup that this basic group became; 0 if it is none
 
 
 class ChatHistory:
@@ -286,7 +287,17 @@ async def _tops(reader: MessageReader, peers: list[Any]) -> dict[int, ChatTop]:
             return {}
         middle = len(peers) // 2
         return await _tops(reader, peers[:middle]) | await _tops(reader, peers[middle:])
-    return {utils.get_peer_id(each.peer): ChatTop(each.top_message, each.pts or 0) for each in reply.dialogs}
+    known = peers_in(reply)
+    marked = {utils.get_peer_id(each.peer): each for each in reply.dialogs}
+    return {
+        chat: ChatTop(each.top_message, each.pts or 0, _successor(known.get(chat)))
+        for chat, each in marked.items()
+    }
+
+
+def _successor(group: Any) -> int:
+    migrated = getattr(group, "migrated_to", None)
+    return utils.get_peer_id(types.PeerChannel(migrated.channel_id)) if migrated else 0
 
 
 async def messages_after(reader: MessageReader, chat: int, seen: int, username: str = "") -> MessagePage:
@@ -361,11 +372,14 @@ def _edited(reply: Any) -> list[Any]:
 async def topic_titles(
     reader: MessageReader, chat: int, topics: Collection[int], username: str = ""
 ) -> dict[int, str]:
-    """The titles of some topics of a forum, by id."""
+    """The titles of some topics of a forum, by id; none if the chat is no forum any more."""
 
     async def read() -> dict[int, str]:
         peer = await peer_of(reader, chat, username)
-        reply = await reader.chats.call(functions.messages.GetForumTopicsByIDRequest(peer, list(topics)))
+        try:
+            reply = await reader.chats.call(functions.messages.GetForumTopicsByIDRequest(peer, list(topics)))
+        except tg.ChannelForumMissingError:
+            return {}
         return {each.id: each.title for each in reply.topics if isinstance(each, types.ForumTopic)}
 
     return await reader.chats.retry_without_cache(read)
