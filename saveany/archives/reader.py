@@ -166,24 +166,22 @@ class ArchiveReader:
         """Do something for an archive, and store why that failed if it did."""
         async with self._locks[archive.id]:
             current = await self._archives.get(archive.id)
-            if current and not current.is_paused:
-                await self._try_alone(current, work)
-
-    async def _try_alone(self, archive: Archive, work: Callable[[Archive], Awaitable[None]]) -> None:
-        problem: Text | None = None
-        try:
-            await work(archive)
-        except Unavailable:
-            raise
-        except SaveAnyError as error:
-            self._retry_after(archive, error.after if error.retryable else _RETRY_SECONDS)
-            problem = error.text
-        except Exception:
-            _log.exception("archive_failed", archive=archive.id, chat=archive.chat)
-            self._retry_after(archive, _RETRY_SECONDS)
-            problem = Text("an unexpected error in SaveAny; see the log of the bot")
-        if problem != loaded(archive.problem):
-            await self._set_problem(archive, problem)
+            if current is None or current.is_paused:
+                return
+            problem: Text | None = None
+            try:
+                await work(current)
+            except Unavailable:
+                raise
+            except SaveAnyError as error:
+                self._retry_after(current, error.after if error.retryable else _RETRY_SECONDS)
+                problem = error.text
+            except Exception:
+                _log.exception("archive_failed", archive=current.id, chat=current.chat)
+                self._retry_after(current, _RETRY_SECONDS)
+                problem = Text("an unexpected error in SaveAny; see the log of the bot")
+            if problem != loaded(current.problem):
+                await self._set_problem(current, problem)
 
     def _retry_after(self, archive: Archive, seconds: float) -> None:
         self._retry_at[archive.id] = time.monotonic() + seconds
