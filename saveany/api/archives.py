@@ -86,7 +86,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
     "/estimate",
     operation_id="estimateArchive",
     summary="See what an archive would contain",
-    responses=responses(403, 404, 415),
+    responses=responses(403, 404, 409, 415),
 )
 async def estimate(
     services: InjectedServices, principal: TasksPrincipal, body: NewArchive

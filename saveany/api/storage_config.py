@@ -32,7 +32,9 @@ _COMMON = ("name", "type", "enable")
 _NOT_OFFERED = ("memory", "minio")
 
 
-@router.get("/storage-types", operation_id="listStorageTypes", summary="Types of storages")
+@router.get(
+    "/storage-types", operation_id="listStorageTypes", summary="Types of storages", responses=responses()
+)
 async def types(services: InjectedServices, principal: OperatorPrincipal) -> StorageTypeList:
     """All types of storages, with their options."""
     return StorageTypeList(types=[_type(each) for each in registry.types() if each not in _NOT_OFFERED])

@@ -244,7 +244,8 @@ class DiscrepancyView(TypedDict):
 
     chat: int
     message: int
-    problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable"]
+    #: `deleted`: in Telegram, since it was saved.
+    problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable", "deleted"]
     storage: str
     path: str
 
@@ -676,6 +677,9 @@ class NewArchive(TypedDict):
     #: Also save these: files in the `preview` of a linked page, the `cover` of a video, the `live_video`
     #: of a photo.
     extras: NotRequired[list[Literal["preview", "cover", "live_video"]]]
+    #: Read it as an export of the account's data, which Telegram limits less. Telegram tells all devices
+    #: of the account, and may want it to be allowed there.
+    takeout: NotRequired[bool]
     #: Write the texts of all messages to the folder of the archive, as `messages-000001.jsonl` and so
     #: on.
     text: NotRequired[bool]
@@ -1460,6 +1464,8 @@ class VerifyArchive(TypedDict):
     repair: NotRequired[bool]
     #: Also compare contents (SHA-256). Reads whole files: keep `limit` small.
     hash: NotRequired[bool]
+    #: Also find messages that were deleted in Telegram since.
+    telegram: NotRequired[bool]
     #: Number of messages to verify.
     limit: NotRequired[int]
     #: `next_cursor` of the previous reply.

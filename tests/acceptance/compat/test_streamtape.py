@@ -11,6 +11,7 @@ from tests.acceptance.compat.conftest import Api, Login, PythonClient
 from tests.fixtures.site import Page, serve
 from tests.fixtures.stack import Stack
 from tests.fixtures.videos import make_video
+from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,6 +93,12 @@ streamtape.Remote.Stream = Nothing
 added = remote.remote_upload({web.url("/film.mp4")!r}, None, None, None)
 added
 """)
+
+    async def has_ended() -> bool:
+        [upload] = (await api.call("remotedl/status")).values()
+        return bool(upload["status"] == "finished")
+
+    await until(has_ended)
     [added] = (await api.call("remotedl/status")).values()
     assert added["folderid"] == "0"
     assert await client(f"remote.check_remote_status({added['id']!r})") == {added["id"]: added}

@@ -79,8 +79,12 @@ async def test_from_a_link_to_a_shared_file(
         await page.click("Revoke", "button")
         await page.sees("Revoked")
         async with httpx.AsyncClient(trust_env=False) as client:
-            assert (await client.get(address)).status_code == 410
+            await until(lambda: _is_gone(client, address))
         assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def _is_gone(client: httpx.AsyncClient, address: str) -> bool:
+    return (await client.get(address)).status_code == 410
 
 
 async def test_the_first_load_is_small(demo: RunningDemo, browser: Browser) -> None:

@@ -275,7 +275,7 @@ class BrokenAccounts:
     def is_broken(self, message: int) -> bool:
         return True
 
-    async def resolve(self, link: Any, only: Any, *, username: str) -> list[Any]:
+    async def resolve(self, link: Any, only: Any, **options: Any) -> list[Any]:
         await asyncio.sleep(0)
         self.asked.append(link.message)
         if self.is_broken(self.asked[-1]):
