@@ -24,9 +24,15 @@ export default function Docs() {
       <input type="search" value=${text} placeholder=${t("Search")} onInput=${(event) => setText(event.target.value)} /></label>
       <a class="button" href="openapi.json" download><${Icon} name="download" /><span>openapi.json</span></a></div>
     ${!found.length && html`<${Empty} icon="search" title=${t("Nothing found")} />`}
-    <ul class="rows list">${found.map((each) => html`<li key=${each.operationId} class="entry"><details>
-      <summary><${Tag} kind=${each.method === "get" ? "" : "main"}>${each.method.toUpperCase()}</${Tag}> <code>${each.path}</code> <span class="dim">${each.summary}</span></summary>
-      <${Operation} api=${api} operation=${each} /></details></li>`)}</ul>`;
+    <ul class="rows list">${found.map((each) => html`<${Entry} key=${each.operationId} api=${api} operation=${each} />`)}</ul>`;
+}
+
+/** One operation; what it takes is made when it is opened. */
+function Entry({ api, operation }) {
+  const [isOpen, setOpen] = useState(false);
+  return html`<li class="entry"><details onToggle=${(event) => setOpen(event.target.open)}>
+    <summary><${Tag} kind=${operation.method === "get" ? "" : "main"}>${operation.method.toUpperCase()}</${Tag}> <code>${operation.path}</code> <span class="dim">${operation.summary}</span></summary>
+    ${isOpen && html`<${Operation} api=${api} operation=${operation} />`}</details></li>`;
 }
 
 function Operation({ api, operation }) {
