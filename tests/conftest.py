@@ -35,6 +35,7 @@ _ROTATED = (
     "tests/acceptance/promises/test_crash_with_many_files.py",
     "tests/acceptance/promises/test_crash_with_many_tasks.py",
     "tests/acceptance/promises/test_crash_at_finish.py",
+    "tests/acceptance/archives/test_long_chats.py",
 )
 
 

@@ -89,4 +89,7 @@ async def _read(fetch: Fetch, seen: int, queue: asyncio.Queue[MessagePage | Exce
             await queue.put(error)
             return
         await queue.put(page)
+        if page.is_last and page.messages:
+            await queue.put(replace(page, messages=[]))
+            return
         last = page.last or -1

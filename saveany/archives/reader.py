@@ -241,7 +241,7 @@ class ArchiveReader:
         messages = without_extras(page.messages, archive.extras)
         if archive.until:
             messages = [each for each in messages if each.date_ms < archive.until]
-        return replaced(page, messages=messages)
+        return replaced(page, messages=messages, is_last=len(messages) < len(page.messages))
 
     def _access(self, archive: Archive, chat: int) -> Any:
         """How a chat of an archive is found, and by which accounts."""

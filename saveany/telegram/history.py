@@ -86,6 +86,7 @@ class MessagePage:
     username: str  # current username of the chat; "" if it has none
     account: str  # the account that read it
     reply: Any = field(default=None, repr=False, compare=False)  # of Telegram, with the authors
+    is_last: bool = False  # whether the messages that follow are known not to be wanted
 
     @property
     def last(self) -> int:

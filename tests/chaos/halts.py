@@ -96,10 +96,12 @@ class Halts:
         """The next process that reaches the step halts."""
         (self._folder / step).touch()
 
-    async def reached(self, step: str) -> None:
-        """Wait until a process has halted at the step."""
+    async def reached(self, step: str, within: float = 30.0) -> None:
+        """Wait until a process has halted at the step, at most `within` seconds."""
         halted = self._folder / f"{step}.halted"
-        await until(lambda: halted.exists() and halted.read_text(), what=f"a process at {step}")
+        await until(
+            lambda: halted.exists() and halted.read_text(), within=within, what=f"a process at {step}"
+        )
 
     def release(self, step: str) -> None:
         """Let the process continue, if it is alive."""

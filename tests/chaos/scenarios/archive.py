@@ -1,7 +1,9 @@
-"""kill -9 of the process that reads a chat and of workers, again and again, while the chat is archived."""
+"""kill -9 of the process that reads a chat, of workers and of Valkey, while the chat is archived."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -21,8 +23,6 @@ from tests.fixtures.waiting import until
 
 _FOLDER = "archive"
 _SHORT_STEPS = ["after-note", "after-archive-task", "before-advance"]
-#: Requests for pages of the history that are delayed by so many seconds, so that reading takes a while.
-_PAGE_DELAY = 0.2
 
 
 class ArchiveInstallation(ChaosInstallation):
@@ -55,7 +55,7 @@ class ArchiveInstallation(ChaosInstallation):
 
     async def kill_reader(self, result: ScenarioResult, step: str) -> None:
         """Kill the API when it has reached a step of reading, and start another one."""
-        await self.halts.reached(step)
+        await self.halts.reached(step, within=120)  # an API has to start before
         await self.api_role.kill()
         result.injected["reader kills"] += 1
         self.halts.release(step)
@@ -71,6 +71,11 @@ class ArchiveInstallation(ChaosInstallation):
         await self.add_worker()
         result.injected["worker kills"] += 1
 
+    async def kill_redis(self, result: ScenarioResult) -> None:
+        """Kill Valkey, which is started again."""
+        os.kill(self.redis_pid(), signal.SIGKILL)
+        result.injected["Redis kills"] += 1
+
 
 async def run(plan: Plan) -> ScenarioResult:
     """Each kill of the reader happens at a step between reading a page and its end, and with it a worker is
@@ -79,13 +84,17 @@ async def run(plan: Plan) -> ScenarioResult:
     async with ArchiveInstallation(plan) as installation:
         await installation.launch(2, HALTS, SHORT_TURN)
         chat, expected = _chat(installation, plan.pick(1_200, 12_345), plan.pick(200, 2_000))
-        installation.sandbox.faults.add(f"delay={_PAGE_DELAY},method=messages.getHistory")
+        # Reading lasts longer than the kills, and pages are handled one by one.
+        delay = "1" if plan.long else "0.3"
+        installation.sandbox.faults.add(f"delay={delay},method=messages.getHistory")
         steps = [list(READER_STEPS)[n % len(READER_STEPS)] for n in range(20)] if plan.long else _SHORT_STEPS
         installation.halts.arm(steps[0])
         archive = await installation.archive(chat)
         for step, following in zip(steps, [*steps[1:], ""], strict=True):
             await installation.kill_reader(result, step)
             await installation.kill_worker(result)
+            if step == "after-note":
+                await installation.kill_redis(result)
             if following:
                 installation.halts.arm(following)
         found: dict[str, Any] = {}
