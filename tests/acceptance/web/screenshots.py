@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 
 from tests.fixtures.browser import Browser, Page
+from tests.fixtures.servers import free_port
 from tests.fixtures.waiting import until
 
 ROOT = Path(__file__).parents[3]
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 VIEWS = (
     *("now", "add", "library", "links", "chats", "history", "rules", "storages", "accounts", "users"),
     *("configuration", "keys", "webhooks", "status", "settings"),
+    *("setup/telegram", "setup/account", "setup/storage"),
 )
 SAMPLES = (123, 130, 131, 136, 142, 141, 144, 127)
 SLOW = (128,)
@@ -39,10 +42,11 @@ async def main() -> None:
             async with Browser(Path(data) / "profile") as browser:
                 for width, height in ((1280, 800), (360, 740)):
                     for dark in (False, True):
-                        async with browser.page(
-                            await login(facts), width=width, height=height, dark=dark
-                        ) as page:
-                            await take(page, folder, f"{width}-{'dark' if dark else 'light'}")
+                        kind = f"{width}-{'dark' if dark else 'light'}"
+                        screen: dict[str, Any] = {"width": width, "height": height, "dark": dark}
+                        async with browser.page(await login(facts), **screen) as page:
+                            await take(page, folder, kind)
+                        await take_first_page(browser, Path(data), folder / f"first-run-{kind}.png", screen)
         finally:
             process.terminate()
             process.wait()
@@ -99,7 +103,28 @@ async def take(page: Page, folder: Path, kind: str) -> None:
             "!document.querySelector('main .loading') && document.querySelector('main')?.children.length"
         )
         await asyncio.sleep(1)  # for pictures, and for the speed of tasks
-        await page.shot(folder / f"{view}-{kind}.png")
+        await page.shot(folder / f"{view.replace('/', '-')}-{kind}.png")
+
+
+async def take_first_page(browser: Browser, data: Path, file: Path, screen: dict[str, Any]) -> None:
+    """A picture of what a SaveAny without a configuration shows."""
+    empty = data / "empty"
+    empty.mkdir(exist_ok=True)
+    port = free_port()
+    env = {key: value for key, value in os.environ.items() if not key.startswith("SAVEANY_")}
+    env["SAVEANY_API_PORT"] = str(port)
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "saveany", "run"], cwd=empty, env=env, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr
+    try:
+        await process.stderr.readuntil(b"15 minutes")
+        async with browser.page(f"http://127.0.0.1:{port}", **screen) as page:
+            await page.sees("Welcome")
+            await page.shot(file)
+    finally:
+        process.kill()
+        await process.wait()
 
 
 if __name__ == "__main__":
