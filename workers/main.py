@@ -110,9 +110,7 @@ class Worker:
         self._accounts = accounts
         self._stack = stack
         self._id = worker_id()
-        build_deliveries = DeliveryBuilder(
-            config.api.webhook_url, config.api.webhook_events, store.claims.time_ms
-        )
+        build_deliveries = DeliveryBuilder.of(config, store.claims.time_ms)
         self._life_lock = LifeLock(config.data_dir / "locks", self._id)
         self._throttle = Throttle(store, self._id, Limits(**config.limits.model_dump()))
         self._budget = TransferBudget()

@@ -29,9 +29,7 @@ class ArchiveReports:
     def __init__(self, store: Store, catalogue: Catalogue, config: Config) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._deliveries = DeliveryBuilder(
-            config.api.webhook_url, config.api.webhook_events, store.db.time_ms
-        )
+        self._deliveries = DeliveryBuilder.of(config, store.db.time_ms)
 
     async def report(self, archive: Archive) -> None:
         """Report what is due for an archive. One that began as a watched chat is never complete."""

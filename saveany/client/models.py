@@ -790,6 +790,13 @@ class NewLogin(TypedDict):
     session: NotRequired[str]
 
 
+class NewNotificationTest(TypedDict):
+    """Where to send a test."""
+
+    #: URL of Apprise. Default: all of `notify.urls`.
+    url: NotRequired[str]
+
+
 class NewRules(TypedDict):
     """All rules of a user, in their order."""
 
@@ -872,6 +879,13 @@ class NewWebhookTest(TypedDict):
 
     #: Default: `api.webhook_url`. Only that gets the token.
     url: NotRequired[str]
+
+
+class NotificationTest(TypedDict):
+    """The result of a test."""
+
+    #: For each URL why it failed; empty if it was sent.
+    errors: list[str]
 
 
 class OriginView(TypedDict):

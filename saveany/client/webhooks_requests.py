@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from saveany.client.request import ApiRequest, quoted
 
 if TYPE_CHECKING:
-    from saveany.client.models import DeliveryPageView, DeliveryView, NewWebhookTest, WebhookTest
+    from saveany.client.models import (
+        DeliveryPageView,
+        DeliveryView,
+        NewNotificationTest,
+        NewWebhookTest,
+        NotificationTest,
+        WebhookTest,
+    )
 
 
 def test_webhook(body: NewWebhookTest) -> ApiRequest[WebhookTest]:
@@ -46,3 +53,11 @@ def redeliver(delivery_id: str) -> ApiRequest[DeliveryView]:
     delivery_id: Id of the delivery.
     """
     return ApiRequest("POST", f"/api/v1/webhooks/deliveries/{quoted(delivery_id)}/redeliver")
+
+
+def test_notification(body: NewNotificationTest) -> ApiRequest[NotificationTest]:
+    """Test the notifications.
+
+    Send a test notification to each URL now.
+    """
+    return ApiRequest("POST", "/api/v1/notifications/test", body=body)

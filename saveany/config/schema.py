@@ -50,6 +50,24 @@ WebhookEvent = Literal[
 ]
 
 
+NotifyEvent = Literal["completed", "failed", "canceled", "archive_complete", "archive_problem"]
+
+
+class NotifyConfig(Table):
+    """Notifications to people, by any service of Apprise: e-mail, ntfy, Discord, Matrix and others."""
+
+    urls: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="Where to send notifications: URLs of Apprise (https://appriseit.com).",
+        examples=[["ntfys://ntfy.sh/my-topic", "mailtos://user:password@example.com"]],
+    )
+    events: tuple[NotifyEvent, ...] = Field(
+        default=("failed", "archive_complete", "archive_problem"),
+        description="Events of which to notify: completed, failed, canceled, archive_complete, "
+        "archive_problem.",
+    )
+
+
 class ApiKeyConfig(Table):
     """A key of the API: a secret that acts as one user. `saveany key add` makes one without a restart."""
 
@@ -590,6 +608,7 @@ class Config(Table):
     uploads: UploadsConfig = Field(default_factory=UploadsConfig)
     compat: CompatConfig = Field(default_factory=CompatConfig)
     convert: ConvertConfig = Field(default_factory=ConvertConfig)
+    notify: NotifyConfig = Field(default_factory=NotifyConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     net: NetConfig = Field(default_factory=NetConfig)

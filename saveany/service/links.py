@@ -40,9 +40,7 @@ class LinkService:
         self._catalogue = catalogue
         self._store = store
         self._config = config.links
-        self._deliveries = DeliveryBuilder(
-            config.api.webhook_url, config.api.webhook_events, store.db.time_ms
-        )
+        self._deliveries = DeliveryBuilder.of(config, store.db.time_ms)
 
     async def make(
         self, principal: Principal, user_id: int, target: LinkTarget, options: LinkOptions = LinkOptions()

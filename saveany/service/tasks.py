@@ -66,9 +66,7 @@ class TaskService:
         self._reader = TaskReader(store, catalogue)
         #: The operations on ended tasks.
         self.history = TaskHistory(catalogue, self._reader)
-        self._deliveries = DeliveryBuilder(
-            config.api.webhook_url, config.api.webhook_events, store.db.time_ms
-        )
+        self._deliveries = DeliveryBuilder.of(config, store.db.time_ms)
 
     # Creating.
 

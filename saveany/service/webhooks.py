@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -100,6 +101,19 @@ class WebhookService:
         seconds = round(time.monotonic() - started, 3)
         error = "" if isinstance(outcome, Delivered) else outcome.error
         return WebhookTestResult(target, outcome.status, error, seconds)
+
+    async def test_notification(self, principal: Principal, url: str = "") -> list[str]:
+        """Send a test to each URL of `[notify] urls`, or to another `url`. Returns for each why it failed;
+        "" if it was sent. Raises `Forbidden` for anybody but the operator, and `InvalidInput` if there is
+        none."""
+        from saveany.webhooks.notify import notify
+
+        principal.require_operator()
+        urls = [url] if url else [each.get_secret_value() for each in self._config.notify.urls]
+        if not urls:
+            raise InvalidInput("[notify] urls is empty; set it, or give a URL", "url")
+        language = self._config.lang
+        return await asyncio.gather(*(notify(each, {"event": "test"}, language) for each in urls))
 
     async def _visible(self, principal: Principal, deliveries: list[Delivery]) -> list[Delivery]:
         if principal.is_operator:

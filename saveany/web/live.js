@@ -8,6 +8,7 @@ const ENDED = new Set(["completed", "failed", "canceled"]);
 const POLL_MS = 3000;
 const RETRY_STREAM_MS = 20000;
 const REASONS_MS = 10000;
+const DRAW_MS = 500;
 const MAX_TASKS = 500;
 const MAX_ENDED = 20;
 
@@ -35,6 +36,9 @@ let isReading = false;
 let again = false;
 let pollTimer = 0;
 let readTimer = 0;
+/** The last progress of tasks that is not shown yet. @type {Map<string, any>} */
+const moved = new Map();
+let drawTimer = 0;
 /** Events that came while the tasks were being read. @type {[string, any][]} */
 let waiting = [];
 
@@ -113,7 +117,23 @@ function poll() {
 function receive(/** @type {string} */ kind, /** @type {MessageEvent} */ event) {
   const data = JSON.parse(event.data);
   if (isReading) waiting.push([kind, data]);
-  else apply(kind, data);
+  else if (kind === "progress" && tasks.peek().has(data.task_id)) {
+    moved.set(data.task_id, data);
+    drawTimer ||= setTimeout(draw, DRAW_MS);
+  } else {
+    draw();
+    apply(kind, data);
+  }
+}
+
+/** Show the progress of all tasks that have moved, in one step: each step costs the browser a frame. */
+function draw() {
+  clearTimeout(drawTimer);
+  drawTimer = 0;
+  if (!moved.size) return;
+  const late = [...moved.values()];
+  moved.clear();
+  batch(() => late.forEach((data) => tasks.peek().has(data.task_id) && apply("progress", data)));
 }
 
 function apply(/** @type {string} */ kind, /** @type {any} */ data) {

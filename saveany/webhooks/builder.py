@@ -1,14 +1,17 @@
-"""Deliveries of an event: to the operator's URL, and to the one in the request of the task."""
+"""Deliveries of an event: to the operator's URL, to that in the request of a task, and as notifications."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from saveany.models import ENDED, Delivery, Item, Task
+from saveany.webhooks.notify import address_of
 from saveany.webhooks.payload import archive_payload, link_payload, task_payload
 
 if TYPE_CHECKING:
+    from saveany.config import Config
+    from saveany.config.schema import NotifyConfig
     from saveany.store.archives import Archive
 
 #: Events that end a task.
@@ -18,14 +21,34 @@ _ENDS = frozenset(f"task.{status}" for status in ENDED)
 class DeliveryBuilder:
     """Builds deliveries; the store writes them in one step with the change that they report."""
 
-    def __init__(self, url: str, events: Sequence[str], clock: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        events: Sequence[str],
+        clock: Callable[[], Awaitable[int]],
+        notify: NotifyConfig | None = None,
+    ) -> None:
         self._url = url
         self._events = frozenset(events)
         self._clock = clock
+        self._notified = frozenset(notify.events) if notify and notify.urls else frozenset[str]()
+        self._notify = [address_of(number) for number in range(len(notify.urls))] if notify else []
+
+    @classmethod
+    def of(cls, config: Config, clock: Callable[[], Awaitable[int]]) -> Self:
+        """The builder of an installation."""
+        return cls(config.api.webhook_url, config.api.webhook_events, clock, config.notify)
 
     def wants(self, task: Task, event: str) -> bool:
         """Whether anybody gets webhooks about this event of the task."""
-        return event.removeprefix("task.") in self._events and bool(self._url or task.spec.webhook_url)
+        word = event.removeprefix("task.")
+        return word in self._notified or (word in self._events and bool(self._url or task.spec.webhook_url))
+
+    def _targets(self, word: str, asked: str = "") -> list[tuple[str, str]]:
+        """Where an event is delivered: the end of the id of the delivery, and the address."""
+        hooks = [("own", self._url), ("asked", asked)] if word in self._events else []
+        notified = self._notify if word in self._notified else []
+        return [each for each in hooks if each[1]] + [(each.replace(":", ""), each) for each in notified]
 
     async def __call__(self, task: Task, items: list[Item], event: str) -> list[Delivery]:
         """The deliveries of `event`: `task.completed` …, or `file_uploaded` with its one item.
@@ -35,23 +58,21 @@ class DeliveryBuilder:
         """
         if not self.wants(task, event):
             return []
-        targets = [(self._url, True)] if self._url else []
-        if task.spec.webhook_url:
-            targets.append((task.spec.webhook_url, False))
+        targets = self._targets(event.removeprefix("task."), task.spec.webhook_url)
         now = await self._clock()
         body = task_payload(task, items, event, now if event in _ENDS else None)
         word = event.removeprefix("task.") + (f"{items[0].index}" if event == "file_uploaded" else "")
         return [
             Delivery(
-                id=f"msg_{task.id}_{task.run}_{word}_{'own' if trusted else 'asked'}",
+                id=f"msg_{task.id}_{task.run}_{word}_{end}",
                 task_id=task.id,
                 event=event,
                 url=url,
                 body=body,
-                trusted=trusted,
+                trusted=end != "asked",
                 created_at=now,
             )
-            for url, trusted in targets
+            for end, url in targets
         ]
 
     async def for_link(self, token: str, user_id: int, name: str) -> list[Delivery]:
@@ -77,17 +98,17 @@ class DeliveryBuilder:
     ) -> list[Delivery]:
         """The delivery of `archive_complete` or `archive_problem`. Its id depends only on the archive, the
         event and the time `since` of what it reports."""
-        if not self._url or event not in self._events:
-            return []
-        now = await self._clock()
+        targets = self._targets(event)
+        now = await self._clock() if targets else 0
         return [
             Delivery(
-                id=f"msg_{archive.id}_{event}_{since}",
+                id=f"msg_{archive.id}_{event}_{since}{'' if end == 'own' else f'_{end}'}",
                 task_id="",
                 event=event,
-                url=self._url,
+                url=url,
                 body=archive_payload(archive, event, counts, problem, now),
                 trusted=True,
                 created_at=now,
             )
+            for end, url in targets
         ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import json
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, cast
@@ -17,6 +18,7 @@ from saveany.net.client import describe, guarded_client, plain_client
 from saveany.net.guard import AddressGuard
 from saveany.net.http import retry_after_s
 from saveany.texts import Text
+from saveany.webhooks import notify
 from saveany.webhooks.schedule import delay_s
 from saveany.webhooks.signing import Signer, is_secret, new_secret
 
@@ -70,8 +72,17 @@ class WebhookSender:
     """
 
     def __init__(
-        self, secret: str, api_token: str, guard: AddressGuard, timeout_s: float = TIMEOUT_S
+        self,
+        secret: str,
+        api_token: str,
+        guard: AddressGuard,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        notify_urls: Sequence[str] = (),
+        language: str = "",
     ) -> None:
+        self._notify_urls = notify_urls
+        self._language = language
         self._signer = Signer(secret)
         self._bearer = {"Authorization": f"Bearer {api_token}"} if api_token else {}
         self._timeout_s = timeout_s
@@ -86,6 +97,8 @@ class WebhookSender:
             secret or await store.secret("webhook_secret", new_secret(), is_secret),
             config.api.token.get_secret_value(),
             AddressGuard(config.net.allow, name=Text("webhook URL")),
+            notify_urls=[url.get_secret_value() for url in config.notify.urls],
+            language=config.lang,
         )
 
     async def aclose(self) -> None:
@@ -95,6 +108,8 @@ class WebhookSender:
 
     async def send(self, delivery: Delivery, now_ms: int) -> Outcome:
         """The outcome of one attempt. Failures of the receiver or the network never raise."""
+        if delivery.url.startswith(notify.SCHEME):
+            return await self._notify(delivery)
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._post(delivery, now_ms)
@@ -104,6 +119,14 @@ class WebhookSender:
             # A URL that the guard refuses is retried, too: the operator may allow the address in between.
             return failed(delivery, 0, str(describe(error)))
         return _outcome_of(delivery, response, now_ms)
+
+    async def _notify(self, delivery: Delivery) -> Outcome:
+        number = int(delivery.url.removeprefix(notify.SCHEME))
+        if number >= len(self._notify_urls):
+            return GiveUp(0, "[notify] urls has fewer URLs now")
+        body = json.loads(delivery.body)
+        error = await notify.notify(self._notify_urls[number], body, self._language)
+        return failed(delivery, 0, error) if error else Delivered(0)
 
     async def _post(self, delivery: Delivery, now_ms: int) -> httpx.Response:
         """The status and headers of the response."""

@@ -18,18 +18,23 @@ export default function Webhooks() {
   if (pages.error && !pages.rows.length) return html`<${Failure} error=${pages.error} retry=${pages.reload} />`;
   if (!pages.isLoaded) return html`<${Loading} />`;
   if (!pages.rows.length && pages.isComplete) {
-    return html`<${Empty} icon="webhooks" title=${t("No webhook was sent yet")}><p>${t("With api.webhook_url in the configuration, every task that ends is reported to that address.")}</p>
+    return html`<${Empty} icon="webhooks" title=${t("No webhook was sent yet")}><p>${t("With api.webhook_url in the configuration, every task that ends is reported to that address, and people are notified by notify.urls.")}</p>
       <${Tests} /></${Empty}>`;
   }
   return html`<div class="tools second"><p></p><${Tests} /><${Button} icon="retry" label=${t("Refresh")} action=${pages.reload} /></div>
     <ul class="rows list">${pages.rows.map((delivery) => {
       const [kind, label] = STATES[delivery.state];
       return html`<li key=${delivery.id} class="entry"><div class="entry-main"><div class="row-name"><bdi>${delivery.event}</bdi>
-          <small>${[delivery.url, time(delivery.created_at), plural("{n} attempt", "{n} attempts", delivery.attempts), delivery.last_status && `HTTP ${delivery.last_status}`].filter(Boolean).join(" · ")}</small></div>
+          <small>${[shown(delivery.url), time(delivery.created_at), plural("{n} attempt", "{n} attempts", delivery.attempts), delivery.last_status && `HTTP ${delivery.last_status}`].filter(Boolean).join(" · ")}</small></div>
           <${Tag} kind=${kind}>${label()}</${Tag}></div>
         ${delivery.last_error && html`<p class="problem"><${Icon} name="warning" />${delivery.last_error}</p>`}
         <div class="buttons"><${Button} icon="retry" label=${t("Send again")} action=${() => again(delivery)} /></div></li>`;
     })}</ul><${More} pages=${pages} />`;
+}
+
+/** The address of a delivery; that of a notification is its place in the configuration. */
+function shown(url) {
+  return url.startsWith("notify:") ? t("notification {n}", { n: Number(url.slice(7)) + 1 }) : url;
 }
 
 /** Sends a test to the configured address, or to another one. */
@@ -44,5 +49,12 @@ function Tests() {
     const url = await ask(t("Test another address"), t("Address"), "https://", t("Send a test"));
     if (url) await test(url.trim());
   };
-  return html`<span class="buttons"><${Button} icon="check" label=${t("Send a test")} action=${() => test("")} /><${Button} label=${t("Test another address")} action=${other} /></span>`;
+  const notify = async () => {
+    const { errors } = await post("notifications/test");
+    const failed = errors.filter(Boolean);
+    if (failed.length) throw new Error(failed.join("; "));
+    tell(plural("{n} notification was sent", "{n} notifications were sent", errors.length));
+  };
+  return html`<span class="buttons"><${Button} icon="check" label=${t("Send a test")} action=${() => test("")} /><${Button} label=${t("Test another address")} action=${other} />
+    <${Button} icon="check" label=${t("Test the notifications")} action=${notify} /></span>`;
 }

@@ -144,3 +144,21 @@ async def test_a_test_without_an_address_says_what_is_missing(client: httpx.Asyn
 async def test_only_the_operator_sends_tests(app: FastAPI, client: httpx.AsyncClient) -> None:
     async with await with_key(app, client, USER, "tasks") as own:
         check_error(await own.post("/api/v1/webhooks/test", json={"url": "https://example.com"}), 403)
+
+
+async def test_notifications_are_tested(
+    app: FastAPI, config: Config, store: Store, catalogue: Catalogue, client: httpx.AsyncClient
+) -> None:
+    nothing = await client.post("/api/v1/notifications/test", json={})
+    assert "[notify] urls is empty" in check_error(nothing, 400)["message"]
+    async with receiving() as receiver:
+        urls = [f"json://127.0.0.1:{receiver.port}/", "unknown://"]
+        changed = Config.model_validate({**config.model_dump(), "notify": {"urls": urls}})
+        other = create_app(changed, store, catalogue)
+        async with with_secret(other, TOKEN) as operator:
+            errors = (await operator.post("/api/v1/notifications/test", json={})).json()["errors"]
+        assert errors[0] == ""
+        assert "not a URL" in errors[1]
+        assert len(receiver.requests) == 1
+    async with await with_key(app, client, USER, "tasks") as own:
+        check_error(await own.post("/api/v1/notifications/test", json={}), 403)

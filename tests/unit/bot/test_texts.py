@@ -28,6 +28,7 @@ ERROR_PACKAGES = (
     "saveany/service",
     "saveany/store",
     "saveany/telegram",
+    "saveany/webhooks",
     "saveany/net",
     "workers",
     "storages",

@@ -1,0 +1,91 @@
+"""Notifications by Apprise, about the same events as webhooks, and delivered like them.
+
+A delivery to `notify:N` goes to the N-th URL of `[notify] urls`, which therefore is nowhere but in the
+configuration. Apprise runs in a process of its own, which ends afterwards: it would cost each worker 40 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from saveany.logs import redact
+from saveany.texts import Text
+
+#: The scheme of the addresses of notifications.
+SCHEME = "notify:"
+#: Seconds that a notification may take.
+TIMEOUT_S = 25.0
+
+_MAX_ERROR = 300
+_TITLE = re.compile(r"\[[^\]]*\]\((.*)->.*?\)", re.DOTALL)
+_TITLES = {
+    "task.completed": Text("Saved: {name}"),
+    "task.failed": Text("Failed: {name}"),
+    "task.canceled": Text("Canceled: {name}"),
+    "archive_complete": Text("Archived: {name}"),
+    "archive_problem": Text("The archive of {name} does not continue"),
+    "test": Text("SaveAny can notify you"),
+}
+
+
+def address_of(number: int) -> str:
+    """The address of the N-th URL."""
+    return f"{SCHEME}{number}"
+
+
+def message_of(body: Mapping[str, Any]) -> tuple[Text, Text]:
+    """Title and text of a notification, made from the body of a webhook."""
+    event = str(body["event"])
+    title = str(body.get("title") or "")
+    found = _TITLE.fullmatch(title)
+    name = (found[1] if found else title) or str(body.get("task_id", ""))
+    return Text(_TITLES[event].template, {"name": name}), _text(event, body)
+
+
+def _text(event: str, body: Mapping[str, Any]) -> Text:
+    if body.get("error"):
+        return Text("{text}", {"text": str(body["error"])})
+    if event == "archive_complete":
+        counts = body["counts"]
+        saved = counts["saved"] + counts["duplicate"]
+        return Text(
+            "{saved} files are saved, {failed} have failed.", {"saved": saved, "failed": counts["failed"]}
+        )
+    if event == "test":
+        return Text("This is a test.")
+    return Text(
+        "{count} files, storage {storage}",
+        {"count": int(body.get("items_total", 0)), "storage": str(body.get("storage", ""))},
+    )
+
+
+async def notify(url: str, body: Mapping[str, Any], language: str = "") -> str:
+    """Send a notification about an event. Returns why that failed; "" if it was sent."""
+    title, text = message_of(body)
+    texts = [(each.template, each.fields) for each in (title, text)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "saveany.webhooks.apprise_process"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    request = json.dumps({"url": url, "texts": texts, "language": language}).encode()
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            _, errors = await process.communicate(request)
+    except TimeoutError:
+        return f"not sent within {TIMEOUT_S:.0f} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == 0:
+        return ""
+    # Apprise may quote the URL, which contains secrets.
+    reason = redact(errors.decode("utf-8", "replace").replace(url, "…")).strip()
+    return reason[-_MAX_ERROR:] or f"Apprise ended with {process.returncode}"
