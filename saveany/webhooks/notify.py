@@ -69,7 +69,7 @@ async def notify(url: str, body: Mapping[str, Any], language: str = "") -> str:
     title, text = message_of(body)
     texts = [(each.template, each.fields) for each in (title, text)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "saveany.webhooks.apprise_process"),
+        *(sys.executable, "-m", "saveany.apprise_process"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
