@@ -60,6 +60,9 @@ class NewArchive(Strict):
         description="Also save these: files in the `preview` of a linked page, the `cover` of a video, the "
         "`live_video` of a photo.",
     )
+    stories: bool = Field(
+        default=False, description="Save the current and the pinned stories of a channel, too."
+    )
     takeout: bool = Field(
         default=False,
         description="Read it as an export of the account's data, which Telegram limits less. Telegram tells "

@@ -77,6 +77,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
         on_edit=body.on_edit,
         text=body.text,
         takeout=body.takeout,
+        stories=body.stories,
         extras=body.extras,
         paused=body.paused,
     )

@@ -86,6 +86,11 @@ def _link(run: Sequence[Media]) -> str:
     ).url
 
 
+def story_link(channel: int, number: int) -> str:
+    """A link to a story of a channel (marked id)."""
+    return MessageLink(chat=-channel - _BOT_API_OFFSET, message=number, story=True, single=True).url
+
+
 def comment_link(channel: int, post: int, message: int) -> str:
     """A link to one comment on a post of a channel (marked id)."""
     return MessageLink(chat=-channel - _BOT_API_OFFSET, message=post, comment=message, single=True).url

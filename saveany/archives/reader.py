@@ -26,6 +26,7 @@ from saveany.archives.pages import reading_ahead
 from saveany.archives.posts import posts_in
 from saveany.archives.reports import ArchiveReports
 from saveany.archives.saving import PageOfChat, PostSaver
+from saveany.archives.stories import StoryReader
 from saveany.archives.texts import TextWriter
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
@@ -81,6 +82,7 @@ class ArchiveReader:
         self._saver = PostSaver(accounts, store, catalogue, tasks)
         self._comments = CommentReader(accounts, store, catalogue, self._saver, self._access)
         self._edits = EditReader(accounts, catalogue, store.archives)
+        self._stories = StoryReader(accounts, catalogue, self._saver, self._access)
         self._texts = TextWriter(store, catalogue)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
@@ -100,6 +102,8 @@ class ArchiveReader:
         due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and is_read_on(each)]
         due.sort(key=lambda each: each.account)
         await self.changes.listen(due)
+        for archive in [each for each in due if each.stories]:
+            await self._try(archive, self._stories.check)
         async with asyncio.TaskGroup() as group:
             for account, its_archives in groupby(due, key=lambda each: each.account):
                 group.create_task(self._check_account(account, list(its_archives)))

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace as changed
 
 from saveany.archives.adopting import Adopter
-from saveany.archives.posts import Post, comment_link, links_to, message_link, posts_in
+from saveany.archives.posts import Post, comment_link, links_to, message_link, posts_in, story_link
 from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage, comments_key
 from saveany.catalogue.catalogue import Catalogue
 from saveany.filters import Filter
@@ -38,9 +38,13 @@ class PageOfChat:
     reply: Any = None  # of Telegram, with the authors
     post: int = 0  # the post of a channel that they are comments on; then `chat` is the discussion group
 
+    are_stories: bool = False
+
     @property
     def key(self) -> int:
         """Under which the receipt counts them."""
+        if self.are_stories:
+            return comments_key(0)
         return comments_key(self.post) if self.post else self.chat
 
 
@@ -160,7 +164,7 @@ def _link(archive: Archive, chat: int, topic: int, message: int) -> str:
     """A link to a message of an archive."""
     if archive.comments and chat == archive.discussion:
         return comment_link(archive.chat, topic, message)
-    return message_link(chat, message)
+    return message_link(chat, message) if message > 0 else story_link(chat, -message)
 
 
 def _topic(archive: Archive, page: PageOfChat, post: Post) -> int:
@@ -217,4 +221,6 @@ def _tasks(
         if page.post:
             links = [comment_link(archive.chat, page.post, each.message_id) for each in of_task]
             username = archive.username
+        if page.are_stories:
+            links = [story_link(archive.chat, -each.message_id) for each in of_task]
         yield ArchiveTask(task_id, links, post.last, first.chat_id, username, topic)

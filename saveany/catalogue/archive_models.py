@@ -29,7 +29,7 @@ class MessageOutcome(StrEnum):
 
 def comments_key(post: int) -> int:
     """The number under which the comments on a post of an archive are counted, beside the marked ids of
-    chats: those of different posts alternate in the discussion group."""
+    chats: those of different posts alternate in the discussion group. Post 0 stands for the stories."""
     return _COMMENTS + post
 
 

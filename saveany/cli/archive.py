@@ -73,6 +73,9 @@ def add(
     comments: Annotated[
         bool, typer.Option("--comments", help="Save the files in comments, too; each post has a folder.")
     ] = False,
+    stories: Annotated[
+        bool, typer.Option("--stories", help="Save the current and pinned stories of a channel, too.")
+    ] = False,
     takeout: Annotated[
         bool, typer.Option("--takeout", help="Read it as an export, which Telegram limits less.")
     ] = False,
@@ -112,6 +115,7 @@ def add(
         "copy": copy,
         "text": text,
         "takeout": takeout,
+        "stories": stories,
         "on_edit": on_edit,
         "extras": extras or [],
     }

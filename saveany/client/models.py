@@ -677,6 +677,8 @@ class NewArchive(TypedDict):
     #: Also save these: files in the `preview` of a linked page, the `cover` of a video, the `live_video`
     #: of a photo.
     extras: NotRequired[list[Literal["preview", "cover", "live_video"]]]
+    #: Save the current and the pinned stories of a channel, too.
+    stories: NotRequired[bool]
     #: Read it as an export of the account's data, which Telegram limits less. Telegram tells all devices
     #: of the account, and may want it to be allowed there.
     takeout: NotRequired[bool]

@@ -56,6 +56,7 @@ class World:
         self.chats: dict[int, Chat] = {}
         self.files: dict[int, StoredFile] = {}
         self.stories: dict[tuple[int, int], StoredFile] = {}  # by owner (account or channel) and id
+        self.pinned: set[tuple[int, int]] = set()  # those of them that stay when they have expired
         self.store = ContentStore()
         self.uploads: dict[tuple[int, int], UploadedParts] = {}  # by account and the client's file id
         self.sent: dict[tuple[int, int], tuple[int, int]] = {}  # account, random id -> chat, message

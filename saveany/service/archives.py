@@ -72,6 +72,7 @@ class ArchiveRequest:
     copy: str = "auto"  # how files get into a chat of Telegram: auto, reference or bytes
     on_edit: str = "ignore"  # see `Archive.on_edit`
     extras: Sequence[str] = ()  # `saveany.models.ExtraFile` that are saved, too
+    stories: bool = False  # whether the stories of a channel are saved, too
     takeout: bool = False  # whether it is read in a takeout, which Telegram answers faster
     text: bool = False  # whether the texts of all messages are saved, too
     paused: bool = False  # whether reading waits until the archive is resumed
@@ -363,6 +364,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         discussion=state.discussion,
         extras=list(request.extras),
         takeout=request.takeout,
+        stories=request.stories and is_channel(state.id),
         notice=stored(_notice(state)) if not seen else "",
         storage=request.storage,
         folder=checked_folder(request.folder) or ("/" if request.folder else ""),

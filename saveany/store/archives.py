@@ -49,6 +49,7 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     older_seen: int = 0  # id of the last message that was handled there
     older_account: str = ""  # the user account that can read that group
     extras: list[str] = msgspec.field(default_factory=list)  # `saveany.models.ExtraFile` that are saved, too
+    stories: bool = False  # whether the stories of the channel are saved, too
     takeout: bool = False  # whether it is to be read in a takeout (`telegram.takeout`)
     takeout_id: int = 0  # the one that is open; 0: none
     takeout_account: str = ""  # whose it is

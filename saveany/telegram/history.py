@@ -34,6 +34,7 @@ from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader,
 from saveany.telegram.peers import peers_in, public_names
 from saveany.telegram.pushes import ChatChange, changes_in
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
+from saveany.telegram.stories import all_stories
 from saveany.telegram.takeout import TakeoutRefused
 from saveany.texts import Text
 
@@ -201,6 +202,20 @@ class ChatHistory:
     ) -> EditPage:
         """Messages that were edited after the event `pts` of a channel or supergroup; as `messages_after`."""
         return await self._first_user(lambda reader: edits_after(reader, chat, pts, username), prefer, only)
+
+    async def stories(
+        self, chat: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+    ) -> MessagePage:
+        """The current and the pinned stories of a channel, as messages with negative ids; as
+        `messages_after`."""
+
+        async def read(reader: MessageReader) -> MessagePage:
+            found = await all_stories(reader.chats, chat, username)
+            messages = [found.messages[each] for each in sorted(found.messages)]
+            shown = await _read(reader, messages, found)
+            return MessagePage(shown, len(shown), username, reader.account, found)
+
+        return await self._first_user(read, prefer, only)
 
     async def begin_takeout(self, account: str) -> int | TakeoutRefused:
         """Begin a takeout of an account. Returns its id, or why there is none. Raises as `messages_after`."""

@@ -104,6 +104,7 @@ class MessageLink:
     single: bool = False  # only this file, not the album around it
     thread: int | None = None  # ?thread=, the other notation for a topic or a thread of replies
     timestamp: int | None = None  # seconds into the video
+    story: bool = False  # it is a story, not a message: t.me/name/s/<number>
     bot_chat: BotChatKind | None = None  # in a chat with the bot: `chat` is the id of the user or small group
 
     @property
@@ -120,6 +121,8 @@ class MessageLink:
             single = "&single" if self.single else ""
             return f"{BOT_CHAT_PREFIX}{self.bot_chat}_id={self.chat}&message_id={self.message}{single}"
         chat = f"c/{self.chat}" if isinstance(self.chat, int) else self.chat
+        if self.story:
+            return f"https://t.me/{chat}/s/{self.message}"
         messages = self.message if self.last is None else f"{self.message}-{self.last}"
         path = "/".join(str(part) for part in (chat, self.topic, messages) if part is not None)
         numbers = {"thread": self.thread, "comment": self.comment, "t": self.timestamp}
@@ -198,7 +201,7 @@ def is_whole_chat(text: str) -> bool:
         link = parse(f"{word.partition('?')[0].rstrip('/')}/1")
     except InvalidInput:
         return False
-    return link.message == 1 and link.topic is None
+    return link.message == 1 and link.topic is None and not link.story
 
 
 def part_of(text: str) -> int:
@@ -241,7 +244,7 @@ def _app_link(match: re.Match[str]) -> MessageLink:
     post = [options["post"]] if "post" in options else []
     if action == "resolve":
         if "story" in options:
-            raise _refused("This is a story, not a message.")
+            post = ["s", options["story"]]
         return _link(_username(options.get("domain", "")), post, options)
     if action == "privatepost":
         return _link(_channel([options.get("channel", "")]), post, options)
@@ -272,8 +275,8 @@ def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -
             reason=Text("This link names a chat but no message."),
             advice=_ARCHIVE_ADVICE,
         )
-    if numbers[0].lower() == "s":
-        raise _refused("This is a story, not a message.")
+    if numbers[0].lower() == "s" and len(numbers) == 2:
+        return MessageLink(chat, _message(numbers[1], Text("story")), single=True, story=True)
     if len(numbers) > 2:
         raise _refused("This link has too many parts.")
     if several := _RANGE.fullmatch(numbers[-1]):

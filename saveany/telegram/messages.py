@@ -32,6 +32,7 @@ from saveany.telegram.media import (
 from saveany.telegram.message_loader import BATCH, IN_FLIGHT, LoadedMessages, MessageLoader
 from saveany.telegram.peers import peers_in, protected_chats, public_names
 from saveany.telegram.reasons import FILE_EXPIRED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
+from saveany.telegram.stories import check_reader, load_stories, owner_of
 from saveany.texts import Field, Text
 
 #: Maximum number of files in an album; their message ids are close together.
@@ -90,6 +91,10 @@ class MessageReader:
     ) -> list[Media]:
         if link.last is not None:
             return await self._range(link, link.last, username, extras or ())
+        if link.story:
+            check_reader(self._client.is_bot)
+            owner = await owner_of(self.chats, link.chat, username)
+            return await self._story_files(owner, -link.message)
         chat, number = await self._locate(link, username, own=own)
         nearby = [] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
         comment_on = None
@@ -235,7 +240,10 @@ class MessageReader:
     async def _find(self, source: Mapping[str, Any]) -> Media:
         only = source.get("only", ())
         comment_on = source.get("comment_on")
-        if comment_on and not self._client.is_bot:
+        if source["message"] < 0:
+            check_reader(self._client.is_bot)
+            loaded = await load_stories(self.chats, source["chat"], [-source["message"]])
+        elif comment_on and not self._client.is_bot:
             channel = await self.chats.find(comment_on[0])
             loaded = await load_comment(self.chats, channel, comment_on[1], source["message"])
         else:
@@ -246,6 +254,12 @@ class MessageReader:
             if (media.document_id, media.kind) == (source["document"], source["kind"]):
                 return replace(media, comment_on=tuple(comment_on)) if comment_on else media
         raise Permanent("The message was edited and has another file now. Send the link again.")
+
+    async def _story_files(self, owner: int, number: int) -> list[Media]:
+        loaded = await load_stories(self.chats, owner, [-number])
+        if number not in loaded.messages:
+            raise MessageNotFound(STORY_EXPIRED)
+        return await self.files([loaded.messages[number]], loaded)
 
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         """The existing messages of a chat, by id; and the users and chats that came with them, by marked id.

@@ -8,6 +8,7 @@ from telethon.tl import types as tl
 from saveany.sandbox import access, wrappings
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import RequestContext, handles
+from saveany.sandbox.model import EPOCH
 
 
 @handles(fn.stories.GetStoriesByIDRequest, bots=False)
@@ -17,6 +18,30 @@ def get_stories_by_id(context: RequestContext, request: Any) -> Any:
     found = {id_: context.world.stories.get((owner, id_)) for id_ in request.id}
     shown = [wrappings.story(context.view, id_, file) for id_, file in found.items() if file]
     return tl.stories.Stories(count=len(shown), stories=shown, chats=[], users=[])
+
+
+@handles(fn.stories.GetPeerStoriesRequest, bots=False)
+def get_peer_stories(context: RequestContext, request: Any) -> Any:
+    """The current stories. All but the first one are named only."""
+    world, owner = context.world, _owner(context, request.peer)
+    numbers = sorted(id_ for of, id_ in world.stories if of == owner and (of, id_) not in world.pinned)
+    shown = [
+        tl.StoryItemSkipped(id_, EPOCH, EPOCH)
+        if position
+        else wrappings.story(context.view, id_, world.stories[owner, id_])
+        for position, id_ in enumerate(numbers)
+    ]
+    return tl.stories.PeerStories(tl.PeerStories(tl.PeerChannel(owner), shown), chats=[], users=[])
+
+
+@handles(fn.stories.GetPinnedStoriesRequest, bots=False)
+def get_pinned_stories(context: RequestContext, request: Any) -> Any:
+    """The pinned stories with lower ids than the offset, newest first."""
+    world, owner = context.world, _owner(context, request.peer)
+    numbers = sorted((id_ for of, id_ in world.pinned if of == owner), reverse=True)
+    page = [id_ for id_ in numbers if not request.offset_id or id_ < request.offset_id][: request.limit]
+    shown = [wrappings.story(context.view, id_, world.stories[owner, id_]) for id_ in page]
+    return tl.stories.Stories(count=len(numbers), stories=shown, chats=[], users=[])
 
 
 def _owner(context: RequestContext, peer: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saveany.telegram.links import invite_of, is_whole_chat, part_of
+from saveany.telegram.links import invite_of, is_whole_chat, parse, part_of
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_whole_chats(text: str) -> None:
         "https://t.me/c/1234567890/5",
         "https://t.me/channel/5/6",
         "https://t.me/channel/s/5",
+        "https://t.me/channel/s",
         "https://t.me/addstickers/Name",
         "https://example.com/channel",
         "@channel",
@@ -48,3 +49,14 @@ def test_invites_and_parts() -> None:
     assert part_of("https://t.me/channel/5") == 5
     assert part_of("https://t.me/c/1234567890/5/6") == 5
     assert part_of("https://t.me/channel") == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://t.me/channel/s/12", "https://channel.t.me/s/12", "tg://resolve?domain=channel&story=12"],
+)
+def test_stories(text: str) -> None:
+    link = parse(text)
+    assert (link.chat, link.message, link.story) == ("channel", 12, True)
+    assert link.url == "https://t.me/channel/s/12"
+    assert parse(link.url) == link
