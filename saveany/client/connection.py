@@ -23,14 +23,15 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def http_options(url: str, token: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
     """The options of an HTTP client."""
-    authorization = {"Authorization": f"Bearer {token}"} if token else {}
+    # As bytes: httpx would refuse a token that is not ASCII.
+    authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
     return {
         "base_url": url,
-        "headers": {
-            "User-Agent": f"SaveAny/{__version__}",
-            "Content-Type": "application/json",  # required for every POST without a token
-            **authorization,
-        },
+        "headers": [
+            (b"User-Agent", f"SaveAny/{__version__}".encode()),
+            (b"Content-Type", b"application/json"),  # required for every POST without a token
+            *authorization,
+        ],
         "timeout": timeout,
         "trust_env": urlsplit(url).hostname not in _LOOPBACK,  # never a proxy to this machine
     }

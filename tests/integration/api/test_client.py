@@ -65,7 +65,7 @@ async def test_errors_have_the_message_of_the_api(client: AsyncClient, server: A
         with pytest.raises(ApiError, match="no server replies at http") as silent:
             await nobody.send(list_history())
     assert silent.value.status == 0
-    async with AsyncClient(url_of(server), "wrong") as stranger:
+    async with AsyncClient(url_of(server), "wröng") as stranger:
         with pytest.raises(ApiError) as unknown:
             await anext(stranger.events())
     assert unknown.value.status == 401
