@@ -147,7 +147,10 @@ def add(
         values[key] = keys.ConfigKey((key,), field).parse(text) if field else text
     file = file_to_change(ctx)
     write.add_storage(file, values)
-    typer.echo(f"Added {name} to {file}. Test it with `{advice.command('check')}`, then restart SaveAny.")
+    typer.echo(
+        f"Added {name} to {file}. A running SaveAny uses it within seconds. Test it: "
+        f"{advice.command(f'storages test {name}')}"
+    )
 
 
 def _prompt(key: str) -> str:
@@ -163,7 +166,7 @@ def remove(ctx: typer.Context, name: NameArgument) -> None:
     config = write.remove_storage(file, name)
     for warning in config.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"Removed {name} from {file}; its files were not deleted. Restart SaveAny.")
+    typer.echo(f"Removed {name} from {file}; its files were not deleted.")
 
 
 def _quoted(name: str) -> str:

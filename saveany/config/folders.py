@@ -31,6 +31,7 @@ RESERVED = (
     "locks",
     "uploads",
     "thumbnails",
+    "restart",
     "catalogue.db",
     "catalogue.db-shm",
     "catalogue.db-wal",
