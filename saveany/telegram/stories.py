@@ -29,13 +29,11 @@ async def all_stories(chats: ChatFinder, owner: int, username: str = "") -> Load
     """The current and the pinned stories of a channel (marked id), by their negative ids."""
     peer = await chats.input_peer(owner, username)
     current = await chats.call(functions.stories.GetPeerStoriesRequest(peer))
-    found, offset = list(current.stories.stories), 0
-    while True:
+    found, offset, before = list(current.stories.stories), 0, -1
+    while offset != before:
         page = await chats.call(functions.stories.GetPinnedStoriesRequest(peer, offset, _PAGE))
         found += page.stories
-        if not page.stories or page.stories[-1].id == offset:
-            break
-        offset = page.stories[-1].id
+        before, offset = offset, page.stories[-1].id if page.stories else offset
     skipped = [each.id for each in found if isinstance(each, types.StoryItemSkipped)]
     shown = _loaded(owner, found, current)
     for start in range(0, len(skipped), _PAGE):
