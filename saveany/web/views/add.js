@@ -161,11 +161,12 @@ function Total({ previews, lines }) {
 
 function Preview({ line, found, refused }) {
   const problem = refused ?? found?.error?.message;
+  const isChat = found?.type === "archive" || (problem && WHOLE_CHAT.test(line));
   return html`<section class=${`preview${problem ? " refused" : ""}`}>
     <header><bdi class="preview-link">${line}</bdi>
       ${!problem && found && html`<span class="dim number">${plural("{n} file", "{n} files", found.total_files)}, ${bytes(found.total_bytes)}</span>`}</header>
     ${problem && html`<p class="problem" role="alert"><${Icon} name="warning" />${problem}</p>`}
-    ${problem && WHOLE_CHAT.test(line) && html`<p><a class="button main" href=${to("chats", { add: line })}><${Icon} name="chats" /><span>${t("Archive the whole chat")}</span></a></p>`}
+    ${isChat && html`<p><a class="button main" href=${to("chats", { add: line })}><${Icon} name="chats" /><span>${t("Archive the whole chat")}</span></a></p>`}
     ${!problem && !found && html`<p class="dim">${t("Looking up the link")} …</p>`}
     ${!problem && found && html`<ul class="items">${found.files.slice(0, SHOWN_FILES).map((file) => html`<li key=${file.path}>
       <${Icon} name=${file.type} /><bdi class="item-name">${file.name}</bdi><span class="number">${bytes(file.size)}</span>
