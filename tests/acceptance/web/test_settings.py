@@ -29,6 +29,17 @@ async def show(page: Page, view: str) -> None:
     )
 
 
+async def drawn(page: Page) -> None:
+    """Wait until the page has drawn what was typed: until then, its buttons mean what was there before."""
+    await page.run("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+
+async def save_rules(page: Page) -> None:
+    """Press the button that saves the rules."""
+    await drawn(page)
+    await page.run("document.querySelector('.rule-list').closest('section').querySelector('.main').click()")
+
+
 async def fits(page: Page) -> bool:
     return bool(await page.run("document.documentElement.scrollWidth <= innerWidth"))
 
@@ -125,20 +136,17 @@ async def test_a_user_and_the_rules_of_that_user(
         await page.click("Add rule", ENABLED)
         await page.fill("Rule 1", "name=( -> :Books")
         await page.wait("document.querySelector('.rule-list input').value")
-        await page.run(
-            "document.querySelector('.rule-list').closest('section').querySelector('.main').click()"
-        )
+        await save_rules(page)
         await page.sees("name=")
         await page.wait("document.querySelector('.rule-list .problem')")
         await page.fill("Rule 1", r"name=\.pdf$ -> :Books")
-        await page.run(
-            "document.querySelector('.rule-list').closest('section').querySelector('.main').click()"
-        )
+        await save_rules(page)
         await page.sees("Saved")
         await page.wait(
             "document.querySelector('.rule-list').closest('section').querySelector('.main:disabled')"
         )
         await page.fill("Try the rules with a file name", "a.pdf")
+        await drawn(page)
         await page.click("Try", ENABLED)
         await page.sees("It goes to the chosen storage:Books")
         with demo.api() as api:
