@@ -94,7 +94,7 @@ class MessageReader:
         if link.story:
             check_reader(self._client.is_bot)
             owner = await owner_of(self.chats, link.chat, username)
-            return await self._story_files(owner, -link.message)
+            return await _story_files(self, owner, -link.message)
         chat, number = await self._locate(link, username, own=own)
         nearby = [] if link.single else album_candidates(number, in_bot_chat=isinstance(chat, int))
         comment_on = None
@@ -255,12 +255,6 @@ class MessageReader:
                 return replace(media, comment_on=tuple(comment_on)) if comment_on else media
         raise Permanent("The message was edited and has another file now. Send the link again.")
 
-    async def _story_files(self, owner: int, number: int) -> list[Media]:
-        loaded = await load_stories(self.chats, owner, [-number])
-        if number not in loaded.messages:
-            raise MessageNotFound(STORY_EXPIRED)
-        return await self.files([loaded.messages[number]], loaded)
-
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         """The existing messages of a chat, by id; and the users and chats that came with them, by marked id.
         `chat` is a marked id. Raises `ChatNotVisible` and Telethon's errors."""
@@ -312,6 +306,13 @@ class MessageReader:
         if not isinstance(chat, int):
             return await self.chats.call(functions.channels.GetMessagesRequest(chat, ids))
         return await self.chats.call(functions.messages.GetMessagesRequest(ids))
+
+
+async def _story_files(reader: MessageReader, owner: int, number: int) -> list[Media]:
+    loaded = await load_stories(reader.chats, owner, [-number])
+    if number not in loaded.messages:
+        raise MessageNotFound(STORY_EXPIRED)
+    return await reader.files([loaded.messages[number]], loaded)
 
 
 def _loader_key(chat: _Chat) -> tuple[int, int] | None:
