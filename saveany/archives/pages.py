@@ -19,6 +19,10 @@ _JOINED, _ENOUGH = 20, 100
 Fetch = Callable[[int], Awaitable[MessagePage]]
 
 
+class EnoughPages(Exception):
+    """As many pages were read as were asked for."""
+
+
 class Pages:
     """The pages of a chat in order. Those that have arrived are joined: with few files, writing them down
     takes longer than reading them."""
@@ -30,7 +34,7 @@ class Pages:
 
     async def next(self, earlier: list[ReadMessage]) -> MessagePage:
         """The messages `earlier` and one or more further pages; no further messages at the end of the chat.
-        Raises what the reading of the page has raised."""
+        Raises what the reading of the page has raised, and `EnoughPages`."""
         if not self._arrived:
             self._arrived.append(await self._queue.get())
         page = self._take()
@@ -67,11 +71,11 @@ def _joined(replies: Iterable[Any]) -> SimpleNamespace:
 
 
 @asynccontextmanager
-async def reading_ahead(fetch: Fetch, seen: int, ahead: int) -> AsyncIterator[Pages]:
-    """Read the pages after the message `seen`, one after the other, until the block ends; at most `ahead`
+async def reading_ahead(fetch: Fetch, seen: int, ahead: int, limit: int) -> AsyncIterator[Pages]:
+    """Read `limit` pages after the message `seen`, one after the other, until the block ends; at most `ahead`
     pages ahead."""
     queue: asyncio.Queue[MessagePage | Exception] = asyncio.Queue(ahead)
-    reading = asyncio.create_task(_read(fetch, seen, queue))
+    reading = asyncio.create_task(_read(fetch, seen, queue, limit))
     try:
         yield Pages(queue)
     finally:
@@ -79,10 +83,10 @@ async def reading_ahead(fetch: Fetch, seen: int, ahead: int) -> AsyncIterator[Pa
         await asyncio.wait([reading])
 
 
-async def _read(fetch: Fetch, seen: int, queue: asyncio.Queue[MessagePage | Exception]) -> None:
-    """Put all pages into the queue, up to the end of the chat or an error."""
+async def _read(fetch: Fetch, seen: int, queue: asyncio.Queue[MessagePage | Exception], limit: int) -> None:
+    """Put pages into the queue, up to the end of the chat, an error or the limit."""
     last = seen
-    while last >= 0:
+    for _ in range(limit):
         try:
             page = await fetch(last)
         except Exception as error:
@@ -91,5 +95,7 @@ async def _read(fetch: Fetch, seen: int, queue: asyncio.Queue[MessagePage | Exce
         await queue.put(page)
         if page.is_last and page.messages:
             await queue.put(replace(page, messages=[]))
+        if page.is_last or not page.messages:
             return
-        last = page.last or -1
+        last = page.last
+    await queue.put(EnoughPages())

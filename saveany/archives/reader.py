@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from saveany.archives.changes import ChangedChats
 from saveany.archives.comments import CommentReader
 from saveany.archives.edits import EditReader
-from saveany.archives.pages import reading_ahead
+from saveany.archives.pages import EnoughPages, reading_ahead
 from saveany.archives.posts import posts_in
 from saveany.archives.reports import ArchiveReports
 from saveany.archives.saving import PageOfChat, PostSaver
@@ -46,8 +46,8 @@ from saveany.texts import Text, loaded
 _CHECK_SECONDS = 10.0
 #: Seconds until a chat that could not be read is tried again, if the error does not say.
 _RETRY_SECONDS = 60.0
-#: Number of times that pages of one chat are handled before moving on to the next.
-_MAX_PAGES = 10
+#: Pages read from one chat before moving on to the next.
+_MAX_PAGES = 50
 #: Pages that are read ahead at most.
 _AHEAD = 16
 #: Queued tasks above which no more messages are read, so that an old chat cannot fill the memory of Redis.
@@ -208,20 +208,21 @@ class ArchiveReader:
             return
         # What is read ahead and then not handled, because the queue is full, has to be read again.
         ahead = _AHEAD if free > _MAX_QUEUED // 2 else 1
-        async with reading_ahead(partial(self._page, archive), place_of(archive)[1], ahead) as pages:
-            for _ in range(_MAX_PAGES):
+        seen = place_of(archive)[1]
+        try:
+            async with reading_ahead(partial(self._page, archive), seen, ahead, _MAX_PAGES) as pages:
                 page = await pages.next(rest)
-                if not page.messages:
-                    break
-                changed, rest = await self._handle(archive, page)
-                if changed is None or changed == archive or changed.is_paused or not is_read_on(changed):
-                    return
-                archive = changed
-                if not await self._free():
-                    return
-            else:
-                self._next_check = 0.0
-                return
+                while len(page.messages) > 0:
+                    changed, rest = await self._handle(archive, page)
+                    if changed is None or changed == archive or changed.is_paused or not is_read_on(changed):
+                        return
+                    archive = changed
+                    if not await self._free():
+                        return
+                    page = await pages.next(rest)
+        except EnoughPages:
+            self._next_check = 0.0
+            return
         ended = await self._archives.change(archive.id, at_the_end)
         if ended and archive.older_chat and not ended.is_paused:
             await self._read(ended)
