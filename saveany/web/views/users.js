@@ -45,8 +45,8 @@ function accountsOf(user) {
 
 function UserForm({ user, close }) {
   const isNew = user.user_id === undefined;
-  const [storages] = useLoaded((stop) => get("config/storages", {}, stop).then((reply) => reply.storages.map((each) => each.name)));
-  const [accounts] = useLoaded((stop) => get("accounts", {}, stop).then((reply) => reply.accounts.map((each) => each.name)));
+  const [storages, noStorages] = useLoaded((stop) => get("config/storages", {}, stop).then((reply) => reply.storages.map((each) => each.name)));
+  const [accounts, noAccounts] = useLoaded((stop) => get("accounts", {}, stop).then((reply) => reply.accounts.map((each) => each.name)));
   const [form, setForm] = useState({
     id: "",
     storages: user.listed_storages ?? [],
@@ -54,6 +54,8 @@ function UserForm({ user, close }) {
     accounts: user.accounts ?? [],
     role: user.role ?? "",
   });
+  // All at once: what is loaded later would move the buttons.
+  if (!((storages || noStorages) && (accounts || noAccounts))) return html`<${Dialog} title=${t("Users")} close=${close}><${Loading} /></${Dialog}>`;
   const toggle = (name, value) => setForm({ ...form, [name]: form[name].includes(value) ? form[name].filter((each) => each !== value) : [...form[name], value] });
   const checks = (name, legend, values) => html`<fieldset class="checks"><legend>${legend}</legend>${values.map((value) => html`<label key=${value}><input type="checkbox" checked=${form[name].includes(value)} onChange=${() => toggle(name, value)} /> <bdi>${value}</bdi></label>`)}</fieldset>`;
   const save = async () => {
