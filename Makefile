@@ -24,7 +24,7 @@ run: $(VENV)/.runtime ## Run SaveAny with ./config.toml (`.venv/bin/saveany init
 	@$(BIN)/saveany run $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" for some)
-	$(BIN)/pytest -n $(JOBS) $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.dev ## Measure speed and memory: about 20 minutes (ARGS="rtt50 api_post" for some)
 	@$(BIN)/python -m bench $(ARGS)
