@@ -98,7 +98,7 @@ added
         [upload] = (await api.call("remotedl/status")).values()
         return bool(upload["status"] == "finished")
 
-    await until(has_ended)
+    await until(has_ended, within=60)
     [added] = (await api.call("remotedl/status")).values()
     assert added["folderid"] == "0"
     assert await client(f"remote.check_remote_status({added['id']!r})") == {added["id"]: added}

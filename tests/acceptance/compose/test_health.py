@@ -14,6 +14,7 @@ def closed_port(monkeypatch: pytest.MonkeyPatch) -> str:
     port = str(free_port())
     monkeypatch.setenv("SAVEANY_API_PORT", port)
     monkeypatch.setenv("SAVEANY_REDIS_URL", f"redis://127.0.0.1:{port}/0")
+    monkeypatch.setenv("SAVEANY_API_TOKEN", "a-token-of-many-characters")  # it was set up
     return port
 
 

@@ -146,13 +146,14 @@ async def test_a_flood_wait_on_page_60_repeats_only_this_page(
     sandbox.faults.add("flood_wait=30,method=messages.getHistory,every=60,count=1")
     before = harness.counters.requests(method="messages.getHistory")
     await harness.check_watches(3)
-    assert harness.counters.requests(method="messages.getHistory") - before == 60
+    assert 60 <= harness.counters.requests(method="messages.getHistory") - before <= 60 + 16  # it reads ahead
     stored = await harness.stored_watch("a")
     assert "30" in str(stored.problem)
     assert stored.seen == 5_900
     harness.restart_watcher()
+    before = harness.counters.requests(method="messages.getHistory")
     await harness.check_watches(3)
-    assert harness.counters.requests(method="messages.getHistory") - before <= 60 + 11 + 1
+    assert harness.counters.requests(method="messages.getHistory") - before <= 11 + 1
     stored = await harness.stored_watch("a")
     assert (stored.seen, stored.problem, stored.is_read) == (7_000, "", True)
     assert await counts(harness) == {"telegram_total": 7_000, "without_media": 7_000}
