@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from saveany.config import Config
 from saveany.errors import ConfigError, InvalidInput, SaveAnyError
+from saveany.logs import get_logger
 from saveany.texts import Text
 
 #: Seconds for each trial.
 _SECONDS = 25.0
+
+log = get_logger("saveany.configuration")
 
 
 async def try_out(before: Config, after: Config) -> list[str]:
@@ -35,6 +40,33 @@ async def _run(key: str, trial: Callable[[Config], Awaitable[None]], config: Con
     except TimeoutError as error:
         text = Text("there was no answer within {seconds} seconds", {"seconds": int(_SECONDS)})
         raise InvalidInput(text, key) from error
+    except Exception as error:  # of a library that does not take the value, which may contain a password
+        log.warning("setting_refused", key=key, error=type(error).__name__)
+        raise InvalidInput("this does not work ({error})", key, error=type(error).__name__) from error
+
+
+async def _host(config: Config) -> None:
+    from saveany.api.server import bind
+
+    try:
+        bind(config.api.host, 0).close()
+    except UnicodeError as error:
+        raise ConfigError("{host!r} is not an address", host=config.api.host) from error
+
+
+async def _data_dir(config: Config) -> None:
+    try:
+        await asyncio.to_thread(_write_to, config.data_dir)
+    except OSError as error:
+        raise ConfigError(
+            "cannot write to {folder}: {reason}", folder=str(config.data_dir), reason=error.strerror or ""
+        ) from error
+
+
+def _write_to(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 async def _port(config: Config) -> None:
@@ -106,6 +138,8 @@ async def _ca_file(config: Config) -> None:
 #: Keys, and what is tried when they have changed.
 _TRIALS: tuple[tuple[str, Callable[[Config], Awaitable[None]]], ...] = (
     ("net.ca_file", _ca_file),
+    ("data_dir", _data_dir),
+    ("api.host", _host),
     ("api.port", _port),
     ("redis.url", _redis),
     ("catalogue.url", _catalogue),
@@ -113,6 +147,8 @@ _TRIALS: tuple[tuple[str, Callable[[Config], Awaitable[None]]], ...] = (
     ("telegram.app_hash", _telegram),
     ("telegram.token", _telegram),
     ("telegram.dc_address", _telegram),
+    ("telegram.dc_public_key", _telegram),
+    ("telegram.proxy.enable", _telegram),
     ("telegram.proxy.url", _telegram),
     ("proxy", _telegram),
 )

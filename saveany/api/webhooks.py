@@ -110,5 +110,8 @@ def _view(delivery: Delivery) -> DeliveryView:
 
 def _shown(url: str) -> str:
     # The user part and the query of a URL often contain the receiver's secret.
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -104,8 +104,8 @@ def _relation(folder: Path, protected: _Protected) -> str | None:
 
 def _contains(folder: Path, path: Path) -> bool:
     """Whether `path` is `folder` or inside it, as it is written or with symbolic links followed."""
-    real = Path(os.path.realpath(path))
-    entry = Path(os.path.realpath(path.parent)) / path.name  # a link itself could be replaced
+    real = Path(_real(path))
+    entry = Path(_real(path.parent)) / path.name  # a link itself could be replaced
     return any(_same(folder, each) for start in (real, entry) for each in (start, *start.parents))
 
 
@@ -114,5 +114,13 @@ def _same(one: Path, other: Path) -> bool:
     ignores case."""
     try:
         return one.samefile(other)
-    except OSError:  # one of them does not exist yet
-        return os.path.realpath(one) == str(other)
+    except OSError:  # one of them does not exist yet, or cannot be read
+        return _real(one) == str(other)
+
+
+def _real(path: Path) -> str:
+    """The path with symbolic links followed, as far as they can be read."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return str(path.absolute())

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from saveany.config.hidden import HIDDEN, without_password
 from saveany.config.hints import did_you_mean
 from saveany.config.schema import Config
 from saveany.config.table import Table
@@ -29,7 +30,6 @@ _BOOLS = {
     "off": False,
     "0": False,
 }
-_URL_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +204,8 @@ def plain(value: object, *, reveal: bool = False) -> Any:
             return [plain(inner, reveal=reveal) for inner in value]
         case SecretStr():
             text = value.get_secret_value()
-            return text if reveal or not text else "********"
+            return text if reveal or not text else HIDDEN
         case None | bool() | int() | float():
             return value
         case _:
-            return str(value) if reveal else _URL_PASSWORD.sub(r"\1********@", str(value))
+            return str(value) if reveal else without_password(str(value))

@@ -21,6 +21,8 @@ from saveany.config.variables import Setting, read_variables
 from saveany.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+#: TOML and Redis have whole numbers of 64 bits.
+_TOO_LARGE = 2**63
 
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
@@ -100,9 +102,24 @@ def _validate(data: dict[str, Any], folder: Path, origin: _Origin, problems: Seq
         details = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
         details.sort(key=lambda one: origin.line(one["loc"]))
         problems = [*problems, *(f"{origin.source(one['loc'])}: {_describe(one, data)}" for one in details)]
+    problems = [*problems, *(f"{origin.source(loc)}: {spell(loc)}: {text}" for loc, text in _unusable(data))]
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def _unusable(value: object, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    """Values that the schema permits, but neither the system nor Redis can store."""
+    if isinstance(value, str) and "\0" in value:
+        yield loc, "contains a null character"
+    elif isinstance(value, int) and abs(value) >= _TOO_LARGE:
+        yield loc, "is too large"
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _unusable(inner, (*loc, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unusable(inner, (*loc, index))
 
 
 def _describe(error: ErrorDetails, data: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from saveany.config import values
+from saveany.config.hidden import passwords
 from saveany.config.table import AnyStorage, Table, distinct, error_at
 from saveany.models import KeyScope
 from storages import registry
@@ -94,7 +96,7 @@ class ApiConfig(Table):
     enable: bool = Field(
         default=True, description="Whether to serve the API. (SaveAny-Bot's default is false.)"
     )
-    token: SecretStr = Field(
+    token: Annotated[SecretStr, AfterValidator(values.token)] = Field(
         default=SecretStr(""),
         description="Secret that clients send as `Authorization: Bearer <token>`. Whoever has it can act as "
         "any user. Empty: no authentication, and only this machine can connect.",
@@ -264,10 +266,13 @@ class TelegramConfig(Table):
             return value
         folder: Path = (info.context or {}).get("folder", Path())
         try:
-            return (folder / value).read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            text = (folder / value).read_text()
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
             raise ValueError(f"cannot read the key file {folder / value}: {reason}") from None
+        if not values.is_public_key(text):  # the text is shown with the configuration: it must be no secret
+            raise ValueError(f"{folder / value} is not a public key in PEM")
+        return text
 
 
 class User(Table):
@@ -558,6 +563,9 @@ class Aria2Config(Table):
 def _secrets(value: object) -> Iterator[str]:
     if isinstance(value, SecretStr):
         yield value.get_secret_value()
+    elif isinstance(value, str):
+        for password in passwords(value):
+            yield from (password, unquote(password))
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _secrets(getattr(value, name))

@@ -19,15 +19,47 @@ from saveany.telegram.links import chat_of
 
 #: Shortest and longest secret for webhooks that the Standard Webhooks specification allows, in bytes.
 _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
+#: Where the API has addresses of its own.
+_OWN_PATHS = frozenset(
+    ("api", "assets", "dl", "docs", "health", "internal", "metrics", "openapi.json", "s", "stream", "thumb")
+)
 #: Shortest and longest secret of a key of the API, in characters.
 _MIN_KEY_LENGTH, _MAX_KEY_LENGTH = 20, 255
 
 
 def http_url(value: str) -> str:
     """An address with http:// or https://, or an empty text."""
-    parts = urlsplit(value)
-    if value and not (parts.scheme in ("http", "https") and parts.hostname):
+    if value and not (value.lower().startswith(("http://", "https://")) and _is_url(value, needs_host=True)):
         raise ValueError("must be a URL that starts with http:// or https://")
+    return value
+
+
+def _is_url(value: str, *, needs_host: bool = False) -> bool:
+    """Whether a text is a URL whose host and port can be read."""
+    try:
+        parts = urlsplit(value)
+        return (
+            (parts.port or 1) > 0
+            and not re.search(r"[\x00-\x20\x7f]", value)
+            and bool(parts.hostname or not needs_host)
+        )
+    except ValueError:
+        return False
+
+
+def is_public_key(text: str) -> bool:
+    """Whether a text is a public key in PEM, and nothing else."""
+    return (
+        re.fullmatch(r"\s*-----BEGIN ((?:RSA )?PUBLIC KEY)-----[A-Za-z0-9+/=\s]+-----END \1-----\s*", text)
+        is not None
+    )
+
+
+def token(value: SecretStr) -> SecretStr:
+    """A secret that a client can send in a header."""
+    text = value.get_secret_value()
+    if text != text.strip() or re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError("must be one line without spaces at its ends")
     return value
 
 
@@ -36,6 +68,8 @@ def url_path(value: str) -> str:
     path = value.rstrip("/")
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
         raise ValueError("must be a path such as /compat/openload")
+    if path.split("/")[1] in _OWN_PATHS:
+        raise ValueError("is a path of SaveAny itself; choose another one, such as /compat/openload")
     return path
 
 
@@ -65,15 +99,16 @@ def network(value: str) -> str:
 
 def redis_url(value: str) -> str:
     """The address of a Redis server, or "embedded"."""
-    if value != "embedded" and not value.startswith(("redis://", "rediss://", "unix://")):
+    is_url = value.startswith(("redis://", "rediss://", "unix://")) and _is_url(value)
+    if value != "embedded" and not is_url:
         raise ValueError('must be "embedded" or start with redis://, rediss:// or unix://')
     return value
 
 
 def catalogue_url(value: str) -> str:
     """The address of a PostgreSQL database, or an empty text."""
-    if value and not value.startswith(("postgresql://", "postgres://")):
-        raise ValueError("must start with postgresql://, or be empty")
+    if value and not (value.startswith(("postgresql://", "postgres://")) and _is_url(value)):
+        raise ValueError("must start with postgresql://, or be empty; in the password write @ as %40")
     return value
 
 

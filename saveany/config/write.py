@@ -6,17 +6,18 @@ as `[[blocks]]`, so that a user can add another block by hand.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 from tomlkit import TOMLDocument
 from tomlkit.container import Container
-from tomlkit.exceptions import TOMLKitError
+from tomlkit.exceptions import ConvertError, TOMLKitError
 from tomlkit.items import AoT, Comment, Item, Key, Table, Whitespace
 
 from saveany.config import files, keys, loader
@@ -134,9 +135,26 @@ def update(path: Path, change: Change, env: Mapping[str, str] = os.environ) -> C
 
     Raises `ConfigError` if the file or the result does not load.
     """
-    changed, _ = _changed(path, change, env)
-    _replace(path.resolve(), changed)
+    with _locked(path.resolve().parent):
+        changed, _ = _changed(path, change, env)
+        _replace(path.resolve(), changed)
     return loader.parse(changed, path, env)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes and threads from changing a file in this folder in between. Not all file systems
+    of networks can do that."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def preview(path: Path, change: Change, env: Mapping[str, str] = os.environ) -> Config:
@@ -150,6 +168,8 @@ def _changed(path: Path, change: Change, env: Mapping[str, str]) -> tuple[str, C
     try:
         document = tomlkit.parse(text)
         change(document)
+    except ConvertError as error:
+        raise ConfigError("a list or a table cannot contain null") from error
     except TOMLKitError as error:  # tomlkit refuses a few texts that tomllib accepts
         raise ConfigError(
             "{file} is written in a way that this command cannot change; use an editor", file=str(path)
@@ -186,10 +206,11 @@ def _after_heading(body: Sequence[tuple[Key | None, Item]]) -> int:
 
 
 def add_block(document: TOMLDocument, path: tuple[str, ...], values: Mapping[str, object]) -> None:
-    """Add a block to the list of tables at `path`."""
+    """Add a block to the list of tables at `path`, without the values that are None."""
     parent: Any = document
     for name in path[:-1]:
         parent = parent[name]
+    values = {key: value for key, value in values.items() if value is not None}
     block = tomlkit.table()
     block.update(values)
     blocks = parent.get(path[-1])
@@ -236,11 +257,12 @@ def _take_trailing(block: Table) -> list[Comment | Whitespace]:
 def create(path: Path, data: Mapping[str, Any], *, comment: str = "", replace: bool = False) -> Config:
     """Write `data` to a new file that only its owner can read, with `comment` at the top. Raises
     `ConfigError` if the file exists, unless `replace`."""
-    if path.exists() and not replace:
-        raise ConfigError("{file} already exists; add --force to replace it", file=str(path))
     text = "".join(f"# {line}\n" for line in comment.splitlines()) + tomlkit.dumps(data)
-    loader.parse(text, path, {}, lines=False)
-    _replace(path.resolve(), text)
+    with _locked(path.resolve().parent):
+        if path.exists() and not replace:
+            raise ConfigError("{file} already exists; add --force to replace it", file=str(path))
+        loader.parse(text, path, {}, lines=False)
+        _replace(path.resolve(), text)
     return loader.parse(text, path, {})
 
 
@@ -249,9 +271,11 @@ def _replace(path: Path, text: str) -> None:
     try:
         _replace_file(path, text)
     except OSError as error:
-        raise ConfigError(
-            "cannot write {file}: {reason}", file=str(path), reason=error.strerror or ""
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError("cannot write {file}: {reason}", file=str(path), reason=error.strerror or "")
 
 
 def _replace_file(path: Path, text: str) -> None:

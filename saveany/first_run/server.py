@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from pydantic import Field
+from pydantic import Field, SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config as ServerConfig
 from uvicorn.server import Server
@@ -24,9 +24,9 @@ from saveany.api.limits import BodyLimit
 from saveany.api.models import Reply
 from saveany.api.same_origin import SameOrigin
 from saveany.api.server import bind
-from saveany.config import load, write
+from saveany.config import load, values, write
 from saveany.config.values import is_loopback, local_address
-from saveany.errors import Forbidden, InvalidInput, Unavailable
+from saveany.errors import ConfigError, Forbidden, InvalidInput, Unavailable, WrongState
 from saveany.first_run import HOST, without_host
 from saveany.first_run.code import SetupCode
 from saveany.logs import setup as set_up_log
@@ -183,10 +183,17 @@ async def complete_setup(request: Request, response: Response, body: NewSetup) -
     token = body.token or secrets.token_urlsafe(24)
     if len(token) < _MIN_TOKEN:
         raise InvalidInput(f"must have at least {_MIN_TOKEN} characters", "token")
+    try:
+        values.token(SecretStr(token))
+    except ValueError as error:
+        raise InvalidInput(str(error), "token") from error
     async with state.writing:
         state.code.check(body.code)
         try:
-            write.create(state.file, _tables(token, body.network), comment=_COMMENT)
+            await asyncio.to_thread(write.create, state.file, _tables(token, body.network), comment=_COMMENT)
+        except ConfigError as error:
+            state.code.restore()
+            raise WrongState(error.text) from error
         except BaseException:
             state.code.restore()
             raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from saveany import advice, restart
 from saveany.config import Config, files, keys, loader
 from saveany.config.follow import ConfigFollower, changed_keys, needs_restart, user_environment
+from saveany.config.hidden import HIDDEN, restored
 from saveany.config.variables import read_variables
 from saveany.errors import ConfigError, InvalidInput, WrongState
 from saveany.logs import get_logger
@@ -21,9 +22,6 @@ from saveany.texts import Text
 
 if TYPE_CHECKING:
     from saveany.config import write
-
-#: What a secret looks like in a reply; in a request it stands for the present value.
-HIDDEN = "********"
 
 Source = Literal["default", "file", "environment"]
 
@@ -119,7 +117,7 @@ class ConfigurationService:
         principal.require_operator()
         async with self._writing:
             try:
-                write.update(self._file(), change, user_environment())
+                await asyncio.to_thread(write.update, self._file(), change, user_environment())
             except ConfigError as error:
                 raise self._refused(error) from error
         await self._follower.check()
@@ -152,14 +150,22 @@ class ConfigurationService:
     def _change_of(self, values: Mapping[str, Any]) -> write.Change:
         from saveany.config import write  # loads tomlkit
 
-        found: dict[keys.ConfigKey, object] = {}
+        now, found = self._load(), dict[keys.ConfigKey, object]()
         for name, value in values.items():
             if name not in keys.KEYS or name in keys.TABLE_LISTS:
                 raise InvalidInput("there is no key {key!r} that can be changed here", name, key=name)
             self.require_in_file(name)
             if value != HIDDEN:
-                found[keys.KEYS[name]] = value
+                key = keys.KEYS[name]
+                found[key] = with_secrets(name, value, _value(now, key, reveal=True))
         return write.setting(found)
+
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        """The blocks of a list of tables as they are in the file. Raises `WrongState` if it does not load."""
+        known = getattr(self._load(), name)
+        if self._config.file is None:
+            return [each.model_dump(mode="json", exclude_unset=True) for each in known]
+        return list(files.toml(files.read(self._config.file), self._config.file).get(name, ()))
 
     def _preview(self, change: write.Change) -> Config:
         from saveany.config import write  # loads tomlkit
@@ -188,11 +194,20 @@ class ConfigurationService:
         return InvalidInput(Text(reason), known)
 
 
-def _value(config: Config, key: keys.ConfigKey) -> Any:
+def with_secrets(name: str, value: Any, present: Any) -> Any:
+    """A value that was sent, with the secrets of the present one where they are hidden in it. Raises
+    `InvalidInput` if there are none, or it is not certain which of several is meant."""
+    try:
+        return restored(value, present)
+    except ValueError as error:
+        raise InvalidInput("a secret is hidden here; enter it again", name) from error
+
+
+def _value(config: Config, key: keys.ConfigKey, *, reveal: bool = False) -> Any:
     value: object = config
     for name in key.path:
         value = getattr(value, str(name))
-    return keys.plain(value)
+    return keys.plain(value, reveal=reveal)
 
 
 def _source(key: keys.ConfigKey, data: Mapping[str, Any], given: set[str]) -> Source:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from saveany.config import Config, files
+from saveany.config import Config
 from saveany.config.describe import storage_options
+from saveany.config.hidden import HIDDEN, without_password
 from saveany.errors import InvalidInput, NotFound, SaveAnyError, WrongState
 from saveany.logs import get_logger
-from saveany.service.configuration import HIDDEN, ConfigurationService
+from saveany.service.configuration import ConfigurationService, with_secrets
 from saveany.service.principal import Principal
 from saveany.store import Store
 from saveany.texts import Text
@@ -48,11 +49,7 @@ class StorageService:
     def tables(self, principal: Principal) -> list[dict[str, Any]]:
         """All storages as they are in the file, also those that are not enabled. Secrets are hidden."""
         principal.require_operator()
-        if self._config.file is None:
-            known = self._config.storages
-            return [_hidden(each.model_dump(mode="json", exclude_unset=True)) for each in known]
-        data = files.toml(files.read(self._config.file), self._config.file)
-        return [_hidden(each) for each in data.get(_TABLE, ())]
+        return [_hidden(each) for each in self._configuration.tables(_TABLE)]
 
     def table(self, principal: Principal, name: str) -> dict[str, Any]:
         """One of `tables`. Raises `NotFound`."""
@@ -75,7 +72,7 @@ class StorageService:
         name = str(values["name"])
         if any(each.get("name") == name for each in self.tables(principal)):
             raise WrongState("there is a storage {name!r} already; choose another name", name=name)
-        change = write.adding_block(_TABLE, _without_nulls(values))
+        change = write.adding_block(_TABLE, self._with_secrets(name, values))
         await self._try(principal, change, name)
         await self._store.workers.forget_storage(name)  # of an earlier storage of that name
         await self._configuration.save(principal, change)
@@ -89,8 +86,7 @@ class StorageService:
         from saveany.config import write  # loads tomlkit
 
         self.table(principal, name)
-        changed = {key: value for key, value in values.items() if value != HIDDEN}
-        change = write.changing_block(_TABLE, "name", name, changed)
+        change = write.changing_block(_TABLE, "name", name, self._with_secrets(name, values))
         await self._try(principal, change, name, is_new=moved)
         if moved:
             await self._store.workers.forget_storage(name)
@@ -119,15 +115,21 @@ class StorageService:
         from saveany.config import write  # loads tomlkit
 
         name = str(values["name"])
+        changed = {**self._with_secrets(name, values), "enable": True}
         if any(each.get("name") == name for each in self.tables(principal)):
-            changed = {key: value for key, value in values.items() if value != HIDDEN and key != "type"}
-            change = write.changing_block(_TABLE, "name", name, {**changed, "enable": True})
+            changed.pop("type", None)
+            change = write.changing_block(_TABLE, "name", name, changed)
         else:
-            change = write.adding_block(_TABLE, {**_without_nulls(values), "enable": True})
+            change = write.adding_block(_TABLE, changed)
         options = self._configuration.preview(principal, change).storage(name)
         if options is None:
             raise AssertionError("the storage is enabled")
         return options
+
+    def _with_secrets(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with the secrets of the storage of that name, where they are hidden."""
+        present = next((each for each in self._configuration.tables(_TABLE) if each.get("name") == name), {})
+        return {key: with_secrets(key, value, present.get(key)) for key, value in values.items()}
 
     async def _probe(self, options: StorageOptions, *, is_new: bool = True) -> float:
         started = time.monotonic()
@@ -180,8 +182,11 @@ def _hidden(table: Mapping[str, Any]) -> dict[str, Any]:
         secrets = {each.name for each in storage_options(str(table.get("type"))) if each.is_secret}
     except LookupError:
         secrets = set()
-    return {key: HIDDEN if key in secrets and value else value for key, value in table.items()}
-
-
-def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    return {
+        key: HIDDEN
+        if key in secrets and value
+        else without_password(value)
+        if isinstance(value, str)
+        else value
+        for key, value in table.items()
+    }

@@ -40,8 +40,7 @@ class UserService:
         principal.require_operator()
         if self._config.user(user_id) is not None:
             raise WrongState("there is a user {user} already", user=user_id)
-        given = {key: value for key, value in values.items() if value is not None}
-        await self._write(principal, write.adding_block(_TABLE, {"id": user_id, **given}))
+        await self._write(principal, write.adding_block(_TABLE, {"id": user_id, **values}))
         log.info("user_added", user=user_id)
         return self.get(principal, user_id)
 

@@ -14,7 +14,7 @@ from saveany.api.app import create_app
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config, load
 from saveany.config.follow import ConfigFollower
-from saveany.service.configuration import HIDDEN
+from saveany.config.hidden import HIDDEN
 from saveany.storage_set import StorageSet
 from saveany.store import Store
 from tests.fixtures.waiting import until
@@ -114,6 +114,53 @@ class TestSettings:
         assert check_error(reply, 400)["details"][0]["field"] == field
         assert file.read_text() == TEXT
 
+    async def test_secrets_that_are_hidden_in_a_value_stay(
+        self, client: httpx.AsyncClient, file: Path
+    ) -> None:
+        secrets = {"proxy": "socks5://me:hush@127.0.0.1:1", "telegram.sessions": ["1aaa", "1bbb"]}
+        await client.patch("/api/v1/config", json={"values": secrets})
+        reply = await client.get("/api/v1/config")
+        assert not any(secret in reply.text for secret in ("hush", "1aaa", "1bbb"))
+        shown = {each["key"]: each["value"] for each in reply.json()["settings"] if each["key"] in secrets}
+        shown["telegram.sessions"].append("1ccc")
+        shown["proxy"] = shown["proxy"].replace("127.0.0.1", "127.0.0.2")
+        reply = await client.patch("/api/v1/config", json={"values": shown})
+        assert reply.status_code == 200
+        now = load(file, {})
+        assert now.proxy == "socks5://me:hush@127.0.0.2:1"
+        assert [each.get_secret_value() for each in now.telegram.sessions] == ["1aaa", "1bbb", "1ccc"]
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"telegram.sessions": [HIDDEN]},
+            {"proxy": f"socks5://me:{HIDDEN}@127.0.0.1:1"},
+            {"api.host": "192.0.2.77"},
+            {"api.host": "no such host"},
+            {"data_dir": "/dev/null/x"},
+            {"data_dir": "a\0b"},
+            {"api.token": "two\nlines"},
+            {"api.token": " spaces "},
+            {"catalogue.url": "postgresql://me:secret@127.0.0.1:port/x"},
+            {"catalogue.url": "postgresql://?a=b"},
+            {"workers": 10**400},
+            {"api.public_url": "http://a\nb"},
+            {"compat.openload.path": "/api/v1"},
+            {"telegram.dc_public_key": "config.toml"},
+            {"net.allow": [None]},
+        ],
+        ids=str,
+    )
+    async def test_what_would_not_start_is_not_written(
+        self, client: httpx.AsyncClient, file: Path, values: dict[str, Any]
+    ) -> None:
+        reply = await client.patch("/api/v1/config", json={"values": values})
+        body = check_error(reply, 400)
+        assert TOKEN not in reply.text
+        assert "secret@" not in reply.text
+        assert "is written in a way" not in body["message"]
+        assert file.read_text() == TEXT
+
     async def test_a_server_that_does_not_answer_is_not_written(
         self, client: httpx.AsyncClient, file: Path
     ) -> None:
@@ -200,6 +247,20 @@ class TestStorages:
         assert (await client.patch("/api/v1/storages/dav", json=body)).status_code == 200
         assert 'password = "p4ssword"' in file.read_text()
         assert 'username = "me"' in file.read_text()
+
+    async def test_a_new_one_has_no_secret_that_is_hidden(
+        self, client: httpx.AsyncClient, file: Path
+    ) -> None:
+        options = {"url": "http://127.0.0.1:1/", "username": "me", "password": HIDDEN}
+        body = {"name": "dav", "type": "webdav", "options": options}
+        for path in ("/api/v1/storage-tests", "/api/v1/storages"):
+            assert check_error(await client.post(path, json=body), 400)["details"][0]["field"] == "password"
+        assert file.read_text() == TEXT
+
+    async def test_a_file_that_does_not_load_is_no_crash(self, client: httpx.AsyncClient, file: Path) -> None:
+        file.write_text("this is not TOML")
+        for path in ("config", "config/storages", "storages/local1"):
+            check_error(await client.get(f"/api/v1/{path}"), 409)
 
     async def test_every_type_has_a_form(self, client: httpx.AsyncClient) -> None:
         types = (await client.get("/api/v1/storage-types")).json()["types"]

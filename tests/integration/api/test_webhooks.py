@@ -162,3 +162,8 @@ async def test_notifications_are_tested(
         assert len(receiver.requests) == 1
     async with await with_key(app, client, USER, "tasks") as own:
         check_error(await own.post("/api/v1/notifications/test", json={}), 403)
+
+
+async def test_a_test_to_what_is_no_address_is_no_crash(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/api/v1/webhooks/test", json={"url": "http://[::1"})
+    assert (reply.status_code, reply.json()["delivered"]) == (200, False)

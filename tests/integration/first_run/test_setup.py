@@ -102,9 +102,13 @@ class TestSetup:
     ) -> None:
         (tmp_path / "config.toml").write_text("# mine")
         reply = await post(app, log.codes[0])
-        assert reply.status_code >= 400
+        assert reply.status_code == 409
         assert (tmp_path / "config.toml").read_text() == "# mine"
         assert len(log.codes) == 2  # the first one is used up
+
+    async def test_a_token_that_no_client_can_send_is_refused(self, app: FastAPI, log: Log) -> None:
+        assert (await post(app, log.codes[0], token="two lines\nin a token")).status_code == 400
+        assert (await post(app, log.codes[0])).status_code == 201
 
     async def test_a_short_token_does_not_use_the_code_up(self, app: FastAPI, log: Log) -> None:
         assert (await post(app, log.codes[0], token="short")).status_code == 400

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import stat
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from urllib.parse import quote
 
 import pytest
@@ -249,7 +251,41 @@ def test_a_key_of_a_missing_list_is_refused(commented: Path, key: str, message: 
     assert commented.read_text() == COMMENTED
 
 
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+def test_changes_at_the_same_time_are_all_kept(file: Path) -> None:
+    """As by two API processes and the command line."""
+    start = Barrier(6)
+
+    def add(number: int) -> None:
+        start.wait()
+        add_storage(file, {"name": f"s{number}", "type": "local", "base_path": f"files/{number}"}, {})
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(add, range(6)))
+    assert {each.name for each in load(file, {}).storages} == {f"s{n}" for n in range(6)}
+
+
+def test_a_file_is_created_once(tmp_path: Path) -> None:
+    start = Barrier(4)
+
+    def make(number: int) -> bool:
+        start.wait()
+        try:
+            create(tmp_path / "new.toml", {"workers": number + 1})
+        except ConfigError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(make, range(4))) == 1
+
+
+def test_a_list_cannot_contain_null(file: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot contain null"):
+        set_key(file, "telegram.sessions", ["a", None], {})
+    assert file.read_text() == TEXT
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 NAMES = st.text("abcdefgh_-", min_size=1, max_size=8)
 
 
@@ -271,7 +307,7 @@ def configs(draw: st.DrawFn) -> dict[str, object]:
                 "data_dir": st.sampled_from(["data", "/var/lib/saveany", "a b/ü"]),
                 "proxy": PROXIES,
                 "api": st.fixed_dictionaries(
-                    {"token": TEXTS.filter(bool)},
+                    {"token": st.from_regex(r"[^\s\x00-\x1f\x7f\ud800-\udfff]{1,9}", fullmatch=True)},
                     optional={
                         "host": TEXTS,
                         "port": st.integers(0, 65535),
