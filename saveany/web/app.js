@@ -9,7 +9,7 @@ import { html } from "./parts/html.js";
 import { taskName } from "./format.js";
 import { Frame } from "./parts/frame.js";
 import { stateOf } from "./parts/tasks.js";
-import { Failure, Loading, Messages, Questions } from "./parts/ui.js";
+import { confirm, Failure, Loading, Messages, Questions } from "./parts/ui.js";
 import { go, route } from "./router.js";
 import { loadTexts, t } from "./texts.js";
 
@@ -75,6 +75,11 @@ function App() {
     : html`<${View} name="login" />`}<${Questions} /><${Messages} />`;
 }
 
+/** Whether a login link may end the session of the reader: whoever has sent it may have made it for theirs. */
+function wantsOther() {
+  return confirm(t("Log in as somebody else?"), t("You are logged in. This link ends that and begins another session, which may be that of another person. Go on only if you asked for the link."), t("Log in"));
+}
+
 async function begin() {
   startError.value = null;
   isNew.value = false;
@@ -82,7 +87,8 @@ async function begin() {
     const { name, rest } = route.value;
     if (name === "login" && rest[0]) {
       go("#/", true); // the code shall not stay in the history
-      await logIn({ code: rest[0] }).catch(loadSession);
+      await loadSession();
+      if (!session.value?.csrf_token || (await wantsOther())) await logIn({ code: rest[0] }).catch(loadSession);
     } else {
       await loadSession();
     }

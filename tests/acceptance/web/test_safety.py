@@ -134,6 +134,21 @@ async def test_a_session_is_not_fixed_by_another(demo: RunningDemo) -> None:
         assert "SameSite=lax" in cookie.replace("Lax", "lax")
 
 
+async def test_a_login_link_of_somebody_else_does_not_replace_the_session_silently(
+    demo: RunningDemo, browser: Browser
+) -> None:
+    """A page of another site may open a link that it has made for its own key."""
+    async with httpx.AsyncClient(base_url=demo.base, trust_env=False) as other:
+        code = demo.login().rpartition("/")[2]
+        async with logged_in(browser, demo) as page:
+            await page.run(f"void (location.hash = '#/login/{code}')")
+            await page.sees("Log in as somebody else?")
+            await page.click("Cancel", "button")
+            await page.wait("!document.querySelector('dialog')")
+            assert code not in await page.run("location.href")
+        assert (await other.post("/api/v1/session", json={"code": code})).status_code == 201
+
+
 async def focus(page: Page, name: str) -> None:
     """Press the tab key until what has this name has the focus."""
     for _ in range(120):
