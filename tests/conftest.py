@@ -1,19 +1,45 @@
 """Fixtures for all tests."""
 
+import logging
 import os
 import signal
+import sys
 import time
 import zlib
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
-from saveany import advice
+from saveany import advice, logs
 
 pytest_plugins = ["tests.fixtures.leaks", "tests.fixtures.redis", "tests.fixtures.catalogue"]
 
 # In the background a shell has Ctrl-C ignored, and programs inherit that: those under test, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_logging() -> Iterator[None]:
+    """A test that sets up the log restores it, or later tests in this process would not see theirs."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        pytest.fail("this test has set up the log: it needs the fixture restored_logging")
+
+
+@pytest.fixture
+def restored_logging(unchanged_logging: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Restores what `logs.setup` and `logs.register_secret` change."""
+    root = logging.getLogger()
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
+    monkeypatch.setattr(logs, "_secrets", set())
+    monkeypatch.setattr(logs, "_pattern", None)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    sys.excepthook = hook
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +56,12 @@ _ROTATED = (
     "tests/contract/test_ftp.py",
     "tests/contract/test_sftp.py",
     "tests/integration/store/test_damaged_records.py",
+    "tests/integration/catalogue/test_trash.py",
+    "tests/integration/sources/test_aria2.py",
     "tests/integration/sources/test_bad_proxies.py",
     "tests/integration/sources/test_hostile_redirects.py",
+    "tests/integration/sources/test_ytdlp.py",
+    "tests/acceptance/compat/test_calls.py",
     "tests/acceptance/promises/test_crash_with_many_files.py",
     "tests/acceptance/promises/test_crash_with_many_tasks.py",
     "tests/acceptance/promises/test_crash_at_finish.py",

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from saveany.telegram.history import MessagePage, ReadMessage
 
-#: Pages that are handled together at most, and messages with files after which there are enough.
-_JOINED, _ENOUGH = 20, 100
+#: Pages that are handled together at most, messages with files after which there are enough, and seconds that
+#: the first page waits for others.
+_JOINED, _ENOUGH, _JOIN_SECONDS = 20, 200, 0.1
 
-#: Reads the messages after an id.
-Fetch = Callable[[int], Awaitable[MessagePage]]
+#: Reads the messages after an id. As soon as they are there, before their files are looked up, it calls the
+#: function with the id of the last one.
+Fetch = Callable[[int, Callable[[int], None]], Coroutine[Any, Any, MessagePage]]
 
 
 class EnoughPages(Exception):
@@ -37,6 +40,7 @@ class Pages:
         Raises what the reading of the page has raised, and `EnoughPages`."""
         if not self._arrived:
             self._arrived.append(await self._queue.get())
+        until = time.monotonic() + _JOIN_SECONDS
         page = self._take()
         messages, replies = [*earlier, *page.messages], [page.reply]
         if earlier:
@@ -44,8 +48,8 @@ class Pages:
         for _ in range(_JOINED - 1):
             if not page.messages or sum(each.has_media for each in messages) >= _ENOUGH:
                 break
-            if not self._arrived and not self._queue.empty():
-                self._arrived.append(self._queue.get_nowait())
+            if not self._arrived:
+                await self._wait(until)
             if not self._arrived or isinstance(self._arrived[0], Exception) or not self._arrived[0].messages:
                 break
             page = self._take()
@@ -53,6 +57,12 @@ class Pages:
             replies.append(page.reply)
         self._peers = _joined(replies)
         return replace(page, messages=messages, reply=self._peers)
+
+    async def _wait(self, until: float) -> None:
+        """Wait for one more page until a time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                self._arrived.append(await self._queue.get())
 
     def _take(self) -> MessagePage:
         found = self._arrived.popleft()
@@ -84,18 +94,38 @@ async def reading_ahead(fetch: Fetch, seen: int, ahead: int, limit: int) -> Asyn
 
 
 async def _read(fetch: Fetch, seen: int, queue: asyncio.Queue[MessagePage | Exception], limit: int) -> None:
-    """Put pages into the queue, up to the end of the chat, an error or the limit."""
-    last = seen
-    for _ in range(limit):
-        try:
-            page = await fetch(last)
-        except Exception as error:
-            await queue.put(error)
-            return
-        await queue.put(page)
-        if page.is_last and page.messages:
-            await queue.put(replace(page, messages=[]))
-        if page.is_last or not page.messages:
-            return
-        last = page.last
-    await queue.put(EnoughPages())
+    """Put pages into the queue, up to the end of the chat, an error or the limit. The next page is requested
+    as soon as the previous one has arrived."""
+    requests: dict[int, asyncio.Task[MessagePage]] = {}  # those that nobody waits for yet, by their first id
+    begun = 0
+
+    def request(after: int) -> None:
+        nonlocal begun
+        begun += 1
+        requests[after] = asyncio.create_task(fetch(after, request_next))
+
+    def request_next(after: int) -> None:
+        if not requests and begun < limit:
+            request(after)
+
+    try:
+        last = seen
+        for _ in range(limit):
+            if last not in requests:
+                request(last)
+            try:
+                page = await requests.pop(last)
+            except Exception as error:
+                await queue.put(error)
+                return
+            await queue.put(page)
+            if page.is_last and page.messages:
+                await queue.put(replace(page, messages=[]))
+            if page.is_last or not page.messages:
+                return
+            last = page.last
+        await queue.put(EnoughPages())
+    finally:
+        for unused in requests.values():
+            unused.cancel()
+        await asyncio.gather(*requests.values(), return_exceptions=True)

@@ -234,15 +234,16 @@ class ArchiveReader:
             self._next_check = min(self._next_check, _QUEUE_SECONDS)
         return max(0, free)
 
-    async def _page(self, archive: Archive, seen: int) -> MessagePage:
+    async def _page(self, archive: Archive, seen: int, on_reply: Callable[[int], None]) -> MessagePage:
         """The messages of the chat that is read now after `seen`, without those that are not part of the
-        archive."""
+        archive. `on_reply` is not called if they may be the last ones."""
         chat, _ = place_of(archive)
         access, history = self._access(archive, chat), self._accounts.history
         if archive.topic > 1:  # the messages of the first topic are not marked
             page = await history.comments_after(chat, archive.topic, seen, **access)
         else:
-            page = await history.messages_after(chat, seen, **access)
+            early = None if archive.until else on_reply
+            page = await history.messages_after(chat, seen, on_reply=early, **access)
         messages = without_extras(page.messages, archive.extras)
         if archive.until:
             messages = [each for each in messages if each.date_ms < archive.until]

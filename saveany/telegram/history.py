@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -173,12 +174,20 @@ class ChatHistory:
                 return await tops(account.reader, chats)
 
     async def messages_after(
-        self, chat: int, seen: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+        self,
+        chat: int,
+        seen: int,
+        *,
+        username: str = "",
+        prefer: str = "",
+        only: Collection[str] = (),
+        on_reply: Callable[[int], None] | None = None,
     ) -> MessagePage:
         """The messages of a chat that follow the message `seen`, as the user account `prefer` sees them, or
-        another one if it cannot. `only` and the errors are those of `Accounts.resolve`."""
+        another one if it cannot. `only` and the errors are those of `Accounts.resolve`. `on_reply` is called
+        with the id of the last one before their files are looked up; again if another account is asked."""
         return await self._first_user(
-            lambda reader: messages_after(reader, chat, seen, username), prefer, only
+            lambda reader: messages_after(reader, chat, seen, username, on_reply), prefer, only
         )
 
     async def comments_after(
@@ -316,17 +325,30 @@ def _successor(group: Any) -> int:
     return utils.get_peer_id(types.PeerChannel(migrated.channel_id)) if migrated else 0
 
 
-async def messages_after(reader: MessageReader, chat: int, seen: int, username: str = "") -> MessagePage:
+async def messages_after(
+    reader: MessageReader,
+    chat: int,
+    seen: int,
+    username: str = "",
+    on_reply: Callable[[int], None] | None = None,
+) -> MessagePage:
     """The first `PAGE` messages of a chat that follow the message `seen`."""
-    return await reader.chats.retry_without_cache(lambda: _messages_after(reader, chat, seen, username))
+    return await reader.chats.retry_without_cache(
+        lambda: _messages_after(reader, chat, seen, username, on_reply)
+    )
 
 
-async def _messages_after(reader: MessageReader, chat: int, seen: int, username: str) -> MessagePage:
+async def _messages_after(
+    reader: MessageReader, chat: int, seen: int, username: str, on_reply: Callable[[int], None] | None
+) -> MessagePage:
     peer = await peer_of(reader, chat, username)
     # A page ends before `offset_id`; shifted by its own length towards newer messages, it begins there. With
     # an old `min_id` Telegram returns nothing, so older messages are filtered out here.
     reply = await reader.chats.call(history_request(peer, offset_id=seen + 1, add_offset=-PAGE, limit=PAGE))
     messages = sorted((each for each in reply.messages if each.id > seen), key=lambda each: each.id)
+    if on_reply and messages:
+        on_reply(messages[-1].id)
+        await asyncio.sleep(0)  # lets the next request leave
     return MessagePage(
         messages=await _read(reader, messages, reply),
         total=total_of(reply),

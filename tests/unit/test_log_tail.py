@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
 
 import pytest
 
+from saveany import logs
 from saveany.log_tail import KEPT, VARIABLE, LogTail
 
 
@@ -56,19 +56,12 @@ def test_a_closed_memory_is_not_taken_for_another_file(tail: LogTail) -> None:
     assert tail.read().lines == []
 
 
+@pytest.mark.usefixtures("restored_logging")
 def test_secrets_are_masked(tail: LogTail, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saveany import logs
-
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
     monkeypatch.setattr(logs, "_tail", tail)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    try:
-        logs.setup("info", "text")
-        logs.register_secret("a-very-secret-value")
-        logs.get_logger("test").info("said", what="a-very-secret-value")
-    finally:
-        root.handlers[:], root.level = before
+    logs.setup("info", "text")
+    logs.register_secret("a-very-secret-value")
+    logs.get_logger("test").info("said", what="a-very-secret-value")
     (line,) = tail.read().lines
     assert "said" in line
     assert "a-very-secret-value" not in line

@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -17,17 +16,7 @@ from saveany import logs
 CANARY = 'canary-4f"9\\c1/é?&=token'
 
 
-@pytest.fixture(autouse=True)
-def _restored_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
-    monkeypatch.setattr(logs, "_secrets", set())
-    monkeypatch.setattr(logs, "_pattern", None)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    sys.excepthook = hook
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
 def leak_everywhere(secret: str) -> None:
