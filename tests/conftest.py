@@ -23,7 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def unchanged_logging() -> Iterator[None]:
     """A test that sets up the log restores it, or later tests in this process would not see theirs."""
     yield
-    if structlog.is_configured():
+    if isinstance(structlog.get_config()["logger_factory"], structlog.stdlib.LoggerFactory):
         structlog.reset_defaults()
         pytest.fail("this test has set up the log: it needs the fixture restored_logging")
 
