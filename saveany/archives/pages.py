@@ -15,7 +15,7 @@ from saveany.telegram.history import MessagePage, ReadMessage
 
 #: Pages that are handled together at most, messages with files after which there are enough, and seconds that
 #: the first page waits for others.
-_JOINED, _ENOUGH, _JOIN_SECONDS = 20, 200, 0.1
+_JOINED, _ENOUGH, _JOIN_SECONDS = 20, 100, 0.1
 
 #: Reads the messages after an id. As soon as they are there, before their files are looked up, it calls the
 #: function with the id of the last one.
