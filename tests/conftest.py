@@ -49,8 +49,8 @@ def plain_commands() -> Iterator[None]:
     os.environ.pop(advice.VARIABLE, None)
 
 
-#: Files with many variants of the same tests. CI, which has 20 minutes, runs a third of them: another one
-#: each day. `make test` runs all.
+#: Files with many variants of the same tests, or with slow ones. CI, which has 20 minutes, runs a third of
+#: them: another one each day. `make test` runs all.
 _ROTATED = (
     "tests/contract/test_rclone.py",
     "tests/contract/test_ftp.py",
@@ -61,7 +61,13 @@ _ROTATED = (
     "tests/integration/sources/test_bad_proxies.py",
     "tests/integration/sources/test_hostile_redirects.py",
     "tests/integration/sources/test_ytdlp.py",
+    "tests/integration/backup/test_backup.py",
+    "tests/acceptance/cli/test_check.py",
+    "tests/acceptance/cli/test_tasks.py",
+    "tests/acceptance/cli/test_waiting.py",
     "tests/acceptance/compat/test_calls.py",
+    "tests/acceptance/sources/test_proxies.py",
+    "tests/acceptance/sources/test_tasks.py",
     "tests/acceptance/promises/test_crash_with_many_files.py",
     "tests/acceptance/promises/test_crash_with_many_tasks.py",
     "tests/acceptance/promises/test_crash_at_finish.py",
