@@ -94,11 +94,11 @@ added = remote.remote_upload({web.url("/film.mp4")!r}, None, None, None)
 added
 """)
 
-    async def has_ended() -> bool:
-        [upload] = (await api.call("remotedl/status")).values()
-        return bool(upload["status"] == "finished")
+        async def has_ended() -> bool:
+            [upload] = (await api.call("remotedl/status")).values()
+            return bool(upload["status"] == "finished")
 
-    await until(has_ended, within=60)
+        await until(has_ended, within=60)
     [added] = (await api.call("remotedl/status")).values()
     assert added["folderid"] == "0"
     assert await client(f"remote.check_remote_status({added['id']!r})") == {added["id"]: added}
