@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from telethon.tl import types as tl
 
+from saveany.sandbox.group_calls import GroupCall
 from saveany.sandbox.key_store import StoredKey
 from saveany.sandbox.model import MessageEvent, MessageEventKind
 from saveany.sandbox.privacy import is_visible
-from saveany.sandbox.view import AccountView
+from saveany.sandbox.view import AccountView, peer_of
 from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage, World
 
 
@@ -44,6 +45,7 @@ class UpdateBroadcaster:
         self._requester: UpdateListener | None = None
         self._caused: list[MessageEvent] = []
         world.observers.append(self._on_event)
+        world.calls.observers.append(self._on_call)
 
     def add_listener(self, listener: UpdateListener) -> None:
         """Add a listener."""
@@ -89,6 +91,11 @@ class UpdateBroadcaster:
         for listener in receivers:
             listener.push_updates(tl_updates)
         return len(receivers)
+
+    def _on_call(self, call: GroupCall) -> None:
+        for account in [self._world.accounts[id_] for id_ in call.chat.members]:
+            shown = AccountView(self._world, account).group_call(call)
+            self.push_to(account, tl.UpdateGroupCall(shown, peer=peer_of(call.chat)), call.chat, [])
 
     def _on_event(self, event: MessageEvent) -> None:
         if self._requester is not None:

@@ -190,11 +190,13 @@ class ClientConnection:
         return self._respond(call, make, self._messages.send)
 
     def _file(self, request: Any) -> int | None:
-        """The file that a request refers to."""
+        """The file or the group call that a request refers to."""
         if (token := getattr(request, "file_token", None)) and self._shared.cdn:
             with suppress(RpcFailure):
                 return self._shared.cdn.file(token)
-        return getattr(getattr(request, "location", None), "id", None)
+        location = getattr(request, "location", None)
+        call = getattr(location or request, "call", None)
+        return getattr(location if call is None else call, "id", None)
 
     def _future_salts(self, message_id: int) -> Any:
         now = int(time.time())

@@ -4,7 +4,7 @@ A `Fault` states what happens (`kind` and `value`) to which requests (`method`, 
 `connection`; an omitted condition matches any) and when (to every `every`-th of them, after each `after`
 bytes of files sent for them, at most `count` times). As text, for the command line:
 `flood_wait=30,every=10,file=1003`. Updates that are pushed to a client count as replies to the method
-`updates`: `lose,method=updates` makes gaps.
+`updates`: `lose,method=updates` makes gaps. `file` may also be the id of a group call.
 
     kind            value                     what the client sees
     delay           seconds                   the reply is delayed
@@ -28,6 +28,9 @@ bytes of files sent for them, at most `count` times). As text, for the command l
     session                                   a new session begins: no updates until the next request
     one_address                               AUTH_KEY_DUPLICATED if the key is in use from two addresses
     delete                                    messages with that file are deleted, its references expire
+    kick                                      the account is removed from the group call; it may join again
+    end_call                                  the group call ends
+    move_call       data center               the stream of the group call moves to another data center
     edit            file id                   messages with that file get this one instead, references expire
 """
 
@@ -53,7 +56,7 @@ class Scope(Enum):
 
     ALL = "all, including those of the key exchange"
     RPC = "those that can fail with an error"
-    FILES = "those for a part of a file"
+    FILES = "those for a part of a file, or about a group call"
 
 
 ALL, RPC, FILES = Scope
@@ -319,6 +322,27 @@ def _expire(fault: Fault, outcome: Outcome, world: World) -> None:
     file = world.files.get(outcome.call.file or 0)
     if file is not None:
         world.expire(file)
+
+
+@_kind("kick", scope=FILES)
+def _kick(fault: Fault, outcome: Outcome, world: World) -> None:
+    call = world.calls.get(outcome.call.file or 0)
+    if call is not None:
+        world.calls.remove(call, outcome.call.account or 0)
+
+
+@_kind("end_call", scope=FILES)
+def _end_call(fault: Fault, outcome: Outcome, world: World) -> None:
+    call = world.calls.get(outcome.call.file or 0)
+    if call is not None and not call.ended:
+        world.calls.end(call)
+
+
+@_kind("move_call", _INTEGER, FILES)
+def _move_call(fault: Fault, outcome: Outcome, world: World) -> None:
+    call = world.calls.get(outcome.call.file or 0)
+    if call is not None:
+        world.calls.move(call, int(fault.value))
 
 
 @_kind("delete", scope=FILES)

@@ -115,6 +115,13 @@ class Origin(NamedTuple):
     post: int | None = None
 
 
+class CallNotice(NamedTuple):
+    """What a service message says about a group call: that it has started, or how long it was."""
+
+    id: int
+    seconds: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredMessage:
     """A message in a chat. `thread` is the topic if `topic` is set, else the post that this is a comment on.
@@ -135,6 +142,7 @@ class StoredMessage:
     topic: bool = False
     opens_topic: str = ""  # for a service message that starts a topic: its title
     service: bool = False
+    call: CallNotice | None = None  # for a service message about a group call
     protected: bool = False
     expired: bool = False  # its file destroyed itself
     forwarded: tuple[int, int] | None = None  # (channel, post) that was forwarded here automatically

@@ -7,6 +7,7 @@ from typing import Any
 from telethon.tl import types as tl
 
 from saveany.sandbox import access, wrappings
+from saveany.sandbox.group_calls import GroupCall
 from saveany.sandbox.world import Chat, Picture, SandboxAccount, StoredFile, StoredMessage, World
 
 
@@ -36,6 +37,7 @@ class AccountView:
         """A `channel`, or a `chat` for a small group."""
         if chat.group:
             return self._group(chat)
+        call = self.world.calls.of(chat)
         return tl.Channel(
             id=chat.id,
             title=chat.title,
@@ -47,6 +49,8 @@ class AccountView:
             forum=chat.forum,
             has_link=chat.linked is not None,
             noforwards=chat.protected,
+            call_active=call is not None,
+            call_not_empty=bool(call and call.joined),
             access_hash=access.access_hash(self.account, chat.id),
             username=chat.username or None,
             admin_rights=tl.ChatAdminRights(post_messages=True)
@@ -98,9 +102,34 @@ class AccountView:
     def _action(self, chat: Chat, message: StoredMessage) -> Any:
         if message.wrapped:
             return wrappings.action(self, message.wrapped)
+        if message.call:
+            return tl.MessageActionGroupCall(self.input_call(message.call.id), message.call.seconds)
         if message.opens_topic:
             return tl.MessageActionTopicCreate(message.opens_topic, 0x6FB9F0)
         return tl.MessageActionChannelCreate(chat.title)
+
+    def input_call(self, call_id: int) -> Any:
+        """An `inputGroupCall`, with which the account names a call."""
+        return tl.InputGroupCall(call_id, access.access_hash(self.account, call_id))
+
+    def group_call(self, call: GroupCall) -> Any:
+        """A `groupCall`, or a `groupCallDiscarded` after its end."""
+        access_hash = access.access_hash(self.account, call.id)
+        if call.seconds is not None:
+            return tl.GroupCallDiscarded(call.id, access_hash, call.seconds)
+        recording = call.recording
+        return tl.GroupCall(
+            id=call.id,
+            access_hash=access_hash,
+            participants_count=len(call.joined) + call.viewers,
+            unmuted_video_limit=30,
+            version=call.version,
+            rtmp_stream=call.stream is not None,
+            title=call.title or None,
+            stream_dc_id=call.stream.dc if call.stream else None,
+            record_start_date=recording.started if recording else None,
+            record_video_active=bool(recording and recording.video),
+        )
 
     def _media(self, message: StoredMessage) -> Any:
         if message.expired:

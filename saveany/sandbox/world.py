@@ -14,6 +14,7 @@ from typing import Any
 from saveany.sandbox import access
 from saveany.sandbox.content import ContentStore, UploadedParts
 from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.group_calls import GroupCalls
 from saveany.sandbox.long_chats import LongMessages
 from saveany.sandbox.model import (
     EPOCH,
@@ -69,6 +70,7 @@ class World:
         self.token_lifetime = 30.0  # seconds
         self.observers: list[Callable[[MessageEvent], None]] = []  # called with every event
         self.private_chats = PrivateChats(self.accounts)
+        self.calls = GroupCalls(self)
         self._ids = itertools.count(50_000_000)
 
     def continue_numbering(self, runs: int) -> None:

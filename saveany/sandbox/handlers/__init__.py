@@ -19,6 +19,7 @@ from saveany.sandbox.handlers import (
     contacts,
     editing,
     files,
+    group_calls,
     messages,
     password,
     sending,
@@ -33,7 +34,7 @@ from saveany.sandbox.handlers.registry import METHODS, RequestContext
 __all__ = ["RequestContext", "handle"]
 #: Importing these modules fills METHODS.
 _FAMILIES = (
-    *(auth, bots, buttons, cdn, chats, config, editing, files),
+    *(auth, bots, buttons, cdn, chats, config, editing, files, group_calls),
     *(messages, password, contacts, sending, stories, takeout, tokens),
     *(updates, uploads),
 )

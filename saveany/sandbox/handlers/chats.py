@@ -45,8 +45,9 @@ def get_chats(context: RequestContext, request: Any) -> Any:
 
 @handles(fn.channels.GetFullChannelRequest)
 def get_full_channel(context: RequestContext, request: Any) -> Any:
-    """A channel with its discussion group."""
+    """A channel with its discussion group and its group call."""
     chat = context.chat(request.channel)
+    call = context.world.calls.of(chat)
     full = tl.ChannelFull(
         id=chat.id,
         about="",
@@ -62,6 +63,7 @@ def get_full_channel(context: RequestContext, request: Any) -> Any:
         migrated_from_max_id=_last_of_group(context, chat),
         participants_count=len(chat.members),
         exported_invite=_invite(context, chat) if chat.invite else None,
+        call=context.view.input_call(call.id) if call else None,
     )
     linked = [context.world.chats[chat.linked]] if chat.linked else []
     return tl.messages.ChatFull(full, [context.view.chat(c) for c in (chat, *linked)], [])

@@ -11,6 +11,7 @@ from saveany.sandbox import access
 from saveany.sandbox.cdn import block_hashes
 from saveany.sandbox.content import MIB
 from saveany.sandbox.errors import RpcFailure
+from saveany.sandbox.handlers.group_calls import stream_part
 from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.wrappings import web_url
 
@@ -43,8 +44,12 @@ class FilePart:
 
 @handles(fn.upload.GetFileRequest)
 def get_file(context: RequestContext, request: Any) -> Any:
-    """A part of a document or photo."""
+    """A part of a document, photo or stream."""
     location = request.location
+    if isinstance(location, tl.InputGroupCallStream):
+        content = stream_part(context, location)
+        check_range(request.offset, request.limit, bool(request.precise))
+        return _file("", content.read(request.offset, request.limit))
     if not isinstance(location, (tl.InputDocumentFileLocation, tl.InputPhotoFileLocation)):
         raise RpcFailure(400, "LOCATION_INVALID")
     file = context.world.file(context.account, location.id, location.access_hash, location.file_reference)
@@ -56,9 +61,12 @@ def get_file(context: RequestContext, request: Any) -> Any:
     check_range(request.offset, request.limit, bool(request.precise))
     if request.cdn_supported and context.cdn and file.id in context.cdn.files:
         return context.cdn.redirect(file, request.offset)
-    kind = _KINDS.get(file.mime, tl.storage.FileUnknown)
-    head = struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, kind.CONSTRUCTOR_ID, 0)
-    return FilePart(head, content.read(request.offset, request.limit))
+    return _file(file.mime, content.read(request.offset, request.limit))
+
+
+def _file(mime: str, data: bytes) -> FilePart:
+    kind = _KINDS.get(mime, tl.storage.FileUnknown)
+    return FilePart(struct.pack("<IIi", tl.upload.File.CONSTRUCTOR_ID, kind.CONSTRUCTOR_ID, 0), data)
 
 
 @handles(fn.upload.GetFileHashesRequest)
