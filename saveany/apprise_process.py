@@ -11,7 +11,7 @@ from saveany.texts import Text
 
 def main() -> int:
     """Send it; returns the exit code."""
-    from saveany.bot.texts import translator
+    from saveany.languages import translator
 
     request = json.load(sys.stdin)
     try:

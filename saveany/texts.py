@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Union
 
 import msgspec
@@ -26,6 +27,22 @@ class Text(msgspec.Struct, frozen=True):
 def gettext_noop(text: str) -> str:
     """Return `text` unchanged. It marks a template that is translated where it is shown."""
     return text
+
+
+class WrongValue(ValueError):
+    """A value is not valid, for a validator: `WrongValue("must have {n} lines", n=2)`."""
+
+    def __init__(self, template: str, **fields: Field) -> None:
+        self.text = Text(template, fields)
+        super().__init__(str(self.text))
+
+
+def joined(texts: Sequence[Text], separator: str) -> Text:
+    """Several texts as one."""
+    if len(texts) == 1:
+        return texts[0]
+    fields: dict[str, Field] = {f"text{n}": text for n, text in enumerate(texts)}
+    return Text(separator.join(f"{{{name}}}" for name in fields), fields)
 
 
 #: A text in a record; "" means none. Older versions stored the finished text.

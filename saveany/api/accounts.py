@@ -12,6 +12,7 @@ from saveany.api.errors import responses
 from saveany.api.models import MessageReply
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
+from saveany.languages import localized
 from saveany.service.accounts import Login
 from saveany.timefmt import rfc3339
 
@@ -33,7 +34,7 @@ async def list_accounts(services: InjectedServices, principal: OperatorPrincipal
                 owner=each.owner,
                 user_id=each.user_id or None,
                 ready=not each.problem,
-                problem=each.problem,
+                problem=localized(each.problem),
             )
             for each in await services.accounts.all(principal)
         ]
@@ -116,5 +117,5 @@ def _view(login: Login, response: Response) -> LoginView:
         qr_expires_at=rfc3339(login.expires_at) if login.png else None,
         owner=login.owner,
         user_id=login.user_id or None,
-        problem=login.problem,
+        problem=localized(login.problem),
     )

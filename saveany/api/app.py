@@ -106,7 +106,8 @@ _DESCRIPTION = """Saves files from Telegram into your storages.
 
 All errors have the same format: `error` (the kind), `code` (the HTTP status), `message` (what is wrong and
 what to do), and for a bad request `details`. Times are RFC 3339 in UTC, sizes are in bytes. Unknown fields
-and unknown query parameters are refused."""
+and unknown query parameters are refused. Messages are in the language of the header `Accept-Language` (en,
+zh-Hans), else in English; the kinds and codes do not depend on it."""
 
 
 def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
@@ -192,6 +193,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     if facades := compat.enabled_facades(services):
         app.add_middleware(compat.Facades, facades=facades, foreground=foreground)
     app.add_middleware(errors.CrashHandler)
+    app.add_middleware(errors.RequestedLanguage)
     return app
 
 

@@ -28,7 +28,7 @@ from saveany.api.models import MessageReply
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.api.tasks import UserId
-from saveany.texts import loaded
+from saveany.languages import localized
 from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
@@ -239,8 +239,8 @@ def _view(shown: ShownArchive) -> ArchiveView:
         follow=archive.follow,
         on_edit=archive.on_edit,
         state=shown.state,
-        problem=str(loaded(archive.problem) or ""),
-        notice=str(loaded(archive.notice) or ""),
+        problem=localized(archive.problem),
+        notice=localized(archive.notice),
         position=archive.older_seen if archive.older_chat else archive.seen,
         counts=ArchiveCounts(**receipt.counts()),
         unaccounted=shown.unaccounted,
@@ -256,7 +256,7 @@ def _message(message: ArchivedMessage) -> ArchivedMessageView:
         chat=message.chat,
         message=message.message,
         outcome=message.outcome.value,
-        reason=str(message.reason or ""),
+        reason=localized(message.reason),
         file_id=message.file_id or None,
         task_id=message.task_id or None,
         edited_at=rfc3339(message.edited_at) if message.edited_at else None,

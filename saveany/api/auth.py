@@ -278,7 +278,7 @@ def _mac(key: bytes, text: str) -> str:
 def _check_csrf(scope: Scope, caller: Caller) -> None:
     given = b"".join(_headers(scope, CSRF_HEADER.lower().encode()))
     if not hmac.compare_digest(given, caller.csrf_token.encode()):
-        raise Forbidden(f"send the csrf_token of the session in the header {CSRF_HEADER}")
+        raise Forbidden("send the csrf_token of the session in the header {header}", header=CSRF_HEADER)
 
 
 def _headers(scope: Scope, name: bytes) -> list[bytes]:

@@ -20,6 +20,7 @@ from saveany.api.services import InjectedServices
 from saveany.api.storage_config import config_view, field_view
 from saveany.config import keys
 from saveany.config.describe import describe
+from saveany.languages import localized
 from saveany.service.configuration import Setting
 
 router = APIRouter(prefix="/api/v1/config", tags=["configuration"], route_class=JsonRoute)
@@ -31,7 +32,10 @@ async def get(services: InjectedServices, principal: OperatorPrincipal) -> Confi
     found = services.configuration.read(principal)
     return ConfigurationView(
         file=found.file,
-        tables=[SettingTable(name=name, about=about) for name, about in keys.tables().items()],
+        tables=[
+            SettingTable(name=name, about=localized(" ".join(about.split())))
+            for name, about in keys.tables().items()
+        ],
         settings=[_setting(each) for each in found.settings],
         warnings=found.warnings,
         waiting=found.waiting,

@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from saveany.api.bodies import BODIES
 from saveany.api.models import ErrorReply
-from saveany.config.hints import did_you_mean
+from saveany.config.hints import closest
 from saveany.errors import InvalidInput, RequestError, StoreUnavailable, TooMany, Unauthorized
+from saveany.languages import localized, preferred, requested
 from saveany.logs import get_logger
+from saveany.texts import StoredText, Text, gettext_noop, joined
 from saveany.validation import describe
 
 log = get_logger("saveany.api")
@@ -30,7 +32,7 @@ MAX_PROBLEMS = 20
 MAX_NAME = 100
 
 #: The name of a field, and what is wrong with it.
-Detail = tuple[str, str]
+Detail = tuple[str, Text]
 
 #: Kinds of errors by status. Those of the framework get their message from `_MESSAGES`.
 _KINDS = {each.status: each.error for each in RequestError.__subclasses__()} | {
@@ -43,12 +45,14 @@ _KINDS = {each.status: each.error for each in RequestError.__subclasses__()} | {
     500: "Internal error",
 }
 _MESSAGES = {
-    401: Unauthorized().message,
-    404: "there is nothing at this address; /openapi.json lists all addresses",
-    405: "this address does not support this method; the Allow header lists those it supports",
-    413: "the body is larger than 2 MiB; send less",
-    415: "send the body as JSON, with the header Content-Type: application/json",
-    500: "something went wrong inside SaveAny; look for the error id 5f0c1d2e3a4b in its log",
+    401: Unauthorized().text,
+    404: Text("there is nothing at this address; /openapi.json lists all addresses"),
+    405: Text("this address does not support this method; the Allow header lists those it supports"),
+    413: Text("the body is larger than 2 MiB; send less"),
+    415: Text("send the body as JSON, with the header Content-Type: application/json"),
+    500: Text(
+        "something went wrong inside SaveAny; look for the error id {id} in its log", {"id": "5f0c1d2e3a4b"}
+    ),
 }
 #: Fields of the plain body that have no counterpart in the typed one.
 _LINKS = frozenset({"telegram_url", "url"})
@@ -59,10 +63,12 @@ def kind(status: int) -> str:
     return _KINDS[status]
 
 
-def error_body(status: int, error: str, message: str, details: Iterable[Detail] = ()) -> dict[str, Any]:
-    """The JSON body of an error."""
-    body: dict[str, Any] = {"error": error, "code": status, "message": message}
-    if listed := [{"field": field, "message": text} for field, text in details]:
+def error_body(
+    status: int, error: str, message: StoredText, details: Iterable[Detail] = ()
+) -> dict[str, Any]:
+    """The JSON body of an error, with messages in the language that the client has asked for."""
+    body: dict[str, Any] = {"error": error, "code": status, "message": localized(message)}
+    if listed := [{"field": field, "message": localized(text)} for field, text in details]:
         body["details"] = listed
     return body
 
@@ -70,8 +76,8 @@ def error_body(status: int, error: str, message: str, details: Iterable[Detail] 
 def error_response(error: RequestError, details: Sequence[Detail] = ()) -> Response:
     """The response for a request that is refused."""
     if isinstance(error, InvalidInput) and error.field and not details:
-        details = [(error.field, error.message)]
-    return _response(error.status, error.error, error.message, details, _headers(error))
+        details = [(error.field, error.text)]
+    return _response(error.status, error.error, error.text, details, _headers(error))
 
 
 def _headers(error: RequestError) -> dict[str, str]:
@@ -92,7 +98,7 @@ def rate_limit(maximum: int, remaining: int, reset: float) -> dict[str, str]:
 def _response(
     status: int,
     error: str,
-    message: str,
+    message: StoredText,
     details: Iterable[Detail] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
@@ -111,7 +117,7 @@ def responses(*statuses: int, public: bool = False) -> dict[int | str, dict[str,
 
 
 def _described(status: int) -> dict[str, Any]:
-    message = _MESSAGES.get(status, "what is wrong, and what to do")
+    message = _MESSAGES.get(status, Text("what is wrong, and what to do"))
     content = {
         "schema": {"$ref": "#/components/schemas/Error"},
         "example": error_body(status, _KINDS[status], message),
@@ -142,15 +148,15 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
     details = [_detail(each) for each in found[:MAX_PROBLEMS]]
     sentences = [_sentence(detail) for detail in details]
     if (more := len(found) - len(details)) > 0:
-        sentences.append(f"and {more} more")
-    return error_response(InvalidInput("; ".join(sentences)), details)
+        sentences.append(Text("and {n} more", {"n": more}))
+    return error_response(InvalidInput(joined(sentences, "; ")), details)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
     status = error.status_code
     if status < 400:
         return Response(status_code=status)
-    message = error.detail if status == 400 else _MESSAGES[status]
+    message: StoredText = error.detail if status == 400 else _MESSAGES[status]
     headers = dict(error.headers or {})
     if status == 405:
         headers["Allow"] = _allowed(request) or headers["Allow"]
@@ -169,6 +175,25 @@ def _allowed(request: Request) -> str:
 async def _outage(_: Request, error: StoreUnavailable) -> Response:
     log.error("request_failed", reason=error.message, cause=str(error.__cause__ or ""))
     return error_response(error)
+
+
+class RequestedLanguage:
+    """Middleware: notes the language that a client asks for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        header = b",".join(value for name, value in scope["headers"] if name == b"accept-language")
+        with_language = requested.set(preferred(header.decode("latin-1")))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            requested.reset(with_language)
 
 
 class CrashHandler:
@@ -193,7 +218,7 @@ class CrashHandler:
                 raise
             number = uuid4().hex[:12]
             log.exception("request_crashed", error_id=number, method=scope["method"], path=_logged(scope))
-            message = f"something went wrong inside SaveAny; look for the error id {number} in its log"
+            message = Text(_MESSAGES[500].template, {"id": number})
             await _response(500, _KINDS[500], message)(scope, receive, send)
 
 
@@ -209,9 +234,9 @@ def shortened(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…"
 
 
-def _sentence(detail: Detail) -> str:
+def _sentence(detail: Detail) -> Text:
     field, text = detail
-    return f"{field}: {text}" if field else text
+    return Text("{name}: {reason}", {"name": field, "reason": text}) if field else text
 
 
 def _detail(found: dict[str, Any]) -> Detail:
@@ -226,37 +251,46 @@ def _detail(found: dict[str, Any]) -> Detail:
     return field, _unknown(names, found.get("ctx", {}).get("known") or top)
 
 
-def _unknown(names: Sequence[str], known: Collection[str]) -> str:
+def _unknown(names: Sequence[str], known: Collection[str]) -> Text:
     name = names[-1]
     if not known:
-        return "there is no such field"
+        return Text("there is no such field")
     if len(names) == 1 and name in _LINKS:
-        hint = "links go into params; GET /api/v1/task-types lists their names"
+        hint = Text("links go into params; GET /api/v1/task-types lists their names")
     else:
-        hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
-    return f"there is no such field; {hint}"
+        hint = one_of(name, known)
+    return Text("there is no such field; {hint}", {"hint": hint})
+
+
+def one_of(name: str, known: Iterable[str]) -> Text:
+    """What a name was probably meant to be, or which names there are."""
+    if near := closest(name, known):
+        return Text("did you mean {name}?", {"name": near})
+    return Text("there are: {names}", {"names": ", ".join(known)})
 
 
 #: What JSON calls values; all other descriptions are those of `saveany.validation`.
 _JSON_TEXTS = {
-    "missing": "is required",
-    "bool_type": "must be true or false",
-    "model_attributes_type": "must be a JSON object",
-    "model_type": "must be a JSON object",
-    "dict_type": "must be a JSON object",
-    "list_type": "must be a JSON array",
-    "string_type": "must be a string",
-    "string_unicode": "must be valid unicode",
-    "string_pattern_mismatch": "contains a character that is not allowed",
-    "datetime_parsing": "must be a valid date and time",
-    "datetime_from_date_parsing": "must be a valid date and time",
-    "timezone_aware": "must have a time zone",
+    "missing": gettext_noop("is required"),
+    "bool_type": gettext_noop("must be true or false"),
+    "model_attributes_type": gettext_noop("must be a JSON object"),
+    "model_type": gettext_noop("must be a JSON object"),
+    "dict_type": gettext_noop("must be a JSON object"),
+    "list_type": gettext_noop("must be a JSON array"),
+    "string_type": gettext_noop("must be a string"),
+    "string_unicode": gettext_noop("must be valid unicode"),
+    "string_pattern_mismatch": gettext_noop("contains a character that is not allowed"),
+    "datetime_parsing": gettext_noop("must be a valid date and time"),
+    "datetime_from_date_parsing": gettext_noop("must be a valid date and time"),
+    "timezone_aware": gettext_noop("must have a time zone"),
 }
 #: Validators of our own, whose message is meant for the user.
 _OWN_TYPES = frozenset({"query", "one_link", "time"})
 
 
-def _text(found: dict[str, Any]) -> str:
+def _text(found: dict[str, Any]) -> Text:
     if found["type"] in _OWN_TYPES:
-        return str(found["msg"])
-    return _JSON_TEXTS.get(found["type"]) or str(describe(found))
+        message = found["msg"]
+        return message if isinstance(message, Text) else Text(str(message))
+    own = _JSON_TEXTS.get(found["type"])
+    return Text(own) if own else describe(found)

@@ -21,12 +21,13 @@ from saveany.errors import StoreUnavailable, Unavailable
 from saveany.planning.available import storage_problem
 from saveany.store import WorkerInfo
 from saveany.store.recording import Waiting
+from saveany.texts import Field, Text, gettext_noop, joined, loaded
 from saveany.timefmt import rfc3339
 
 #: Header of `/health` with the id of the installation, which is the same on all its machines.
 INSTANCE = "SaveAny-Instance"
 
-_NOT_READY = "not ready; send the token of the API to learn what is missing"
+_NOT_READY = gettext_noop("not ready; send the token of the API to learn what is missing")
 #: Seconds for which a result is reused.
 _CACHE_SECONDS = 1.0
 #: Seconds to wait for Redis, which normally replies within milliseconds.
@@ -68,8 +69,8 @@ async def ready(services: InjectedServices, request: Request) -> Ready | Respons
     problems = await _missing(services)
     if not problems:
         return Ready()
-    message = "not ready: " + "; ".join(f"{name}: {text}" for name, text in problems)
-    return error_response(Unavailable(message), problems)
+    reasons = [Text("{name}: {reason}", {"name": name, "reason": text}) for name, text in problems]
+    return error_response(Unavailable("not ready: {reasons}", reasons=joined(reasons, "; ")), problems)
 
 
 class CachedCheck:
@@ -99,9 +100,10 @@ async def _missing(services: ApiServices) -> list[Detail]:
             waiting = await services.store.recording.waiting()
             now = await services.store.db.time_ms()
     except StoreUnavailable as error:
-        return [("redis", error.message)]
+        return [("redis", error.text)]
     except TimeoutError:
-        return [("redis", "the task store (Redis) accepts connections but does not reply; does it hang?")]
+        text = Text("the task store (Redis) accepts connections but does not reply; does it hang?")
+        return [("redis", text)]
     return [*_problems(services.config, workers), *_unrecorded(waiting, now)]
 
 
@@ -109,23 +111,29 @@ def _unrecorded(waiting: Waiting, now: int) -> list[Detail]:
     """A record that waits longer than a recorder needs, which means an outage of the catalogue."""
     if waiting.since is None or now - waiting.since < _RECORDED_SECONDS * 1000:
         return []
-    since, verb = rfc3339(waiting.since), "change waits" if waiting.count == 1 else "changes wait"
-    text = f"{waiting.count} {verb} to be recorded since {since}; is its database down?"
-    return [("catalogue", text)]
+    one = gettext_noop("{n} change waits to be recorded since {since}; is its database down?")
+    many = gettext_noop("{n} changes wait to be recorded since {since}; is its database down?")
+    fields: dict[str, Field] = {"n": waiting.count, "since": rfc3339(waiting.since)}
+    return [("catalogue", Text(one if waiting.count == 1 else many, fields))]
 
 
 def _problems(config: Config, workers: Sequence[WorkerInfo]) -> list[Detail]:
     if not workers:
-        return [("workers", f"no worker is running; start one: {advice.command('worker')}")]
+        command = advice.command("worker")
+        return [("workers", Text("no worker is running; start one: {command}", {"command": command}))]
     problems: list[Detail] = []
     accounts = {name: problem for worker in workers for name, problem in worker.accounts.items()}
     logged_in = any(problem == "" for worker in workers for problem in worker.accounts.values())
     if not logged_in:
-        reported = "; ".join(f"{name}: {problem}" for name, problem in accounts.items())
-        problems.append(
-            ("telegram", reported or f"no Telegram account is logged in; run `{advice.command('login')}`")
+        reported = [
+            Text("{name}: {reason}", {"name": name, "reason": loaded(problem) or ""})
+            for name, problem in accounts.items()
+        ]
+        nobody = Text(
+            "no Telegram account is logged in; run `{command}`", {"command": advice.command("login")}
         )
+        problems.append(("telegram", joined(reported, "; ") if reported else nobody))
     for storage in config.storages:
         if problem := storage_problem(storage.name, workers):
-            problems.append((f"storages.{storage.name}", str(problem)))
+            problems.append((f"storages.{storage.name}", problem))
     return problems

@@ -17,6 +17,7 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.views import duplicate_view
 from saveany.catalogue import FileKind
+from saveany.languages import localized
 from saveany.models import Item
 from saveany.service import Principal, TaskRequest
 from saveany.telegram.links import is_whole_chat
@@ -100,5 +101,5 @@ def _file_view(found: ResolvedRequest, item: Item) -> ResolvedFileView:
         mime_type=mime,
         type=FileKind(kind_of(mime)).value,
         duplicate=duplicate_view(same) if same else None,
-        error=item.error,
+        error=localized(item.error_text or item.error),
     )

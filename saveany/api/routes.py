@@ -7,18 +7,17 @@ from collections.abc import Callable, Coroutine, Iterable
 from itertools import islice
 from typing import Any, NoReturn
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import Headers, QueryParams
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from saveany.api.auth import requirement_of
-from saveany.api.errors import MAX_PROBLEMS, shortened
+from saveany.api.errors import MAX_PROBLEMS, one_of, shortened
 from saveany.api.services import ApiServices
-from saveany.config.hints import did_you_mean
+from saveany.texts import Field, Text, WrongValue
 
 #: Maximum number of names in one object of a body; the headers of a download need the most.
 MAX_NAMES = 1000
@@ -80,15 +79,16 @@ def parse_json(body: bytes) -> Any:
     except RecursionError:
         raise _bad("the body is nested too deeply") from None
     except ValueError as error:
-        raise _bad(f"the body is not valid JSON: {error}") from None
+        raise _bad("the body is not valid JSON: {reason}", reason=_reason(error)) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > MAX_NAMES:
-        raise ValueError(f"an object has more than {MAX_NAMES} names")
+        raise WrongValue("an object has more than {n} names", n=MAX_NAMES)
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"{shortened(repeated(name for name, _ in pairs)[0])!r} occurs twice")
+        name = shortened(repeated(name for name, _ in pairs)[0])
+        raise WrongValue("{name!r} occurs twice", name=name)
     return found
 
 
@@ -104,11 +104,15 @@ def repeated(names: Iterable[str]) -> list[str]:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a JSON number")
+    raise WrongValue("{word} is not a JSON number", word=word)
 
 
-def _bad(message: str) -> HTTPException:
-    return HTTPException(400, message)
+def _reason(error: ValueError) -> Text:
+    return error.text if isinstance(error, WrongValue) else Text(str(error))
+
+
+def _bad(template: str, **fields: Field) -> HTTPException:
+    return HTTPException(400, Text(template, fields))
 
 
 def _check_type(request: Request, takes_body: bool) -> None:
@@ -150,15 +154,15 @@ def _check_query(query: QueryParams, known: frozenset[str]) -> None:
     names = [name for name, _ in query.multi_items()]
     unknown = dict.fromkeys(name for name in names if name not in known)
     problems = {shortened(name): _unknown(name, known) for name in islice(unknown, MAX_PROBLEMS + 1)}
-    problems |= {name: "occurs twice" for name in repeated(names) if name in known}
+    problems |= {name: Text("occurs twice") for name in repeated(names) if name in known}
     if problems:
         raise RequestValidationError(
             [{"type": "query", "loc": ("query", name), "msg": text} for name, text in problems.items()]
         )
 
 
-def _unknown(name: str, known: frozenset[str]) -> str:
+def _unknown(name: str, known: frozenset[str]) -> Text:
     if not known:
-        return "this address has no query parameters"
-    hint = did_you_mean(shortened(name), known) or f"there are: {', '.join(sorted(known))}"
-    return f"there is no such parameter; {hint}"
+        return Text("this address has no query parameters")
+    hint = one_of(shortened(name), sorted(known))
+    return Text("there is no such parameter; {hint}", {"hint": hint})

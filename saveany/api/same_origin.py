@@ -9,16 +9,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from saveany.api.errors import error_response
 from saveany.config.values import is_loopback
 from saveany.errors import Forbidden
+from saveany.texts import gettext_noop
 
 #: Addresses that pages of other sites may lead to: links, and the web UI.
 _OPEN = ("/dl/", "/stream/", "/s/", "/thumb/", "/assets/")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
-_FOREIGN = (
+_FOREIGN = gettext_noop(
     "this request was made by a page of another site; call the API from the same origin, or not from a "
     "browser. A reverse proxy must forward the Host header"
 )
-_REBOUND = (
+_REBOUND = gettext_noop(
     "without api.token the Host of a request must be localhost, 127.0.0.1 or [::1]; set api.token to use "
     "another name"
 )

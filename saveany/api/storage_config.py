@@ -23,6 +23,7 @@ from saveany.api.services import InjectedServices
 from saveany.api.storages import StorageName
 from saveany.config.describe import FieldDescription, storage_options
 from saveany.errors import InvalidInput
+from saveany.languages import localized
 from storages import registry
 
 router = APIRouter(prefix="/api/v1", tags=["configuration"], route_class=JsonRoute)
@@ -130,7 +131,7 @@ def _check_names(options: Mapping[str, Any]) -> None:
 def _type(type_: str) -> StorageTypeView:
     known = registry.backend(type_)
     options: list[FieldView] = [field_view(each) for each in storage_options(type_)]
-    return StorageTypeView(type=type_, about=known.description if known else "", options=options)
+    return StorageTypeView(type=type_, about=localized(known.description) if known else "", options=options)
 
 
 def field_view(field: FieldDescription) -> FieldView:
@@ -138,7 +139,7 @@ def field_view(field: FieldDescription) -> FieldView:
     return FieldView(
         name=field.name,
         kind=field.kind,
-        about=field.about,
+        about=localized(" ".join(field.about.split())),
         choices=list(field.choices),
         default=field.default,
         example=field.example,

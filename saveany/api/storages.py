@@ -21,6 +21,7 @@ from saveany.api.models import (
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
+from saveany.languages import localized
 from saveany.planning.available import storage_problem
 from saveany.planning.paths import folder
 from saveany.store import WorkerInfo
@@ -122,7 +123,7 @@ def _view(storage: StorageOptions, workers: Sequence[WorkerInfo]) -> StorageView
         name=storage.name,
         type=storage.type,
         ready=not problem,
-        error=str(problem or ""),
+        error=localized(problem),
         capabilities=_capabilities(storage.name, workers),
     )
 

@@ -12,6 +12,7 @@ from saveany.api.models import TaskType, TaskTypes
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.config import Config
+from saveany.languages import localized
 from saveany.planning.available import source_problem
 from saveany.sources import SourceSpec, sources
 from saveany.store import WorkerInfo
@@ -40,6 +41,6 @@ def _view(config: Config, source: SourceSpec, workers: Sequence[WorkerInfo]) -> 
         type=source.type,
         title=source.title,
         available=not problem,
-        error=str(problem or ""),
+        error=localized(problem),
         params=source.params.model_json_schema(),
     )

@@ -108,7 +108,7 @@ async def _task_list(services: ApiServices, tasks: list[Task], next_cursor: str 
             RunningTask(id=task.id, title=task.title, progress=progress_view(task.progress))
             for task in running
         ],
-        tasks=[task_summary(task, reasons.waiting(task)) for task in tasks],
+        tasks=[task_summary(task, reasons.waiting_text(task)) for task in tasks],
         total=len(tasks),
         next_cursor=next_cursor,
     )
@@ -127,7 +127,7 @@ async def get_task(
     task = await services.tasks.get(principal, task_id)
     items = await services.tasks.items(principal, task_id, items_cursor, ITEMS_PER_PAGE)
     reasons = await services.tasks.waiting_reasons([task])
-    return task_view(task, items, items_cursor, reasons.waiting(task))
+    return task_view(task, items, items_cursor, reasons.waiting_text(task))
 
 
 @router.patch(

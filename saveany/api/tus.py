@@ -16,6 +16,7 @@ from saveany.api.uploads import body_of, expect_upload
 from saveany.errors import InvalidInput, NotFound, RequestError
 from saveany.models import OnConflict, OnDuplicate
 from saveany.service import Principal
+from saveany.texts import Text
 from saveany.uploads import tus
 
 _OFFSET_TYPE = "application/offset+octet-stream"
@@ -46,7 +47,7 @@ class TusRoute(FileRoute):
 def _version_problem(request: Request) -> Response | None:
     if request.method == "OPTIONS" or request.headers.get("tus-resumable") == tus.VERSION:
         return None
-    message = f"the header Tus-Resumable must be {tus.VERSION}"
+    message = Text("the header {header} must be {value}", {"header": "Tus-Resumable", "value": tus.VERSION})
     return JSONResponse(
         error_body(412, "Precondition failed", message), 412, headers={"Tus-Version": tus.VERSION}
     )
@@ -168,7 +169,12 @@ def _wanted(metadata: dict[str, str]) -> tus.Wanted:
         raise InvalidInput("Upload-Metadata: user_id must be the id of a user", "user_id")
     for name, choices in _CHOICES.items():
         if metadata.get(name, "") not in ("", *choices):
-            raise InvalidInput(f"Upload-Metadata: {name} must be one of {', '.join(choices)}", name)
+            raise InvalidInput(
+                "Upload-Metadata: {name} must be one of {choices}",
+                name,
+                name=name,
+                choices=", ".join(choices),
+            )
     return tus.Wanted(
         name=metadata.get("filename") or metadata.get("name", ""),
         mime=metadata.get("filetype") or metadata.get("type", ""),
@@ -183,7 +189,8 @@ def _wanted(metadata: dict[str, str]) -> tus.Wanted:
 def _number(request: Request, header: str) -> int:
     text = request.headers.get(header, "")
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise InvalidInput(f"the header {header.title()} must be a number of bytes", header.title())
+        name = header.title()
+        raise InvalidInput("the header {name} must be a number of bytes", name, name=name)
     return int(text)
 
 

@@ -14,8 +14,10 @@ from saveany.api.models import (
     TaskView,
     WebhookView,
 )
+from saveany.languages import localized
 from saveany.models import Duplicate, Item, Progress, Task
 from saveany.store import Event
+from saveany.texts import Text
 from saveany.timefmt import rfc3339
 
 #: Files of a task in one reply.
@@ -38,17 +40,17 @@ def progress_view(progress: Progress) -> ProgressView:
     )
 
 
-def task_summary(task: Task, waiting: str = "") -> TaskSummary:
+def task_summary(task: Task, waiting: Text | None = None) -> TaskSummary:
     """A task without its files; `waiting` is why it makes no progress."""
-    return TaskSummary(**_summary(task), waiting=waiting)
+    return TaskSummary(**_summary(task), waiting=localized(waiting))
 
 
-def task_view(task: Task, items: list[Item], start: int, waiting: str) -> TaskView:
+def task_view(task: Task, items: list[Item], start: int, waiting: Text | None) -> TaskView:
     """A task with `items`, which start at index `start`; `waiting` is why it makes no progress."""
     end = start + ITEMS_PER_PAGE
     return TaskView(
         **_summary(task),
-        waiting=waiting,
+        waiting=localized(waiting),
         items=[_item_view(item) for item in items],
         items_total=task.items_total,
         items_cursor=end if end < task.items_total else None,
@@ -82,7 +84,7 @@ def _summary(task: Task) -> dict[str, Any]:
         "status": task.status.value,
         "title": task.title,
         "created_at": rfc3339(task.created_at),
-        "error": task.error,
+        "error": localized(task.error_text or task.error),
         "type": task.spec.type,
         "stage": task.stage.value,
         "storage": task.spec.storage,
@@ -112,5 +114,5 @@ def _item_view(item: Item) -> ItemView:
         sha256=item.sha256,
         url=item.url,
         duplicate=duplicate_view(item.duplicate) if item.duplicate else None,
-        error=item.error,
+        error=localized(item.error_text or item.error),
     )

@@ -13,7 +13,7 @@ from saveany.bot.conversation import Conversations
 from saveany.bot.membership import Membership
 from saveany.bot.progress import ProgressUpdater
 from saveany.bot.render import clip
-from saveany.bot.texts import CommandError, Translator, translator
+from saveany.bot.texts import CommandError, HtmlTranslator, translator
 from saveany.config import Config, User
 from saveany.errors import Retryable
 from saveany.logs import get_logger
@@ -68,7 +68,7 @@ class Context:
     key: str  # identifies the update: a reply to it is sent once, however often the update is handled
     user: User
     preferences: Preferences
-    t: Translator
+    t: HtmlTranslator
     _replies: int = 0  # sent, or tried, while the update is handled this time
     _sent: dict[str, int] = field(default_factory=dict)  # message ids of replies by their key
 

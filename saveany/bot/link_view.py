@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from saveany.bot.render import clip, is_button_url, size
-from saveany.bot.texts import Translator, escape
+from saveany.bot.texts import HtmlTranslator, escape
 from saveany.catalogue.link_models import Link, State
 from saveany.service.links import LinkUrls
 from saveany.telegram.update_types import Button, Keyboard
@@ -25,7 +25,7 @@ _ICONS: Final = {
 }
 
 
-def link_view(t: Translator, link: Link, base: str, *, is_public: bool) -> tuple[str, Keyboard]:
+def link_view(t: HtmlTranslator, link: Link, base: str, *, is_public: bool) -> tuple[str, Keyboard]:
     """One link with its buttons. `base` is the URL of the API; `is_public` says that others reach it."""
     urls = LinkUrls(base, link)
     url = urls.download if len(urls.download) <= _MAX_URL else urls.short
@@ -42,7 +42,9 @@ def link_view(t: Translator, link: Link, base: str, *, is_public: bool) -> tuple
     return "\n".join(lines), tuple(tuple(row) for row in rows if row)
 
 
-def new_links(t: Translator, links: Sequence[Link], base: str, *, is_public: bool) -> tuple[str, Keyboard]:
+def new_links(
+    t: HtmlTranslator, links: Sequence[Link], base: str, *, is_public: bool
+) -> tuple[str, Keyboard]:
     """Several links that were just made, with their URLs."""
     lines = []
     for n, link in enumerate(links, 1):
@@ -56,7 +58,7 @@ def new_links(t: Translator, links: Sequence[Link], base: str, *, is_public: boo
     return "\n".join(lines), number_buttons(links)
 
 
-def link_line(t: Translator, link: Link, n: int) -> str:
+def link_line(t: HtmlTranslator, link: Link, n: int) -> str:
     """A link in a numbered list."""
     parts = [f"{n}. {_ICONS[link.state]} {escape(clip(link.name, _MAX_LISTED))}", _state(t, link)]
     parts += _use(t, link)
@@ -69,7 +71,7 @@ def number_buttons(links: Sequence[Link]) -> Keyboard:
     return tuple(tuple(buttons[start : start + 5]) for start in range(0, len(buttons), 5))
 
 
-def _changes(t: Translator, link: Link) -> list[Button]:
+def _changes(t: HtmlTranslator, link: Link) -> list[Button]:
     """What can be done with a link, by its state."""
     extend = Button(t("Extend"), f"ln:e:{link.token}")
     revive = Button(t("Reactivate"), f"ln:a:{link.token}")
@@ -87,7 +89,7 @@ def _changes(t: Translator, link: Link) -> list[Button]:
     return [*buttons[link.state], delete]
 
 
-def _state(t: Translator, link: Link) -> str:
+def _state(t: HtmlTranslator, link: Link) -> str:
     if link.state is State.ACTIVE:
         if link.expires_at is None:
             return t("works without end")
@@ -101,7 +103,7 @@ def _state(t: Translator, link: Link) -> str:
     return states[link.state]
 
 
-def _use(t: Translator, link: Link) -> list[str]:
+def _use(t: HtmlTranslator, link: Link) -> list[str]:
     if link.max_downloads is not None:
         return [t("{n} of {maximum} downloads", n=link.downloads, maximum=link.max_downloads)]
     if not link.downloads:
@@ -119,5 +121,5 @@ def _time(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _hint(t: Translator) -> str:
+def _hint(t: HtmlTranslator) -> str:
     return "💡 " + t("Perhaps only my network reaches this address. The operator can set api.public_url.")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from saveany.bot import commands
 from saveany.bot.registry import Command
-from saveany.bot.texts import LANGUAGES, translator
+from saveany.bot.texts import translator
+from saveany.languages import LANGUAGES
 from saveany.planning import rules, templates
 
 REFERENCE = Path("docs/reference/bot.md")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from saveany.bot.texts import Translator, escape
+from saveany.bot.texts import HtmlTranslator, escape
 from saveany.config.schema import PRIVATE_CHATS
 from saveany.excerpt import excerpt
 from saveany.models import Item, ItemStatus, Stage, Status, Task
@@ -48,7 +48,7 @@ class RenderedMessage(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
 
 
-def task_view(t: Translator, task: Task, items: Sequence[Item], name: str = "") -> RenderedMessage:
+def task_view(t: HtmlTranslator, task: Task, items: Sequence[Item], name: str = "") -> RenderedMessage:
     """The message that shows the progress or the result of a task.
 
     `items` are all its items. `name` is shown until they are known, and as the name of several files
@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def reason(t: Translator, text: Text, max_length: int) -> str:
+def reason(t: HtmlTranslator, text: Text, max_length: int) -> str:
     """A reason in the user's language, on one line of at most `max_length` characters.
 
     It does not contain the internal name of the storage for private chats.
@@ -125,7 +125,7 @@ def _heading(icon: str, text: str) -> str:
     return f"{icon} <b>{text}</b>"
 
 
-def _progress_lines(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
+def _progress_lines(t: HtmlTranslator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
     progress = task.progress
     yield _phase(t, task)
     yield escape(_subject(t, task, items, name))
@@ -141,7 +141,7 @@ def _progress_lines(t: Translator, task: Task, items: Sequence[Item], name: str)
     yield _destination(t, task, items)
 
 
-def _phase(t: Translator, task: Task) -> str:
+def _phase(t: HtmlTranslator, task: Task) -> str:
     if task.cancel_requested:
         return _heading("⏹", t("Canceling"))
     if task.paused:
@@ -157,7 +157,7 @@ def _phase(t: Translator, task: Task) -> str:
     return _heading(*phases.get(task.stage, ("▶️", t("Starting"))))
 
 
-def _subject(t: Translator, task: Task, items: Sequence[Item], name: str) -> str:
+def _subject(t: HtmlTranslator, task: Task, items: Sequence[Item], name: str) -> str:
     """What the task saves, as plain text."""
     if len(items) == 1:
         return clip(items[0].name, _MAX_NAME)
@@ -171,7 +171,7 @@ def _subject(t: Translator, task: Task, items: Sequence[Item], name: str) -> str
     return t.plural("{n} link", "{n} links", len(links))
 
 
-def _amount(t: Translator, task: Task) -> str:
+def _amount(t: HtmlTranslator, task: Task) -> str:
     """The known parts of `1.2 MB of 4.0 MB · 600.0 kB/s · 0:05 left`."""
     progress, parts = task.progress, []
     if progress.total_bytes:
@@ -187,7 +187,7 @@ def _amount(t: Translator, task: Task) -> str:
     return " · ".join(parts)
 
 
-def _counts(t: Translator, items: Sequence[Item]) -> str:
+def _counts(t: HtmlTranslator, items: Sequence[Item]) -> str:
     done = sum(item.status.done for item in items)
     failed = sum(item.status is ItemStatus.FAILED for item in items)
     parts = [t("{done} of {n} files done", done=done, n=len(items))]
@@ -210,7 +210,7 @@ def _active_files(items: Sequence[Item], *, running: bool) -> Iterator[str]:
         yield f"{_ICONS.get(item.status, '▶️')} {escape(shown)}"
 
 
-def _destination(t: Translator, task: Task, items: Sequence[Item]) -> str:
+def _destination(t: HtmlTranslator, task: Task, items: Sequence[Item]) -> str:
     """The file, if there is only one, else the folder that the task saves into."""
     if task.spec.storage == PRIVATE_CHATS:
         return "💬 " + t("this chat")
@@ -220,7 +220,7 @@ def _destination(t: Translator, task: Task, items: Sequence[Item]) -> str:
     return f"📁 <code>{escape(clip(location(storage, path), _MAX_PATH))}</code>"
 
 
-def _result_lines(t: Translator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
+def _result_lines(t: HtmlTranslator, task: Task, items: Sequence[Item], name: str) -> Iterator[str]:
     done = [item for item in items if item.status.done]
     yield _outcome(t, task, items, len(done))
     yield escape(_subject(t, task, items, name))
@@ -238,7 +238,7 @@ def _result_lines(t: Translator, task: Task, items: Sequence[Item], name: str) -
         yield escape(url)
 
 
-def _outcome(t: Translator, task: Task, items: Sequence[Item], done: int) -> str:
+def _outcome(t: HtmlTranslator, task: Task, items: Sequence[Item], done: int) -> str:
     if task.status is Status.CANCELED:
         return _heading("🚫", t("Canceled"))
     if task.status is Status.FAILED:
@@ -248,7 +248,7 @@ def _outcome(t: Translator, task: Task, items: Sequence[Item], done: int) -> str
     return _heading("✅", t("Saved"))
 
 
-def _saved_count(t: Translator, items: Sequence[Item]) -> str:
+def _saved_count(t: HtmlTranslator, items: Sequence[Item]) -> str:
     done = sum(item.status.done for item in items)
     line = t("{done} of {n} files saved", done=done, n=len(items))
     if skipped := sum(item.status is ItemStatus.SKIPPED for item in items):
@@ -256,7 +256,7 @@ def _saved_count(t: Translator, items: Sequence[Item]) -> str:
     return line
 
 
-def _size_and_duration(t: Translator, task: Task, items: Sequence[Item]) -> str:
+def _size_and_duration(t: HtmlTranslator, task: Task, items: Sequence[Item]) -> str:
     """The number of saved bytes and the time it took; "" if nothing had to be saved."""
     sizes = [item.size or 0 for item in items if item.status is ItemStatus.COMPLETED]
     if not sizes:
@@ -267,7 +267,7 @@ def _size_and_duration(t: Translator, task: Task, items: Sequence[Item]) -> str:
     return " ".join(parts)
 
 
-def _failures(t: Translator, failed: Sequence[Item]) -> Iterator[str]:
+def _failures(t: HtmlTranslator, failed: Sequence[Item]) -> Iterator[str]:
     for item in failed[:_MAX_FAILED]:
         why = reason(t, item.error_text or Text(item.error), _MAX_LISTED_REASON)
         yield escape(f"❌ {clip(item.name, _MAX_LISTED_NAME)}: {why}")
@@ -275,7 +275,7 @@ def _failures(t: Translator, failed: Sequence[Item]) -> Iterator[str]:
         yield t("and {n} more", n=more)
 
 
-def _keyboard(t: Translator, task: Task, items: Sequence[Item]) -> Keyboard:
+def _keyboard(t: HtmlTranslator, task: Task, items: Sequence[Item]) -> Keyboard:
     if not task.status.ended:
         return () if task.cancel_requested else ((Button(t("Cancel"), f"cancel:{task.id}"),),)
     buttons = []

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from saveany.bot.render import clip, reason, task_view
-from saveany.bot.texts import Translator, escape, translator
+from saveany.bot.texts import HtmlTranslator, escape, translator
 from saveany.errors import Permanent, Retryable
 from saveany.ids import created_ms
 from saveany.logs import get_logger
@@ -130,12 +130,12 @@ class WatchNotifier:
         except Permanent as error:
             log.warning("notification_dropped", user=watch.user_id, reason=error.message)
 
-    async def _translator(self, watch: Archive) -> Translator:
+    async def _translator(self, watch: Archive) -> HtmlTranslator:
         preferences = await self._store.preferences.get(watch.user_id)
         return translator(preferences.language or self._language or watch.language)
 
 
-def _summary(t: Translator, watch: Archive, tasks: Sequence[Task]) -> Iterator[str]:
+def _summary(t: HtmlTranslator, watch: Archive, tasks: Sequence[Task]) -> Iterator[str]:
     """The number of saved files, and the names of some tasks, failed ones first."""
     failed = [task for task in tasks if task.status is not Status.COMPLETED]
     saved = [task for task in tasks if task.status is Status.COMPLETED]
@@ -151,7 +151,7 @@ def _summary(t: Translator, watch: Archive, tasks: Sequence[Task]) -> Iterator[s
         yield t("and {n} more", n=len(tasks) - len(listed))
 
 
-def _name(t: Translator, task: Task) -> str:
+def _name(t: HtmlTranslator, task: Task) -> str:
     return clip(t.text(task.subject), 60)
 
 

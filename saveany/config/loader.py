@@ -19,6 +19,7 @@ from saveany.config.lines import Loc, key_lines
 from saveany.config.schema import Config
 from saveany.config.variables import Setting, read_variables
 from saveany.errors import ConfigError
+from saveany.texts import Text
 
 Model = TypeVar("Model", bound=BaseModel)
 #: TOML and Redis have whole numbers of 64 bits.
@@ -51,11 +52,31 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
     config = _anchored(_validate(data, folder, origin, found.problems), folder)
     config._file = file
     refused = folders.problems(config, [file] if file else files.DEFAULT_FILES, _storage_tables(data))
-    if problems := [f"{origin.source(loc)}: {spell(loc)}: {text}" for loc, text in refused]:
-        raise ConfigError("\n".join(problems))
+    if problems := [Problem(origin.source(loc), spell(loc), Text(text)) for loc, text in refused]:
+        raise WrongValues(problems)
     notes += _unknown_names(config, data)
     config._warnings = (*found.warnings, *(f"{origin.source(loc)}: {note}" for loc, note in notes))
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one value."""
+
+    source: str  # its variable, or file and line
+    key: str  # its name; "" for a variable that sets none
+    text: Text
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.source, self.key, str(self.text))))
+
+
+class WrongValues(ConfigError):
+    """Values of the configuration are not valid."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +114,7 @@ def _put(data: dict[str, Any], setting: Setting) -> None:
 
 def _validate(data: dict[str, Any], folder: Path, origin: _Origin, problems: Sequence[str]) -> Config:
     """`data` as a configuration. Raises `ConfigError` with `problems` and those that it finds."""
+    found = [Problem("", "", Text(each)) for each in problems]
     try:
         # Strict JSON mode refuses "8080" for 8080, but turns lists into tuples and text into paths.
         text = json.dumps(data, default=str)
@@ -101,19 +123,21 @@ def _validate(data: dict[str, Any], folder: Path, origin: _Origin, problems: Seq
         # a default that could not be computed follows from another error, which is listed, too
         details = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
         details.sort(key=lambda one: origin.line(one["loc"]))
-        problems = [*problems, *(f"{origin.source(one['loc'])}: {_describe(one, data)}" for one in details)]
-    problems = [*problems, *(f"{origin.source(loc)}: {spell(loc)}: {text}" for loc, text in _unusable(data))]
-    if problems:
-        raise ConfigError("\n".join(problems))
+        found += [
+            Problem(origin.source(one["loc"]), spell(one["loc"]), _describe(one, data)) for one in details
+        ]
+    found += [Problem(origin.source(loc), spell(loc), text) for loc, text in _unusable(data)]
+    if found:
+        raise WrongValues(found)
     return config
 
 
-def _unusable(value: object, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
+def _unusable(value: object, loc: Loc = ()) -> Iterator[tuple[Loc, Text]]:
     """Values that the schema permits, but neither the system nor Redis can store."""
     if isinstance(value, str) and "\0" in value:
-        yield loc, "contains a null character"
+        yield loc, Text("contains a null character")
     elif isinstance(value, int) and abs(value) >= _TOO_LARGE:
-        yield loc, "is too large"
+        yield loc, Text("is too large")
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _unusable(inner, (*loc, name))
@@ -122,14 +146,16 @@ def _unusable(value: object, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
             yield from _unusable(inner, (*loc, index))
 
 
-def _describe(error: ErrorDetails, data: dict[str, Any]) -> str:
-    loc, text = error["loc"], str(validation.describe(error))
+def _describe(error: ErrorDetails, data: dict[str, Any]) -> Text:
+    loc = error["loc"]
     if error["type"] == "extra_forbidden":
         hint = keys.hint(str(loc[-1]), keys.names_at(loc[:-1], data), inside=loc[:-1])
-        text = "there is no such key" + (f"; {hint}" if hint else "")
-    elif error["type"] == "tuple_type" and spell(loc) in keys.TABLE_LISTS:
-        text = f"must be a list of tables: [[{spell(loc)}]] in the file, or JSON in a variable"
-    return f"{spell(loc)}: {text}"
+        return Text("there is no such key; {hint}", {"hint": hint}) if hint else Text("there is no such key")
+    if error["type"] == "tuple_type" and spell(loc) in keys.TABLE_LISTS:
+        return Text(
+            "must be a list of tables: [[{key}]] in the file, or JSON in a variable", {"key": spell(loc)}
+        )
+    return validation.describe(error)
 
 
 def spell(loc: Loc) -> str:

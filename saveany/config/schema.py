@@ -27,6 +27,7 @@ from saveany.config import values
 from saveany.config.hidden import passwords
 from saveany.config.table import AnyStorage, Table, distinct, error_at
 from saveany.models import KeyScope
+from saveany.texts import WrongValue
 from storages import registry
 from storages.base import Services, StorageOptions
 
@@ -269,9 +270,11 @@ class TelegramConfig(Table):
             text = (folder / value).read_text()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-            raise ValueError(f"cannot read the key file {folder / value}: {reason}") from None
+            raise WrongValue(
+                "cannot read the key file {file}: {reason}", file=str(folder / value), reason=str(reason)
+            ) from None
         if not values.is_public_key(text):  # the text is shown with the configuration: it must be no secret
-            raise ValueError(f"{folder / value} is not a public key in PEM")
+            raise WrongValue("{file} is not a public key in PEM", file=str(folder / value))
         return text
 
 
@@ -695,7 +698,9 @@ class Config(Table):
         known = {user.id for user in distinct(users, "id", lambda user: user.id)}
         for key in info.data["api"].keys if "api" in info.data else ():
             if key.user_id not in known:
-                raise ValueError(f"must have user {key.user_id}, as whom the key {key.name!r} acts")
+                raise WrongValue(
+                    "must have user {user}, as whom the key {name!r} acts", user=key.user_id, name=key.name
+                )
         return users
 
     @field_validator("storages")

@@ -124,8 +124,7 @@ def webhook_secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if text and not _is_webhook_secret(text):
         raise ValueError(
-            f"must be whsec_ and {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} bytes in base64; leave it empty, "
-            "and SaveAny generates one"
+            "must be whsec_ and 24 to 64 bytes in base64; leave it empty, and SaveAny generates one"
         )
     return value
 
@@ -141,7 +140,7 @@ def _is_webhook_secret(text: str) -> bool:
 def key_secret(value: SecretStr) -> SecretStr:
     """The secret of a key: long enough that nobody guesses it."""
     if not _MIN_KEY_LENGTH <= len(value.get_secret_value().strip()) <= _MAX_KEY_LENGTH:
-        raise ValueError(f"must have {_MIN_KEY_LENGTH} to {_MAX_KEY_LENGTH} characters, chosen at random")
+        raise ValueError("must have 20 to 255 characters, chosen at random")
     return value
 
 

@@ -122,6 +122,7 @@ def create_app(file: Path, code: SetupCode) -> FastAPI:
     app.add_middleware(SameOrigin, only_loopback=False)
     app.add_middleware(BodyLimit)
     app.add_middleware(errors.CrashHandler)
+    app.add_middleware(errors.RequestedLanguage)
     return app
 
 

@@ -24,10 +24,6 @@ class WaitingReasons(msgspec.Struct, frozen=True):
     workers: Sequence[WorkerInfo] = ()
     running: Mapping[int, int] = {}  # user id -> number of running tasks
 
-    def waiting(self, task: Task) -> str:
-        """`waiting_text` in English; "" for None."""
-        return str(self.waiting_text(task) or "")
-
     def waiting_text(self, task: Task) -> Text | None:
         """Why a task is queued, or is running without progress. None if it has ended, makes progress, or is
         about to start."""

@@ -48,7 +48,7 @@ class KnownAccount:
     is_configured: bool  # in the configuration file; else its login is in data_dir
     owner: str  # display name; "" if it is not known here
     user_id: int  # of Telegram; 0 if it is not known here
-    problem: str  # why it cannot be used; "" if it can
+    problem: Text | None  # why it cannot be used; None if it can
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Login:
     expires_at: int = 0  # of the QR code, in ms since the epoch
     owner: str = ""  # display name of the account, when it is logged in
     user_id: int = 0
-    problem: str = ""
+    problem: Text | None = None
     ended_at: float = 0.0  # monotonic
     answer: asyncio.Future[str] | None = field(default=None, repr=False)
     running: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -97,16 +97,17 @@ class AccountService:
         from saveany.telegram.session import SessionFolder
 
         principal.require_operator()
-        problems: dict[str, str] = {}
+        problems: dict[str, Text | None] = {}
         for worker in await self._store.workers.living():
             for name, problem in worker.accounts.items():
-                problems[name] = min(problems.get(name, "\uffff"), str(loaded(problem) or ""))
+                if name not in problems or str(problem) < str(problems[name] or ""):
+                    problems[name] = loaded(problem)
         table, folder = self._config.telegram, SessionFolder(self._config.data_dir)
         configured = [each.name for each in table.user_accounts]
         names = ["bot"] if table.token.get_secret_value() else []
         names += configured
         names += [each for each in folder.names() if each not in (*configured, "bot", "bot-updates")]
-        unknown = str(Text("no running worker uses it"))
+        unknown = Text("no running worker uses it")
         found = []
         for name in names:
             login = folder.load(name) if name not in configured else None
@@ -196,10 +197,10 @@ class AccountService:
             login.state = "done"
             log.info("account_logged_in", account=login.name)
         except SaveAnyError as error:
-            login.state, login.problem = "failed", error.message
+            login.state, login.problem = "failed", error.text
         except Exception:
             log.exception("login_failed", account=login.name)
-            login.state, login.problem = "failed", str(Text("internal error; see the log"))
+            login.state, login.problem = "failed", Text("internal error; see the log")
         finally:
             login.png = login.link = ""
             login.question = login.answer = None
@@ -220,7 +221,7 @@ class AccountService:
             try:
                 return await logins.login_phone(table, folder, login.name, ask, ask.note_sent, proxy=proxy)
             except NoCode as error:
-                login.problem = error.message
+                login.problem = error.text
                 login.method = "qr"
         return await logins.login_qr(table, folder, login.name, show, ask, proxy=proxy)
 

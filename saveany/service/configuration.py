@@ -18,7 +18,7 @@ from saveany.errors import ConfigError, InvalidInput, WrongState
 from saveany.logs import get_logger
 from saveany.restart import RestartRequests
 from saveany.service.principal import Principal
-from saveany.texts import Text
+from saveany.texts import Text, joined
 
 if TYPE_CHECKING:
     from saveany.config import write
@@ -185,13 +185,17 @@ class ConfigurationService:
 
     def _refused(self, error: ConfigError) -> InvalidInput:
         """The error for a change with which the file does not load, without the name of the file."""
-        prefix = f"{self._config.file}: "
-        lines = [line.removeprefix(prefix) for line in error.message.splitlines()]
-        field = lines[0].partition(": ")[0] if lines else ""
-        known = field if field in keys.KEYS or "[" in field else ""
-        shown = [line.removeprefix(f"{known}: ") for line in lines] if known else lines
-        reason = "; ".join(shown)
-        return InvalidInput(Text(reason), known)
+        if not isinstance(error, loader.WrongValues):
+            return InvalidInput(error.text)
+        first = error.problems[0].key
+        field = first if first in keys.KEYS or "[" in first else ""
+        texts = [
+            Text("{name}: {reason}", {"name": each.key, "reason": each.text})
+            if each.key and each.key != field
+            else each.text
+            for each in error.problems
+        ]
+        return InvalidInput(joined(texts, "; "), field)
 
 
 def with_secrets(name: str, value: Any, present: Any) -> Any:

@@ -1,7 +1,7 @@
 // Requests to the API, with the session of this browser. All addresses are relative to the page, so that they
 // also work behind a proxy with a path.
 import { signal } from "@preact/signals";
-import { t } from "./texts.js";
+import { language, t } from "./texts.js";
 
 /** Who is logged in: the reply of `GET /session`; null for nobody, undefined before that is known. */
 export const session = signal(undefined);
@@ -28,6 +28,7 @@ async function ask(method, path, { body, query, headers, signal: stop } = {}) {
     reply = await fetch(`api/v1/${path}${queryText(query)}`, {
       method,
       headers: {
+        "Accept-Language": language(),
         ...(method === "GET" ? {} : { "Content-Type": "application/json" }),
         ...(token && method !== "GET" ? { "X-CSRF-Token": token } : {}),
         ...headers,

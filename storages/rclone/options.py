@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import Field, field_validator
 
+from saveany.texts import WrongValue
 from storages.base import StorageOptions
 from storages.rclone.targets import folders
 
@@ -68,8 +69,10 @@ class RcloneOptions(StorageOptions):
         flags = [flag for flag in flags if not _OUTPUT_FLAGS.fullmatch(flag)]
         for flag in flags:
             if flag.partition("=")[0][2:] not in _GENERAL_FLAGS and not _BACKEND_FLAGS.match(flag):
-                raise ValueError(
-                    f"{flag} is not allowed; allowed: --{', --'.join(_GENERAL_FLAGS)}, and flags of "
-                    "backends, such as --drive-chunk-size=64M"
+                raise WrongValue(
+                    "{flag} is not allowed; allowed: {known}, and flags of backends, such as "
+                    "--drive-chunk-size=64M",
+                    flag=flag,
+                    known=", ".join(f"--{each}" for each in _GENERAL_FLAGS),
                 )
         return tuple(flags)

@@ -15,7 +15,8 @@ from saveany.bot.commands import (
     tasks,
     watch,
 )
-from saveany.bot.texts import LANGUAGES, translator
+from saveany.bot.texts import translator
+from saveany.languages import LANGUAGES
 
 _MODULES = (saving, downloads, tasks, links, settings, rules, watch, archive, login, cards)
 

@@ -8,7 +8,7 @@ from saveany.bot.commands.watch import parse_arguments
 from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
 from saveany.bot.render import size
-from saveany.bot.texts import Translator, escape
+from saveany.bot.texts import HtmlTranslator, escape
 from saveany.catalogue.archive_models import MessageOutcome
 from saveany.service.archives import ArchiveRequest, ShownArchive
 from saveany.telegram.update_types import Button, Keyboard
@@ -92,7 +92,7 @@ async def _card(ctx: Context, archive_id: str) -> tuple[str, Keyboard]:
     return "\n".join(_receipt(ctx.t, shown)), rows(list(_buttons(ctx.t, shown)), 2)
 
 
-def _buttons(t: Translator, shown: ShownArchive) -> Iterator[Button]:
+def _buttons(t: HtmlTranslator, shown: ShownArchive) -> Iterator[Button]:
     archive_id = shown.archive.id
     yield Button(t("🔄 Refresh"), f"archive:show:{archive_id}")
     if shown.state == "paused":
@@ -104,7 +104,7 @@ def _buttons(t: Translator, shown: ShownArchive) -> Iterator[Button]:
     yield Button(t("✖ End"), f"archive:remove:{archive_id}")
 
 
-def _receipt(t: Translator, shown: ShownArchive) -> Iterator[str]:
+def _receipt(t: HtmlTranslator, shown: ShownArchive) -> Iterator[str]:
     archive, receipt = shown.archive, shown.receipt
     yield f"🗄 <b>{escape(archive.title)}</b> ({escape(archive.name)}): {t(_STATES[shown.state])}"
     if problem := loaded(archive.problem):
@@ -119,7 +119,7 @@ def _receipt(t: Translator, shown: ShownArchive) -> Iterator[str]:
     yield _balance(t, shown)
 
 
-def _balance(t: Translator, shown: ShownArchive) -> str:
+def _balance(t: HtmlTranslator, shown: ShownArchive) -> str:
     """Whether the numbers add up, and if not, why."""
     rest = shown.unaccounted
     if not rest:

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from saveany.bot.context import Context, choice_id, find_choice, folder_button, rows, storage_button
 from saveany.bot.registry import Command
 from saveany.bot.render import location
-from saveany.bot.texts import LANGUAGES, CommandError, escape
+from saveany.bot.texts import CommandError, escape
+from saveany.languages import LANGUAGES
 from saveany.planning.paths import folder
 from saveany.preferences import Preferences, Shortcut
 from saveany.telegram.update_types import Button, Keyboard

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 
 from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
-from saveany.bot.texts import CommandError, Translator, escape
+from saveany.bot.texts import CommandError, HtmlTranslator, escape
 from saveany.errors import Retryable
 from saveany.models import Rule
 from saveany.planning import rules
@@ -116,7 +116,7 @@ async def _list(ctx: Context) -> tuple[str, Keyboard]:
     return "\n".join(parts), rows(buttons, 5)
 
 
-def _details(t: Translator, watch: Archive) -> Iterator[str]:
+def _details(t: HtmlTranslator, watch: Archive) -> Iterator[str]:
     yield f"<b>{escape(watch.title)}</b> ({escape(watch.name)})"
     if watch.filter or watch.storage or watch.folder:
         yield f"<code>{escape(_conditions(watch))}</code>"
@@ -142,7 +142,7 @@ def _conditions(watch: Archive) -> str:
     return rules.format_rule(rule).removesuffix(" -> :")
 
 
-def _confirmation(t: Translator, watch: Archive, newest: int) -> Iterator[str]:
+def _confirmation(t: HtmlTranslator, watch: Archive, newest: int) -> Iterator[str]:
     yield t("You now watch <b>{title}</b>.", title=watch.title)
     yield from list(_details(t, watch))[1:]
     if watch.seen < newest:

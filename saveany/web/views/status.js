@@ -6,13 +6,13 @@ import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { Log, Space } from "../parts/log.js";
 import { Failure, Loading, Tag, useLoaded } from "../parts/ui.js";
-import { plural, t } from "../texts.js";
+import { language, plural, t } from "../texts.js";
 
 const EVERY_MS = 5000;
 
 async function load(stop) {
   const [ready, info, workers, queue, stats, types] = await Promise.all([
-    fetch("readyz", { signal: stop }).then((reply) => reply.json()),
+    fetch("readyz", { headers: { "Accept-Language": language() }, signal: stop }).then((reply) => reply.json()),
     fetch("api/info", { signal: stop }).then((reply) => reply.json()),
     get("workers", {}, stop),
     get("queue", {}, stop),

@@ -1,4 +1,4 @@
-"""Every text of the bot is translated into every language."""
+"""Every text of the bot, and every error of the API, is translated into every language."""
 
 import itertools
 import re
@@ -12,18 +12,28 @@ from babel.messages.pofile import read_po
 
 import saveany.bot
 from saveany import errors
-from saveany.bot.texts import LANGUAGES, CommandError, closest, translator
+from saveany.bot.texts import CommandError, translator
+from saveany.config import keys
+from saveany.config.describe import describe, storage_options
 from saveany.errors import NotFound
+from saveany.languages import LANGUAGES, closest
+from storages import registry
 
 FOLDER = Path(saveany.bot.__file__).parent
 ROOT = FOLDER.parents[1]
+LOCALES = FOLDER.parent / "locales"
 OTHERS = sorted(tag for tag in LANGUAGES if tag != "en")
 #: `t("…")`, `t.plural("one", "many", …)`, `gettext_noop("…")`, `CommandError("…")` and `Text("…")`.
 KEYWORDS = {"t": None, "plural": (1, 2), "gettext_noop": None, "CommandError": None, "Text": None}
-#: Packages whose errors the bot shows.
+#: Packages whose errors the bot or the API shows.
 ERROR_PACKAGES = (
+    "saveany/api",
     "saveany/archives",
     "saveany/catalogue",
+    "saveany/config",
+    "saveany/delivery",
+    "saveany/first_run",
+    "saveany/uploads",
     "saveany/planning",
     "saveany/service",
     "saveany/store",
@@ -35,21 +45,24 @@ ERROR_PACKAGES = (
 )
 #: Modules outside of these packages with texts that the bot shows.
 MODULES = ("allowed", "filters", "sources", "storage_set", "validation")
-#: Constructors of errors and texts, and functions that make errors: the first argument is a template. Errors
-#: of the configuration are for operators, who see them in the log.
+#: Constructors of errors and texts, and functions that make errors: the first argument is a template. Other
+#: errors of the configuration are for operators, who see them in the log.
 ERROR_KEYWORDS = {
     name: None
     for name, value in vars(errors).items()
     if isinstance(value, type) and name[0].isupper() and name != "ConfigError"
 } | {
     **dict.fromkeys(("gettext_noop", "ProxyFailed", "ProxyRefused", "NotAllowed")),
-    **dict.fromkeys(("_refused", "_unavailable", "_upload_error")),
+    **dict.fromkeys(("_refused", "_unavailable", "_upload_error", "_bad", "WrongValue")),
     **dict.fromkeys(("kind", "ours")),  # variables with a class of errors
 }
+#: What validators of the configuration raise.
+CONFIG_KEYWORDS = dict.fromkeys(("ConfigError", "ValueError", "WrongValue"))
 #: Methods whose first argument is a class of errors, and whose second is a template.
 METHOD_KEYWORDS = {"_error": (2,)}
 #: The suite for storages of other packages has no texts for users.
 METHODS = [("testing/**.py", "ignore"), ("**.py", "python")]
+OPTIONS = [("**/options.py", "python"), ("http_client.py", "python")]
 
 
 def texts() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -68,18 +81,36 @@ def error_templates() -> set[str]:
         extract_from_file("python", ROOT / "saveany" / f"{name}.py", keywords=ERROR_KEYWORDS)
         for name in MODULES
     )
+    found = itertools.chain(
+        found,
+        extract(ROOT / "saveany/api", {"ConfigError": None}),
+        extract(ROOT / "saveany/config", CONFIG_KEYWORDS),
+        extract(ROOT / "storages", CONFIG_KEYWORDS, OPTIONS),
+    )
     return {forms[0] for _, forms in found} | {str(message) for _, message, *_ in modules}
 
 
+def descriptions() -> set[str]:
+    """What forms say about settings, and about options of storages."""
+    types = [each for each in registry.types() if each not in ("memory", "minio")]
+    found = [*keys.tables().values()]
+    found += [describe(str(key.path[-1]), key.field).about for key in keys.KEYS.values()]
+    found += [backend.description for each in types if (backend := registry.backend(each))]
+    found += [option.about for each in types for option in storage_options(each)]
+    return {" ".join(each.split()) for each in found if each}
+
+
 def extract(
-    folder: Path, keywords: Mapping[str, tuple[int, ...] | None]
+    folder: Path,
+    keywords: Mapping[str, tuple[int, ...] | None],
+    methods: list[tuple[str, str]] = METHODS,
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for file, line, message, *_ in extract_from_dir(str(folder), METHODS, keywords=keywords):
+    for file, line, message, *_ in extract_from_dir(str(folder), methods, keywords=keywords):
         yield f"{file}:{line}", message if isinstance(message, tuple) else (message,)
 
 
 def catalog(tag: str) -> Catalog:
-    with (FOLDER / "locales" / f"{tag.replace('-', '_')}.po").open("rb") as file:
+    with (LOCALES / f"{tag.replace('-', '_')}.po").open("rb") as file:
         return read_po(file, abort_invalid=True)
 
 
@@ -110,7 +141,7 @@ def test_every_text_is_translated(tag: str) -> None:
 
 @pytest.mark.parametrize("tag", OTHERS)
 def test_every_translation_is_used(tag: str) -> None:
-    used = {forms[0] for _, forms in texts()} | error_templates()
+    used = {forms[0] for _, forms in texts()} | error_templates() | descriptions()
     ids = (each.id for each in catalog(tag) if each.id)
     assert [each for each in ids if (each[0] if isinstance(each, tuple) else each) not in used] == []
 
@@ -118,7 +149,14 @@ def test_every_translation_is_used(tag: str) -> None:
 @pytest.mark.parametrize("tag", OTHERS)
 def test_every_error_and_reason_that_the_bot_may_show_is_translated(tag: str) -> None:
     known = catalog(tag)
-    assert [each for each in sorted(error_templates()) if not known.get(each)] == []
+    missing = [each for each in sorted(error_templates()) if not known.get(each)]
+    assert [each for each in missing if re.search("[a-z]{2}", re.sub(r"{\w+}", "", each))] == []
+
+
+@pytest.mark.parametrize("tag", OTHERS)
+def test_every_description_of_a_setting_is_translated(tag: str) -> None:
+    known = catalog(tag)
+    assert [each for each in sorted(descriptions()) if not known.get(each)] == []
 
 
 @pytest.mark.parametrize("tag", OTHERS)

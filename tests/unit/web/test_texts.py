@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import saveany.web
-from saveany.bot.texts import LANGUAGES
+from saveany.languages import LANGUAGES
 
 FOLDER = Path(saveany.web.__file__).parent
 OTHERS = sorted(tag for tag in LANGUAGES if tag != "en")
