@@ -49,7 +49,7 @@ def outlook(**storages: StoredText) -> WaitingReasons:
 def test_a_running_task_without_progress_names_the_reason(
     running: Task, storages: dict[str, str], told: str
 ) -> None:
-    assert outlook(**storages).waiting(running) == told
+    assert str(outlook(**storages).waiting_text(running) or "") == told
 
 
 def test_the_problem_of_a_storage_is_translatable() -> None:
@@ -62,10 +62,10 @@ def test_the_problem_of_a_storage_is_translatable() -> None:
 
 
 def test_an_unresponsive_worker_is_reported() -> None:
-    assert "no longer responds" in WaitingReasons(Config()).waiting(task(Status.RUNNING))
+    assert "no longer responds" in str(WaitingReasons(Config()).waiting_text(task(Status.RUNNING)))
 
 
 def test_a_task_that_yielded_its_slot_says_so() -> None:
-    assert "made room for a task of another user" in outlook().waiting(task(Status.QUEUED, yields=1))
-    assert "all slots are busy" in outlook().waiting(task(Status.QUEUED))
-    assert "the box hangs" in outlook(box="the box hangs").waiting(task(Status.QUEUED, yields=1))
+    assert "made room for a task of another user" in str(outlook().waiting_text(task(Status.QUEUED, yields=1)))
+    assert "all slots are busy" in str(outlook().waiting_text(task(Status.QUEUED)))
+    assert "the box hangs" in str(outlook(box="the box hangs").waiting_text(task(Status.QUEUED, yields=1)))
