@@ -8,7 +8,8 @@ from tests.fixtures.browser import Page
 
 _AXE = Path(__file__).parents[2] / "fixtures/axe/axe.min.js"
 _RUN = """
-rules => axe.run({resultTypes: ["violations"], ...(rules.length ? {runOnly: rules} : {})}).then(found => found.violations
+rules => axe.run({resultTypes: ["violations"], ...(rules.length ? {runOnly: rules} : {})})
+  .then(found => found.violations
   .filter(each => ["serious", "critical"].includes(each.impact))
   .map(each => `${each.id}: ${each.nodes.map(node => node.html + " " + node.failureSummary).join(" | ")}`))
 """

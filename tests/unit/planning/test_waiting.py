@@ -66,6 +66,6 @@ def test_an_unresponsive_worker_is_reported() -> None:
 
 
 def test_a_task_that_yielded_its_slot_says_so() -> None:
-    assert "made room for a task of another user" in str(outlook().waiting_text(task(Status.QUEUED, yields=1)))
+    assert "made room for a task of another" in str(outlook().waiting_text(task(Status.QUEUED, yields=1)))
     assert "all slots are busy" in str(outlook().waiting_text(task(Status.QUEUED)))
     assert "the box hangs" in str(outlook(box="the box hangs").waiting_text(task(Status.QUEUED, yields=1)))
