@@ -1,8 +1,10 @@
 """Fixtures for all tests."""
 
+import gc
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 import zlib
@@ -47,6 +49,42 @@ def plain_commands() -> Iterator[None]:
     """Messages name commands as `saveany …`, whatever command an earlier test has run in this process."""
     yield
     os.environ.pop(advice.VARIABLE, None)
+
+
+def pytest_collection() -> None:
+    """Nothing that is made here is garbage: do not search it, now or later."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """See above."""
+    gc.freeze()
+    gc.enable()
+
+
+_repository = ""  # its state when the tests began
+
+
+def _state_of_the_repository(config: pytest.Config) -> str:
+    """What `git status` lists; nothing outside of CI and in the processes that run the tests."""
+    if os.environ.get("CI") != "true" or hasattr(config, "workerinput"):
+        return ""
+    command = ["git", "status", "--porcelain", "--untracked-files=all"]
+    return subprocess.run(command, cwd=config.rootpath, capture_output=True, text=True, check=True).stdout
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Note the state of the repository."""
+    global _repository
+    _repository = _state_of_the_repository(session.config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, fail if a test has left something in the repository: it belongs into `tmp_path`."""
+    if (state := _state_of_the_repository(session.config)) != _repository:
+        print(f"\nthe tests have changed the repository:\n{state}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 #: Files with many variants of the same tests, or with slow ones. CI, which has 20 minutes, runs a third of

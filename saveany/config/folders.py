@@ -38,13 +38,41 @@ RESERVED = (
 )
 
 
+#: What two paths of one folder have in common, even if it is mounted twice, or written in another case on a
+#: file system that ignores case: its device and number; its path if it does not exist yet, or cannot be read.
+_Identity = tuple[int, int] | str
+
+
+class _Place:
+    """A path, looked up on the disk once, as it is written and with symbolic links followed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        real = Path(_real(path))
+        entry = Path(_real(path.parent)) / path.name  # a link itself could be replaced
+        self._identity = _identity(path, _real(path))
+        self._above = {
+            _identity(each, str(each)) for start in {real, entry} for each in (start, *start.parents)
+        }
+
+    def contains(self, other: _Place) -> bool:
+        """Whether the other is the same or inside it."""
+        return self._identity in other._above
+
+
 @dataclass(frozen=True, slots=True)
 class _Protected:
     """A file or folder that no storage may contain."""
 
-    path: Path
+    place: _Place
     name: str
     inside: bool = False  # whether a storage must not be inside it, either
+
+    def relation(self, folder: _Place) -> str | None:
+        """Why a folder conflicts with it; None if it does not."""
+        if folder.contains(self.place):
+            return "is or contains"
+        return "is inside" if self.inside and self.place.contains(folder) else None
 
 
 def problems(config: Config, files: Iterable[Path], tables: Mapping[str, int]) -> Iterator[tuple[Loc, str]]:
@@ -55,30 +83,30 @@ def problems(config: Config, files: Iterable[Path], tables: Mapping[str, int]) -
     """
     protected = list(_protected(config, files))
     for storage in config.storages:
-        for folder in storage.folders_here():
+        for folder in map(_Place, storage.folders_here()):
             for each in protected:
-                if (relation := _relation(folder, each)) is not None:
+                if (relation := each.relation(folder)) is not None:
                     key = "base_path" if "base_path" in storage.model_fields_set else "remote"
                     yield (
                         ("storages", tables[storage.name], key),
-                        f"{folder} {relation} {each.name} ({each.path}); choose a folder that is for files "
-                        "only",
+                        f"{folder.path} {relation} {each.name} ({each.place.path}); choose a folder that is "
+                        "for files only",
                     )
                     break
 
 
 def _protected(config: Config, files: Iterable[Path]) -> Iterator[_Protected]:
     for file in files:
-        yield _Protected(file.absolute(), "the configuration")
-    yield _Protected(config.data_dir, "data_dir")
+        yield _Protected(_Place(file.absolute()), "the configuration")
+    yield _Protected(_Place(config.data_dir), "data_dir")
     for name in RESERVED:
-        yield _Protected(config.data_dir / name, f"{name} of data_dir", inside=True)
+        yield _Protected(_Place(config.data_dir / name), f"{name} of data_dir", inside=True)
     for package in (saveany, storages):
-        yield _Protected(Path(str(package.__file__)).parent, "the program", inside=True)
+        yield _Protected(_Place(Path(str(package.__file__)).parent), "the program", inside=True)
     in_virtual_environment = sys.prefix != sys.base_prefix
-    yield _Protected(Path(sys.prefix), "the Python that runs it", inside=in_virtual_environment)
+    yield _Protected(_Place(Path(sys.prefix)), "the Python that runs it", inside=in_virtual_environment)
     for key, path in _named_files(config):
-        yield _Protected(path, key)
+        yield _Protected(_Place(path), key)
 
 
 def _named_files(table: BaseModel) -> Iterator[tuple[str, Path]]:
@@ -95,27 +123,13 @@ def _named_files(table: BaseModel) -> Iterator[tuple[str, Path]]:
                         yield from _named_files(one)
 
 
-def _relation(folder: Path, protected: _Protected) -> str | None:
-    """Why a folder conflicts with a protected path; None if it does not."""
-    if _contains(folder, protected.path):
-        return "is or contains"
-    return "is inside" if protected.inside and _contains(protected.path, folder) else None
-
-
-def _contains(folder: Path, path: Path) -> bool:
-    """Whether `path` is `folder` or inside it, as it is written or with symbolic links followed."""
-    real = Path(_real(path))
-    entry = Path(_real(path.parent)) / path.name  # a link itself could be replaced
-    return any(_same(folder, each) for start in (real, entry) for each in (start, *start.parents))
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether both are one folder, even if mounted twice, or written in another case on a file system that
-    ignores case."""
+def _identity(path: Path, otherwise: str) -> _Identity:
+    """What identifies a path; `otherwise` if it cannot be looked up."""
     try:
-        return one.samefile(other)
-    except OSError:  # one of them does not exist yet, or cannot be read
-        return _real(one) == str(other)
+        found = path.stat()
+    except OSError:
+        return otherwise
+    return found.st_dev, found.st_ino
 
 
 def _real(path: Path) -> str:
