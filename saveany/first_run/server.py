@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,12 +31,17 @@ from saveany.errors import ConfigError, Forbidden, InvalidInput, Unavailable, Wr
 from saveany.first_run import HOST, without_host
 from saveany.first_run.code import SetupCode
 from saveany.logs import setup as set_up_log
+from saveany.net.addresses import network_of
 
 _EVERY_NETWORK: Final = "0.0.0.0"  # noqa: S104  those who are not in the local network are refused
 _SETUP: Final = "/api/v1/setup"
 #: The user of an installation without Telegram; every request needs a user.
 _LOCAL_USER: Final = 1
 _MIN_TOKEN: Final = 12
+#: Headers in which proxies list the addresses that they pass a request on for.
+_PROXY_HEADERS: Final = (b"x-forwarded-for", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip")
+#: The address in an element of the header Forwarded (RFC 7239).
+_FORWARDED_FOR: Final = re.compile(r"\bfor\s*=\s*(\"[^\"]*\"|[^;,\s]*)", re.IGNORECASE)
 _COMMENT: Final = (
     "SaveAny, set up in the browser. All keys: config.example.toml and docs/reference/config.md. This file "
     "contains secrets: keep it private."
@@ -82,7 +88,7 @@ def serve(file: Path) -> None:
         port = sock.getsockname()[1]
         show = f"http://{local_address(host)}:{port}"
         app = create_app(file, SetupCode(lambda code: _announce(show, code)))
-        server = Server(_server_config(app))
+        server = Server(_server_config(app, config.api.trusted_proxies))
         app.state.finish = partial(setattr, server, "should_exit", True)
         asyncio.run(server.serve(sockets=[sock]))
 
@@ -96,9 +102,11 @@ def _announce(address: str, code: str) -> None:
     )
 
 
-def _server_config(app: FastAPI) -> ServerConfig:
+def _server_config(app: FastAPI, proxies: Sequence[str]) -> ServerConfig:
     return ServerConfig(
         app,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         http="h11",
         ws="none",
         lifespan="off",
@@ -144,20 +152,35 @@ class _OnlySetup:
 
 
 def _addresses(scope: Scope) -> Iterator[str]:
-    """The addresses that a request comes from, with those that proxies claim: more of them only refuse it."""
-    yield (scope.get("client") or ("",))[0]
+    """The addresses that a request comes from, with those that proxies claim, whether they are trusted or
+    not: more addresses only refuse it."""
+    yield _peer(scope)
     for name, value in scope["headers"]:
-        if name == b"x-forwarded-for":
-            yield from (each.strip() for each in value.decode("latin-1").split(","))
+        text = value.decode("latin-1")
+        if name == b"forwarded":
+            yield from (found[1].strip('"') for found in _FORWARDED_FOR.finditer(text))
+        elif name in _PROXY_HEADERS:
+            yield from (each.strip() for each in text.split(","))
+
+
+def _peer(scope: Scope) -> str:
+    """The address of the client, which a trusted proxy names."""
+    return (scope.get("client") or ("",))[0]
 
 
 def _is_near(address: str) -> bool:
-    """Whether an address is in a private network, or this machine's."""
+    """Whether an address, with or without a port, is in a private network, or this machine's."""
     try:
-        found = ipaddress.ip_address(address)
+        found = ipaddress.ip_address(_without_port(address))
     except ValueError:
         return False
     return (getattr(found, "ipv4_mapped", None) or found).is_private
+
+
+def _without_port(address: str) -> str:
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 _router = APIRouter()
@@ -189,7 +212,7 @@ async def complete_setup(request: Request, response: Response, body: NewSetup) -
     except ValueError as error:
         raise InvalidInput(str(error), "token") from error
     async with state.writing:
-        state.code.check(body.code)
+        state.code.check(body.code, network_of(_peer(request.scope)))
         try:
             await asyncio.to_thread(write.create, state.file, _tables(token, body.network), comment=_COMMENT)
         except ConfigError as error:
@@ -215,4 +238,4 @@ def _chooses_network() -> bool:
 
 
 def _is_local(request: Request) -> bool:
-    return all(map(is_loopback, _addresses(request.scope)))
+    return all(is_loopback(_without_port(each)) for each in _addresses(request.scope))

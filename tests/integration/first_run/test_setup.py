@@ -16,6 +16,9 @@ from saveany.first_run.code import CODE_SECONDS, MAX_ATTEMPTS, PAUSE_SECONDS, Se
 from saveany.first_run.server import create_app
 
 
+OWNER = "192.168.1.2"
+
+
 class Log:
     """Where the codes are announced, and a clock."""
 
@@ -48,28 +51,33 @@ async def post(app: FastAPI, code: str, address: str = "127.0.0.1", **more: Any)
 
 class TestCode:
     def test_it_works_once_however_it_is_typed(self, log: Log) -> None:
-        log.code.check(f" {log.codes[0].lower().replace('-', ' ')} ")
+        log.code.check(f" {log.codes[0].lower().replace('-', ' ')} ", OWNER)
         with pytest.raises(Forbidden):
-            log.code.check(log.codes[0])
+            log.code.check(log.codes[0], OWNER)
 
     def test_it_expires_and_another_one_is_announced(self, log: Log) -> None:
         log.now += CODE_SECONDS + 1
         with pytest.raises(Forbidden):
-            log.code.check(log.codes[0])
+            log.code.check(log.codes[0], OWNER)
         assert len(log.codes) == 2
-        log.code.check(log.codes[1])
+        log.code.check(log.codes[1], OWNER)
 
-    def test_wrong_attempts_replace_it_and_have_to_wait(self, log: Log) -> None:
+    def test_wrong_attempts_have_to_wait(self, log: Log) -> None:
         for _ in range(MAX_ATTEMPTS):
             with pytest.raises(Forbidden):
-                log.code.check("AAAAA-AAAAA")
-        assert len(log.codes) == 2
+                log.code.check("AAAAA-AAAAA", OWNER)
         with pytest.raises(TooMany):
-            log.code.check(log.codes[1])
+            log.code.check(log.codes[0], OWNER)
         log.now += PAUSE_SECONDS + 1
-        with pytest.raises(Forbidden):
-            log.code.check(log.codes[0])
-        log.code.check(log.codes[1])
+        log.code.check(log.codes[0], OWNER)
+
+    def test_others_cannot_prevent_the_setup(self, log: Log) -> None:
+        for number in range(2000):
+            for _ in range(MAX_ATTEMPTS):
+                with pytest.raises(Forbidden):
+                    log.code.check("AAAAA-AAAAA", f"10.0.{number // 250}.{number % 250}")
+        assert len(log.codes) == 1
+        log.code.check(log.codes[0], OWNER)
 
     def test_no_two_are_equal(self) -> None:
         assert len({Log().codes[0] for _ in range(50)}) == 50
@@ -125,11 +133,39 @@ class TestSetup:
     async def test_the_local_network_may(self, app: FastAPI, log: Log, address: str) -> None:
         assert (await post(app, log.codes[0], address)).status_code == 201
 
-    async def test_a_proxy_does_not_hide_other_networks(self, app: FastAPI, log: Log) -> None:
-        headers = {"X-Forwarded-For": "10.0.0.1, 8.8.8.8"}
+    @pytest.mark.parametrize(
+        ("header", "value"),
+        [
+            ("X-Forwarded-For", "10.0.0.1, 8.8.8.8"),
+            ("X-Forwarded-For", "8.8.8.8:4711"),
+            ("X-Real-IP", "8.8.8.8"),
+            ("Forwarded", "for=10.0.0.1;proto=http, For=8.8.8.8:4711"),
+            ("Forwarded", 'proto=https; for="[2001:4860:4860::8888]:4711"'),
+            ("Forwarded", 'for="10.0.0.1, for=8.8.8.8'),
+            ("Forwarded", "for=unknown"),
+        ],
+    )
+    async def test_a_proxy_does_not_hide_other_networks(
+        self, app: FastAPI, log: Log, header: str, value: str
+    ) -> None:
         async with client(app) as api:
-            reply = await api.post("/api/v1/setup", json={"code": log.codes[0]}, headers=headers)
+            reply = await api.post("/api/v1/setup", json={"code": log.codes[0]}, headers={header: value})
         assert reply.status_code == 403
+
+    @pytest.mark.parametrize(
+        ("header", "value", "is_local"),
+        [
+            ("X-Forwarded-For", "192.168.1.5:4711", False),
+            ("Forwarded", 'for="[fd00::1]:4711";proto=https, for=10.0.0.1', False),
+            ("Forwarded", 'for="[::1]"', True),
+        ],
+    )
+    async def test_the_local_network_may_use_a_proxy(
+        self, app: FastAPI, header: str, value: str, *, is_local: bool
+    ) -> None:
+        async with client(app) as api:
+            reply = await api.get("/api/v1/setup", headers={header: value})
+        assert (reply.status_code, reply.json()["is_local"]) == (200, is_local)
 
     @pytest.mark.parametrize(
         "headers",
@@ -155,6 +191,7 @@ class TestSetup:
     async def test_wrong_codes_are_throttled(self, app: FastAPI, log: Log) -> None:
         replies = [(await post(app, "WRONG")).status_code for _ in range(MAX_ATTEMPTS + 1)]
         assert replies == [403] * MAX_ATTEMPTS + [429]
+        assert (await post(app, log.codes[0], OWNER)).status_code == 201
 
 
 @pytest.mark.parametrize(
