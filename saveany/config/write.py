@@ -7,6 +7,7 @@ as `[[blocks]]`, so that a user can add another block by hand.
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,9 @@ from tomlkit.items import AoT, Comment, Item, Key, Table, Whitespace
 from saveany.config import files, keys, loader
 from saveany.config.schema import Config
 from saveany.errors import ConfigError
+
+#: How the name of a file ends that is not complete yet.
+_UNFINISHED = ".unfinished"
 
 #: Changes the document of a file in place. Raises `ConfigError` if it cannot.
 Change = Callable[[TOMLDocument], None]
@@ -135,26 +139,34 @@ def update(path: Path, change: Change, env: Mapping[str, str] = os.environ) -> C
 
     Raises `ConfigError` if the file or the result does not load.
     """
-    with _locked(path.resolve().parent):
+    with _locked(path.resolve()):
         changed, _ = _changed(path, change, env)
         _replace(path.resolve(), changed)
     return loader.parse(changed, path, env)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes and threads from changing a file in this folder in between. Not all file systems
-    of networks can do that."""
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes and threads from changing a file in the folder of `path` in between. Not all file
+    systems of networks can do that. Removes what writers of `path` that were killed have left, which contains
+    secrets."""
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable(path.parent, error) from error
     try:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
+            for each in path.parent.glob(f"{glob.escape(_unfinished(path))}*{_UNFINISHED}"):
+                each.unlink()
         yield
     finally:
         os.close(handle)
+
+
+def _unfinished(path: Path) -> str:
+    """How the name of a file begins that is about to replace `path`."""
+    return f".{path.name}."
 
 
 def preview(path: Path, change: Change, env: Mapping[str, str] = os.environ) -> Config:
@@ -258,7 +270,7 @@ def create(path: Path, data: Mapping[str, Any], *, comment: str = "", replace: b
     """Write `data` to a new file that only its owner can read, with `comment` at the top. Raises
     `ConfigError` if the file exists, unless `replace`."""
     text = "".join(f"# {line}\n" for line in comment.splitlines()) + tomlkit.dumps(data)
-    with _locked(path.resolve().parent):
+    with _locked(path.resolve()):
         if path.exists() and not replace:
             raise ConfigError("{file} already exists; add --force to replace it", file=str(path))
         loader.parse(text, path, {}, lines=False)
@@ -280,7 +292,7 @@ def _unwritable(path: Path, error: OSError) -> ConfigError:
 
 def _replace_file(path: Path, text: str) -> None:
     old = path.stat() if path.exists() else None
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+    handle, name = tempfile.mkstemp(_UNFINISHED, _unfinished(path), path.parent)  # 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)

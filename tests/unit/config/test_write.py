@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -262,6 +264,23 @@ def test_changes_at_the_same_time_are_all_kept(file: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(add, range(6)))
     assert {each.name for each in load(file, {}).storages} == {f"s{n}" for n in range(6)}
+
+
+def test_what_a_killed_writer_has_left_is_removed(file: Path) -> None:
+    kill = """
+import os, signal, sys
+from pathlib import Path
+from saveany.config import write
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+write.set_key(Path(sys.argv[1]), "api.token", "a-secret-token", {})
+"""
+    subprocess.run([sys.executable, "-c", kill, str(file)], check=False)
+    left = [each for each in file.parent.iterdir() if each != file]
+    assert len(left) == 1
+    mine = file.with_name(f".{file.name}.swp")
+    mine.write_text("of an editor")
+    set_key(file, "api.port", 82, {})
+    assert sorted(file.parent.iterdir()) == sorted([file, mine])
 
 
 def test_a_file_is_created_once(tmp_path: Path) -> None:
