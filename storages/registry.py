@@ -24,6 +24,8 @@ from saveany.errors import ConfigError
 from storages.base import Capabilities, Services, Storage, StorageOptions
 
 GROUP = "saveany.storages"
+#: Types that lose their files when the process ends.
+FOR_TESTS = ("memory",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api/v1", tags=["configuration"], route_class=JsonRou
 
 _COMMON = ("name", "type", "enable")
 #: Types that only tests use, or that are old names of others.
-_NOT_OFFERED = ("memory", "minio")
+_NOT_OFFERED = (*registry.FOR_TESTS, "minio")
 
 
 @router.get(

@@ -106,9 +106,31 @@ class StorageService:
         self, principal: Principal, change: write.Change, name: str, *, is_new: bool = True
     ) -> None:
         self._configuration.require_in_file(_TABLE)
-        options = self._configuration.preview(principal, change).storage(name)
+        options = self._previewed(principal, change, name)
         if options is not None:  # it is enabled
             await self._probe(options, is_new=is_new)
+
+    def _previewed(self, principal: Principal, change: write.Change, name: str) -> StorageOptions | None:
+        """The options of a storage after a change, which is not made; None if it is not enabled then. Raises
+        `InvalidInput`, also for files that would be lost or belong to another storage."""
+        config = self._configuration.preview(principal, change)
+        options = config.storage(name)
+        if options is None:
+            return None
+        if options.type in registry.FOR_TESTS:
+            raise InvalidInput(
+                "storages of type {type!r} are for tests, and lose their files; choose another type",
+                "type",
+                type=options.type,
+            )
+        for other in config.storages:
+            if other.name != name and other.place() == options.place():
+                raise InvalidInput(
+                    "storage {name!r} has its files in the same place; choose another folder",
+                    "base_path",
+                    name=other.name,
+                )
+        return options
 
     def _options(self, principal: Principal, values: Mapping[str, Any]) -> StorageOptions:
         """The options of a storage, as they will be when they are written."""
@@ -121,7 +143,7 @@ class StorageService:
             change = write.changing_block(_TABLE, "name", name, changed)
         else:
             change = write.adding_block(_TABLE, changed)
-        options = self._configuration.preview(principal, change).storage(name)
+        options = self._previewed(principal, change, name)
         if options is None:
             raise AssertionError("the storage is enabled")
         return options

@@ -17,6 +17,7 @@ from saveany.config.follow import ConfigFollower
 from saveany.config.hidden import HIDDEN
 from saveany.storage_set import StorageSet
 from saveany.store import Store
+from storages import registry
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import check_error
 
@@ -235,6 +236,34 @@ class TestStorages:
         body = {"name": "new", "type": "local", "options": {"base_path": "."}}
         reply = await client.post("/api/v1/storages", json=body)
         assert "configuration" in check_error(reply, 400)["message"]
+
+    async def test_one_that_would_lose_files_or_share_them_is_refused(
+        self, client: httpx.AsyncClient, file: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "files/1").mkdir(parents=True)
+        (tmp_path / "alias").symlink_to(tmp_path / "files/1")
+        bodies: list[dict[str, Any]] = [
+            {"name": "new", "type": "memory"},
+            {"name": "new", "type": "local", "options": {"base_path": "files/1/"}},
+            {"name": "new", "type": "local", "options": {"base_path": "alias"}},
+        ]
+        for body in bodies:
+            field = "type" if body["type"] == "memory" else "base_path"
+            for path in ("/api/v1/storage-tests", "/api/v1/storages"):
+                error = check_error(await client.post(path, json=body), 400)
+                assert error["details"][0]["field"] == field
+        assert file.read_text() == TEXT
+
+    async def test_servers_are_told_apart_by_all_that_names_a_place(self) -> None:
+        def place(**options: Any) -> object:
+            model = registry.options_model("webdav")
+            assert model
+            return model.model_validate({"name": "a", "type": "webdav", **options}).place()
+
+        one = place(url="http://a/dav", base_path="/x")
+        assert one == place(url="http://a/dav/", base_path="x/", password="p")
+        assert one != place(url="http://a/dav", base_path="/y")
+        assert one != place(url="http://a/dav", base_path="/x", username="me")
 
     async def test_secrets_are_hidden_and_stay(self, client: httpx.AsyncClient, file: Path) -> None:
         file.write_text(
