@@ -242,7 +242,7 @@ def _token(config: Config) -> tuple[State, str]:
 
 def _webhook(config: Config) -> tuple[State, str]:
     secret = config.api.webhook_secret.get_secret_value()
-    url = urlsplit(config.api.webhook_url)
+    url = urlsplit(config.api.webhook_url.get_secret_value())
     if secret and len(set(base64.b64decode(secret.removeprefix("whsec_")))) < _MIN_DIFFERENT_BYTES:
         return (
             "warning",

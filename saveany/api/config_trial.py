@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from saveany.config import Config
+from saveany import advice
+from saveany.config import Config, values
 from saveany.errors import ConfigError, InvalidInput, SaveAnyError
 from saveany.logs import get_logger
 from saveany.texts import Text
@@ -17,6 +18,32 @@ from saveany.texts import Text
 _SECONDS = 25.0
 
 log = get_logger("saveany.configuration")
+
+
+def check_reachable(before: Config, after: Config, client: str) -> None:
+    """Raise `InvalidInput` with the key that would lock out those who change the configuration over the API,
+    as a client at this address does."""
+    if before.api.enable and not after.api.enable:
+        raise InvalidInput(
+            "this would end the API and the web UI, which could not undo it; use `{command}` if you want that",
+            "api.enable",
+            command=advice.command("config set api.enable false"),
+        )
+    if before.api.token.get_secret_value() and not after.api.token.get_secret_value():
+        raise InvalidInput(
+            "without a token only programs on the machine of SaveAny can use the API and the web UI, and all "
+            "of them can; use `{command}` if you want that",
+            "api.token",
+            command=advice.command('config set api.token ""'),
+        )
+    if values.is_loopback(after.api.host) and not (
+        values.is_loopback(before.api.host) or values.is_loopback(client)
+    ):
+        raise InvalidInput(
+            "you use another machine, which could not connect any more; use `{command}` if you want that",
+            "api.host",
+            command=advice.command(f"config set api.host {after.api.host}"),
+        )
 
 
 async def try_out(before: Config, after: Config) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from saveany.api.auth import OperatorPrincipal
 from saveany.api.config_models import (
@@ -47,12 +47,12 @@ async def get(services: InjectedServices, principal: OperatorPrincipal) -> Confi
     "", operation_id="changeConfiguration", summary="Change settings", responses=responses(409, 413, 415)
 )
 async def change(
-    services: InjectedServices, principal: OperatorPrincipal, body: ConfigurationChange
+    services: InjectedServices, principal: OperatorPrincipal, request: Request, body: ConfigurationChange
 ) -> ConfigurationView:
     """Change settings in the file, where comments stay. What names a server, a port or a bot is tried out
-    before that; if it does not work, nothing is changed. Users, storages and limits apply within seconds,
+    before that; if it does not work, or would lock you out, nothing is changed. Users, storages and limits apply within seconds,
     other settings with a restart (`waiting`)."""
-    await _try_out(services, principal, body)
+    await _try_out(services, principal, request, body)
     await services.configuration.change(principal, body.values)
     return await get(services, principal)
 
@@ -63,9 +63,11 @@ async def change(
     summary="Check settings",
     responses=responses(409, 413, 415),
 )
-async def check(services: InjectedServices, principal: OperatorPrincipal, body: ConfigurationChange) -> Tried:
+async def check(
+    services: InjectedServices, principal: OperatorPrincipal, request: Request, body: ConfigurationChange
+) -> Tried:
     """Do the same without changing anything: validate the settings, and try them out."""
-    return Tried(tried=await _try_out(services, principal, body))
+    return Tried(tried=await _try_out(services, principal, request, body))
 
 
 @router.post(
@@ -86,11 +88,13 @@ async def storages(services: InjectedServices, principal: OperatorPrincipal) -> 
 
 
 async def _try_out(
-    services: InjectedServices, principal: OperatorPrincipal, body: ConfigurationChange
+    services: InjectedServices, principal: OperatorPrincipal, request: Request, body: ConfigurationChange
 ) -> list[str]:
-    from saveany.api.config_trial import try_out
+    from saveany.api.config_trial import check_reachable, try_out
 
-    return await try_out(*services.configuration.checked(principal, body.values))
+    before, after = services.configuration.checked(principal, body.values)
+    check_reachable(before, after, request.client.host if request.client else "")
+    return await try_out(before, after)
 
 
 def _setting(setting: Setting) -> SettingView:

@@ -517,7 +517,8 @@ class DeliveryView(Reply):
     task_id: str = Field(examples=[EXAMPLE_ID])
     event: str = Field(examples=["task.completed"])
     url: str = Field(
-        description="Without user name, password and query.", examples=["https://example.com/hook"]
+        description="Without user name, password, path and query, which may be secret.",
+        examples=["https://example.com/********"],
     )
     state: Literal["pending", "delivered", "gave_up"]
     attempts: int

@@ -14,6 +14,7 @@ from saveany.api.errors import responses
 from saveany.api.models import EXAMPLE_DELIVERY, DeliveryPageView, DeliveryView, Reply
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
+from saveany.config.hidden import HIDDEN
 from saveany.models import Delivery
 from saveany.timefmt import rfc3339
 
@@ -31,7 +32,7 @@ class NewWebhookTest(Strict):
 class WebhookTest(Reply):
     """The result of a test."""
 
-    url: str = Field(description="Without user name, password and query.")
+    url: str = Field(description="Without user name, password, path and query, which may be secret.")
     delivered: bool
     status: int = Field(description="HTTP status of the response; 0 if there was none.")
     error: str = Field(description="Why it failed; empty if it was delivered.")
@@ -109,9 +110,10 @@ def _view(delivery: Delivery) -> DeliveryView:
 
 
 def _shown(url: str) -> str:
-    # The user part and the query of a URL often contain the receiver's secret.
+    # All but the host may contain the secret by which the receiver knows the sender.
     try:
         parts = urlsplit(url)
     except ValueError:
         return ""
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    path = f"/{HIDDEN}" if parts.path.strip("/") else parts.path
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path, query="", fragment="").geturl()

@@ -141,10 +141,10 @@ class ApiConfig(Table):
         ge=1,
         description="Maximum number of open event streams, over all clients that use the token.",
     )
-    webhook_url: Annotated[str, AfterValidator(values.http_url)] = Field(
-        default="",
-        repr=False,
-        description="URL that receives a webhook for every task that ends. Empty: no webhook is sent.",
+    webhook_url: Annotated[SecretStr, AfterValidator(values.secret_http_url)] = Field(
+        default=SecretStr(""),
+        description="URL that receives a webhook for every task that ends. Empty: no webhook is sent. It is "
+        "a secret: many services know who may send by the path.",
         examples=["https://your-server.com/webhook"],
     )
     webhook_events: tuple[WebhookEvent, ...] = Field(

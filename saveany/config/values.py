@@ -34,6 +34,12 @@ def http_url(value: str) -> str:
     return value
 
 
+def secret_http_url(value: SecretStr) -> SecretStr:
+    """The same for an address that contains a secret."""
+    http_url(value.get_secret_value())
+    return value
+
+
 def _is_url(value: str, *, needs_host: bool = False) -> bool:
     """Whether a text is a URL whose host and port can be read."""
     try:

@@ -78,7 +78,7 @@ class WebhookService:
         from saveany.webhooks.send import Delivered, WebhookSender
 
         principal.require_operator()
-        target = url or self._config.api.webhook_url
+        target = url or self._config.api.webhook_url.get_secret_value()
         if not target:
             raise InvalidInput("api.webhook_url is not set; set it, or give another address", "url")
         now = time.time_ns() // 1_000_000

@@ -37,7 +37,7 @@ class DeliveryBuilder:
     @classmethod
     def of(cls, config: Config, clock: Callable[[], Awaitable[int]]) -> Self:
         """The builder of an installation."""
-        return cls(config.api.webhook_url, config.api.webhook_events, clock, config.notify)
+        return cls(config.api.webhook_url.get_secret_value(), config.api.webhook_events, clock, config.notify)
 
     def wants(self, task: Task, event: str) -> bool:
         """Whether anybody gets webhooks about this event of the task."""

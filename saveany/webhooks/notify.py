@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from saveany.logs import redact
 from saveany.texts import Text
@@ -22,6 +23,8 @@ SCHEME = "notify:"
 TIMEOUT_S = 25.0
 
 _MAX_ERROR = 300
+#: Characters between the parts of a URL, and the length of the shortest part that may be a secret.
+_SEPARATORS, _MIN_PART = re.compile(r"[/?&=@:#,]"), 4
 _TITLE = re.compile(r"\[[^\]]*\]\((.*)->.*?\)", re.DOTALL)
 _TITLES = {
     "task.completed": Text("Saved: {name}"),
@@ -64,6 +67,15 @@ def _text(event: str, body: Mapping[str, Any]) -> Text:
     )
 
 
+def _without_parts(text: str, url: str) -> str:
+    """A text without a URL of Apprise and its parts, which Apprise may quote: any of them may be secret."""
+    parts = {part for part in _SEPARATORS.split(url.partition("://")[2]) if len(part) >= _MIN_PART}
+    parts |= {unquote(part) for part in parts} | {url}
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "…")
+    return text
+
+
 async def notify(url: str, body: Mapping[str, Any], language: str = "") -> str:
     """Send a notification about an event. Returns why that failed; "" if it was sent."""
     title, text = message_of(body)
@@ -86,6 +98,5 @@ async def notify(url: str, body: Mapping[str, Any], language: str = "") -> str:
             await process.wait()
     if process.returncode == 0:
         return ""
-    # Apprise may quote the URL, which contains secrets.
-    reason = redact(errors.decode("utf-8", "replace").replace(url, "…")).strip()
+    reason = redact(_without_parts(errors.decode("utf-8", "replace"), url)).strip()
     return reason[-_MAX_ERROR:] or f"Apprise ended with {process.returncode}"

@@ -79,6 +79,16 @@ class TestSettings:
         token = next(each for each in reply.json()["settings"] if each["key"] == "api.token")
         assert (token["value"], token["is_secret"], token["source"]) == (HIDDEN, True, "file")
 
+    async def test_the_address_of_webhooks_is_a_secret(self, client: httpx.AsyncClient, file: Path) -> None:
+        url = "https://hooks.example.com/services/T0/B0/a-secret"
+        reply = await client.patch("/api/v1/config", json={"values": {"api.webhook_url": url}})
+        assert reply.status_code == 200
+        assert "a-secret" not in reply.text
+        assert (await setting(client, "api.webhook_url"))["value"] == HIDDEN
+        reply = await client.patch("/api/v1/config", json={"values": {"api.webhook_url": "ftp://a-secret"}})
+        assert "a-secret" not in check_error(reply, 400)["message"]
+        assert url in file.read_text()
+
     async def test_a_change_keeps_the_comments_and_waits_for_a_restart(
         self, client: httpx.AsyncClient, file: Path
     ) -> None:
@@ -161,6 +171,33 @@ class TestSettings:
         assert "secret@" not in reply.text
         assert "is written in a way" not in body["message"]
         assert file.read_text() == TEXT
+
+    @pytest.mark.parametrize(
+        ("values", "address"),
+        [
+            ({"api.enable": False}, "127.0.0.1"),
+            ({"api.token": ""}, "127.0.0.1"),
+            ({"api.token": None}, "127.0.0.1"),
+            ({"api.host": "127.0.0.1"}, "192.168.1.5"),
+        ],
+        ids=str,
+    )
+    async def test_nobody_is_locked_out(
+        self, client: httpx.AsyncClient, app: FastAPI, file: Path, values: dict[str, Any], address: str
+    ) -> None:
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=AUTH) as operator:
+            for method, path in (("POST", "/api/v1/config/check"), ("PATCH", "/api/v1/config")):
+                reply = await operator.request(method, path, json={"values": values})
+                error = check_error(reply, 400)["details"][0]
+                assert error["field"] == next(iter(values))
+                assert "saveany config set" in error["message"]
+        assert file.read_text() == TEXT
+
+    async def test_this_machine_may_leave_the_network(self, client: httpx.AsyncClient, file: Path) -> None:
+        reply = await client.patch("/api/v1/config", json={"values": {"api.host": "127.0.0.1"}})
+        assert reply.status_code == 200
+        assert load(file, {}).api.host == "127.0.0.1"
 
     async def test_a_server_that_does_not_answer_is_not_written(
         self, client: httpx.AsyncClient, file: Path

@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from saveany.api.app import create_app
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
+from saveany.config.hidden import HIDDEN
 from saveany.models import Delivery, Status
 from saveany.store import Store
 from saveany.webhooks.signing import Signer
@@ -59,7 +61,7 @@ async def test_deliveries_are_listed(client: httpx.AsyncClient, store: Store) ->
                 "id": ids[0],
                 "task_id": told[0].task_id,
                 "event": "task.completed",
-                "url": "https://example.com/hook",
+                "url": f"https://example.com/{HIDDEN}",
                 "state": "pending",
                 "attempts": 0,
                 "last_status": 0,
@@ -74,7 +76,8 @@ async def test_deliveries_are_listed(client: httpx.AsyncClient, store: Store) ->
 @pytest.mark.parametrize(
     ("url", "seen"),
     [
-        ("https://me:secret@example.com:8443/a/b?token=secret#x", "https://example.com:8443/a/b"),
+        ("https://me:secret@example.com:8443/a/b?token=secret#x", f"https://example.com:8443/{HIDDEN}"),
+        ("https://discord.com/api/webhooks/1/secret", f"https://discord.com/{HIDDEN}"),
         ("http://[::1]:80/", "http://[::1]:80/"),
     ],
 )
@@ -110,7 +113,7 @@ async def test_a_test_is_sent_signed_and_its_outcome_is_in_the_reply(
     config: Config, store: Store, catalogue: Catalogue
 ) -> None:
     async with receiving() as receiver:
-        api = config.api.model_copy(update={"webhook_url": receiver.url})
+        api = config.api.model_copy(update={"webhook_url": SecretStr(receiver.url)})
         app = create_app(config.model_copy(update={"api": api}), store, catalogue)
         async with with_secret(app, TOKEN) as client:
             done = (await client.post("/api/v1/webhooks/test", json={})).json()

@@ -33,7 +33,7 @@ def test_variables_override_the_file(tmp_path: Path) -> None:
     }
     config = load(file, env)
     assert (config.workers, config.api.port, config.api.enable) == (5, 81, False)
-    assert config.api.webhook_url == "http://file"
+    assert config.api.webhook_url.get_secret_value() == "http://file"
     assert config.api.webhook_events == ("failed", "running")
     assert config.api.token.get_secret_value() == "0123"
     assert config.net.allow == (ip_network("10.0.0.0/8"),)

@@ -65,6 +65,10 @@ async def test_a_refusal_is_explained_without_secrets() -> None:
         assert "500" in error
         assert "secret-password" not in error
     assert "not a URL that Apprise knows" in await notify("nonsense://x", {"event": "test"})
+    # Apprise quotes a token that is not valid.
+    error = await notify("tgram://123456789:my%20secret-token/12315544/", {"event": "test"})
+    assert "Telegram" in error
+    assert "secret-token" not in error
 
 
 def config(**notify: Any) -> Config:
