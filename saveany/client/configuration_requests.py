@@ -150,8 +150,8 @@ def change_configuration(body: ConfigurationChange) -> ApiRequest[ConfigurationV
     """Change settings.
 
     Change settings in the file, where comments stay. What names a server, a port or a bot is tried out
-    before that; if it does not work, nothing is changed. Users, storages and limits apply within seconds,
-    other settings with a restart (`waiting`).
+    before that; if it does not work, or would lock you out, nothing is changed. Users, storages and
+    limits apply within seconds, other settings with a restart (`waiting`).
     """
     return ApiRequest("PATCH", "/api/v1/config", body=body)
 

@@ -227,7 +227,7 @@ class DeliveryView(TypedDict):
     id: str
     task_id: str
     event: str
-    #: Without user name, password and query.
+    #: Without user name, password, path and query, which may be secret.
     url: str
     state: Literal["pending", "delivered", "gave_up"]
     attempts: int
@@ -1491,7 +1491,7 @@ class VerifyArchive(TypedDict):
 class WebhookTest(TypedDict):
     """The result of a test."""
 
-    #: Without user name, password and query.
+    #: Without user name, password, path and query, which may be secret.
     url: str
     delivered: bool
     #: HTTP status of the response; 0 if there was none.
