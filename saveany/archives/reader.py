@@ -30,7 +30,7 @@ from saveany.archives.stories import StoryReader
 from saveany.archives.texts import TextWriter
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
-from saveany.errors import Retryable, SaveAnyError, TaskError, Unavailable
+from saveany.errors import Forbidden, NotFound, Retryable, SaveAnyError, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.planning.names import safe_name
 from saveany.service import TaskService
@@ -109,7 +109,7 @@ class ArchiveReader:
                 group.create_task(self._check_account(account, list(its_archives)))
         for archive in await self._archives.all():
             if not archive.is_paused:
-                await self._try_to_settle(archive)
+                await self._try_to_settle(archive.id)
         return self._next_check
 
     async def read_changed(self) -> None:
@@ -174,7 +174,7 @@ class ArchiveReader:
                 return
             problem: Text | None = None
             try:
-                await work(current)
+                await self._work(current, work)
             except Unavailable:
                 raise
             except SaveAnyError as error:
@@ -186,6 +186,14 @@ class ArchiveReader:
                 problem = Text("an unexpected error in SaveAny; see the log of the bot")
             if problem != loaded(current.problem):
                 await self._set_problem(current, problem)
+
+    async def _work(self, archive: Archive, work: Callable[[Archive], Awaitable[None]]) -> None:
+        """Do something for an archive. If that fails, the receipt may name tasks that were not created."""
+        try:
+            await work(archive)
+        except BaseException:
+            self._reconciled.discard(archive.id)
+            raise
 
     def _retry_after(self, archive: Archive, seconds: float) -> None:
         self._retry_at[archive.id] = time.monotonic() + seconds
@@ -250,10 +258,15 @@ class ArchiveReader:
         return replaced(page, messages=messages, is_last=len(messages) < len(page.messages))
 
     def _access(self, archive: Archive, chat: int) -> Any:
-        """How a chat of an archive is found, and by which accounts."""
+        """How a chat of an archive is found, and by which accounts. Raises `NotFound` and `Forbidden` if the
+        user has lost the permission."""
         user = self._config.user(archive.user_id)
+        if user is None:
+            raise NotFound("there is no user {user}", user=archive.user_id)
         account = archive.reader_of(chat)
-        only = (account,) if account else user.accounts if user else ()
+        if account and user.accounts and account not in user.accounts:
+            raise Forbidden("you may not use the account {account}", account=account)
+        only = (account,) if account else user.accounts
         return {"username": archive.username, "prefer": archive.account, "only": only}
 
     async def _handle(self, archive: Archive, page: MessagePage) -> tuple[Archive | None, list[ReadMessage]]:
@@ -323,21 +336,26 @@ class ArchiveReader:
         asyncio.get_running_loop().call_later(_ALBUM_SECONDS, self.changes.add, archive.chat)
         return [], 0
 
-    async def _try_to_settle(self, archive: Archive) -> None:
-        """`_settle`, or store why that failed."""
-        try:
-            await self._settle(archive)
-        except Unavailable:
-            raise
-        except SaveAnyError as error:
-            await self._set_problem(archive, error.text)
-        except Exception:
-            _log.exception("archive_not_settled", archive=archive.id)
+    async def _try_to_settle(self, archive_id: str) -> None:
+        """`_settle`, or store why that failed. It waits while the chat is read: tasks that the receipt names
+        are not created yet then."""
+        async with self._locks[archive_id]:
+            archive = await self._archives.get(archive_id)
+            if archive is None or archive.is_paused:
+                return
+            try:
+                await self._settle(archive)
+            except Unavailable:
+                raise
+            except SaveAnyError as error:
+                await self._set_problem(archive, error.text)
+            except Exception:
+                _log.exception("archive_not_settled", archive=archive.id)
 
     async def _settle(self, archive: Archive) -> None:
         """Replace tasks that were lost, save what failed again if that was asked for, and report."""
         if archive.has_unassigned or archive.id not in self._reconciled:
-            if archive.id not in self._reconciled and not archive.completed_at:
+            if archive.id not in self._reconciled and (archive.follow or not archive.completed_at):
                 await self._saver.replace_lost(archive, *place_of(archive))
             await self._saver.assign(archive)
             self._reconciled.add(archive.id)

@@ -130,8 +130,7 @@ class PostSaver:
         receipts = self._catalogue.receipts
         while found := await receipts.unassigned(archive.id, _BATCH):
             assigned = [replace(each, task_id=new_id()) for each in found]
-            await receipts.assign(archive.id, assigned)
-            for each in assigned:
+            for each in await receipts.assign(archive.id, assigned):
                 links = [_link(archive, each.chat, each.topic, each.message)]
                 where = each.chat, archive.username, each.topic
                 await self.submit(archive, ArchiveTask(each.task_id, links, each.message, *where))

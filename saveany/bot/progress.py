@@ -113,7 +113,8 @@ class ProgressUpdater:
         position = await self._store.events.last_id()
         await self._track_stored()
         async for event in self._store.events.follow(position):
-            self._mark_outdated(event.task_id, ended=Status(event.status).ended)
+            if event.task_id:  # else it is one of an archive
+                self._mark_outdated(event.task_id, ended=Status(event.status).ended)
 
     async def _follow_progress(self) -> None:
         async for event in self._store.events.progress():

@@ -168,12 +168,16 @@ class Receipts:
         async with self._database.read() as connection:
             return list(await connection.scalars(query.distinct()))
 
-    async def assign(self, archive_id: str, messages: Iterable[ArchivedMessage]) -> None:
-        """Note which task saves each of these pending messages."""
+    async def assign(self, archive_id: str, messages: Iterable[ArchivedMessage]) -> list[ArchivedMessage]:
+        """Note which task saves each of these pending messages. Returns those that had no task."""
+        assigned = []
         async with self._database.write() as connection:
             for each in messages:
-                query = update(archive_messages).where(*_same(archive_messages, _key(archive_id, each)))
-                await connection.execute(query.values(task_id=each.task_id))
+                of_message = _same(archive_messages, _key(archive_id, each))
+                query = update(archive_messages).where(*of_message, _m.task_id.is_(None))
+                if (await connection.execute(query.values(task_id=each.task_id))).rowcount:
+                    assigned.append(each)
+        return assigned
 
     async def reopen(self, archive_id: str, messages: Sequence[ArchivedMessage]) -> None:
         """Have these messages saved again by new tasks."""

@@ -39,7 +39,13 @@ _SETUP: Final = "/api/v1/setup"
 _LOCAL_USER: Final = 1
 _MIN_TOKEN: Final = 12
 #: Headers in which proxies list the addresses that they pass a request on for.
-_PROXY_HEADERS: Final = (b"x-forwarded-for", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip")
+_PROXY_HEADERS: Final = (
+    b"x-forwarded-for",
+    b"x-real-ip",
+    b"x-client-ip",
+    b"true-client-ip",
+    b"cf-connecting-ip",
+)
 #: The address in an element of the header Forwarded (RFC 7239).
 _FORWARDED_FOR: Final = re.compile(r"\bfor\s*=\s*(\"[^\"]*\"|[^;,\s]*)", re.IGNORECASE)
 _COMMENT: Final = (

@@ -48,6 +48,8 @@ ArchiveState = Literal["reading", "following", "complete", "paused", "blocked"]
 _MESSAGE = re.compile(r"[0-9]{1,10}")
 #: A link for checking whether a user may have tasks for a storage and a folder.
 _ANY_LINK = "https://t.me/c/1/1"
+#: The first and the last date that Telegram takes, in ms since the epoch: dates outside stand for these.
+_FIRST_DATE, _LAST_DATE = 1000, (2**31 - 1) * 1000
 #: Number of messages that are retried at a time.
 _BATCH = 200
 
@@ -155,6 +157,11 @@ class ArchiveService:
             archive = replace(archive, storage=storage.name, text=True)
         await self._check_is_new(archive)
         await self._store.archives.add(archive)
+        try:
+            await self._check_is_new(archive)  # the same request may have come twice at the same time
+        except WrongState:
+            await self._store.archives.remove(archive.id)
+            raise
         return archive
 
     async def estimate(self, principal: Principal, request: ArchiveRequest) -> ArchiveEstimate:
@@ -218,7 +225,10 @@ class ArchiveService:
         )
 
     async def _check_is_new(self, archive: Archive) -> None:
+        """Raise `WrongState` if the user has the same archive already."""
         for each in await self._store.archives.of_user(archive.user_id):
+            if each.id == archive.id:
+                break  # those that follow are newer
             if is_same(each, archive):
                 raise WrongState("this chat is archived already, as {id}", id=each.id)
 
@@ -263,15 +273,15 @@ class ArchiveService:
     async def retry(self, principal: Principal, archive_id: str) -> int:
         """Save the messages again that have failed. Returns their number."""
         await self.find(principal, archive_id)
-        count = 0
-        # Messages that are saved again have failed no longer.
-        while page := (await self._failed(archive_id)).messages:
-            await self.reopen(archive_id, page)
-            count += len(page)
-        return count
-
-    async def _failed(self, archive_id: str) -> MessagesPage:
-        return await self._catalogue.receipts.messages(archive_id, [MessageOutcome.FAILED], _BATCH)
+        count, cursor = 0, ""
+        # Each of them once: some may fail again while others are reopened.
+        while True:
+            failed = [MessageOutcome.FAILED]
+            page = await self._catalogue.receipts.messages(archive_id, failed, _BATCH, cursor)
+            await self.reopen(archive_id, page.messages)
+            count, cursor = count + len(page.messages), page.cursor
+            if not cursor:
+                return count
 
     async def add_found(self, principal: Principal, archive_id: str, found: Sequence[FoundFile]) -> None:
         """Let an archive adopt files that are in its storage already, for messages that it has not read yet.
@@ -343,9 +353,10 @@ def parse_date(text: str, field: str) -> int:
     """A date or time, in UTC unless it names a zone, in ms since the epoch. Raises `InvalidInput`."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        found = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
         raise InvalidInput("write a date such as 2024-01-31, not {given!r}", field, given=text) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return min(max(found, _FIRST_DATE), _LAST_DATE)
 
 
 def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> Archive:

@@ -126,6 +126,8 @@ class TelegramSource(Source):
         # Only the bot can read what the user has sent to the bot: then no account is named.
         only: Sequence[str] = user.accounts if user and not link.bot_chat_id else ()
         if spec.account:
+            if user and user.accounts and spec.account not in user.accounts:
+                raise Permanent("you may not use the account {account}", account=spec.account)
             only = (spec.account,)
         username, extras = spec.params.get("username", ""), spec.params.get("extras")
         return await self._accounts.resolve(link, only, username=username, extras=extras)

@@ -106,6 +106,11 @@ class ArchiveHarness:
         found: Json = reply.json()
         return found
 
+    async def change_user(self, **fields: Any) -> None:
+        """Change what the user may use."""
+        reply = await self.stack.client.patch(f"/api/v1/users/{USER_ID}", json=fields)
+        assert reply.status_code == 200, reply.text
+
     def files(self, folder: str) -> list[str]:
         """The names of the files in a folder of the storage."""
         return [

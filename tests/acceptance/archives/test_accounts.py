@@ -107,6 +107,20 @@ async def test_another_account_goes_on_when_one_has_lost_its_access(harness: Arc
     assert (await harness.show(archive))["problem"] == ""
 
 
+async def test_an_account_that_is_taken_from_the_user_is_read_no_more(harness: ArchiveHarness) -> None:
+    world = harness.world
+    saved = world.saved(world.accounts[PERSON])
+    world.send(saved, StoredMessage(id=0, text="", file=harness.file(name="mine.bin")))
+    archive = await harness.archive("me", account="person", dir_path="own", on_duplicate="save", paused=True)
+    await harness.change_user(accounts=["user"])
+    await harness.act(archive, "resume")
+    found = await harness.reaches(archive, "blocked")
+    await harness.change_user(accounts=None)
+    assert found["problem"] == "you may not use the account person"
+    assert harness.files("own") == []
+    assert not await harness.messages(archive)
+
+
 async def test_verify_finds_messages_that_were_deleted_since(harness: ArchiveHarness) -> None:
     chat = harness.channel("Since")
     kept, deleted = harness.post(chat), harness.post(chat)

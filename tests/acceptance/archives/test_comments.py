@@ -7,6 +7,7 @@ import pytest
 from saveany.sandbox import samples
 from saveany.sandbox.world import Chat, StoredMessage
 from tests.acceptance.archives.harness import ArchiveHarness
+from tests.fixtures.stack import STORAGE
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -90,6 +91,25 @@ async def test_comments_have_a_filter_of_their_own(harness: ArchiveHarness) -> N
     counts = (await harness.reaches(archive))["counts"]
     assert (counts["saved"], counts["filtered"]) == (2, 1)
     assert sorted(harness.files("filtered")) == [f"{post}/comments/a.bin", f"{post}/post.bin"]
+
+
+async def test_comments_whose_tasks_were_refused_are_saved_later(harness: ArchiveHarness) -> None:
+    channel = harness.channel("Refused comments")
+    group = _discussion(harness, channel, samples.USER.id)
+    root = _forward(harness, channel, group, harness.say(channel))
+    for name in ("a.bin", "b.bin"):
+        harness.post(group, name=name, thread=root)
+    archive = await harness.archive(channel, dir_path="refused", comments=True, paused=True)
+    await harness.change_user(storages=[STORAGE], blacklist=True)
+    await harness.act(archive, "resume")
+    assert "may use no storage" in (await harness.reaches(archive, "blocked"))["problem"]
+    await harness.change_user(storages=None, blacklist=None)
+
+    async def all_saved() -> bool:
+        await harness.act(archive, "resume")  # checks it at once
+        return (await harness.counts(archive)).get("saved") == 2
+
+    await until(all_saved, within=50)
 
 
 async def test_a_chat_without_comments_is_refused(harness: ArchiveHarness) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from saveany.sandbox import samples
@@ -41,6 +43,41 @@ async def test_add_archives_a_chat(harness: ArchiveHarness) -> None:
     assert word == "archive"
     assert (await harness.reaches(archive))["counts"]["saved"] == 1
     assert len(harness.files("added")) == 1
+
+
+async def test_the_same_archive_that_is_asked_for_twice_at_a_time_is_made_once(
+    harness: ArchiveHarness,
+) -> None:
+    chat = harness.channel("Twice")
+    body = {"chat": f"@{chat.username}", "user_id": USER_ID, "dir_path": "twice", "paused": True}
+    asked = (harness.stack.client.post("/api/v1/archives", json=body) for _ in range(5))
+    replies = await asyncio.gather(*asked)
+    assert sorted(each.status_code for each in replies) == [201, 409, 409, 409, 409]
+    found = (await harness.stack.client.get("/api/v1/archives")).json()["archives"]
+    assert len([each for each in found if each["dir_path"] == "twice"]) == 1
+
+
+async def test_a_date_that_is_none_is_refused(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Dated")
+    harness.post(chat)
+    for number, (date, status) in enumerate(
+        [
+            ("yesterday", 400),
+            ("2024-02-31", 400),
+            ("0001-01-01T00:00:00+14:00", 201),
+            ("9999-12-31T23:59:59-14:00", 201),
+        ]
+    ):
+        for field in ("start", "until"):
+            body = {"chat": f"@{chat.username}", "user_id": USER_ID, "dir_path": f"{field}{number}"}
+            reply = await harness.stack.client.post("/api/v1/archives", json={**body, field: date})
+            assert reply.status_code == status, reply.text
+            if status == 400:
+                assert reply.json()["details"][0]["field"] == field
+            else:
+                is_empty = date.startswith("0001") == (field == "until")
+                found = await harness.reaches(reply.json()["id"])
+                assert found["counts"]["saved"] + found["counts"]["duplicate"] == (0 if is_empty else 1)
 
 
 async def test_an_invite_is_archived_if_the_account_is_in_the_chat(harness: ArchiveHarness) -> None:

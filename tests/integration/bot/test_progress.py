@@ -135,16 +135,19 @@ async def test_a_task_is_shown_until_its_end(reader: TaskReader, store: Store) -
     recorder = EditRecorder()
     live = ProgressUpdater(store, reader, recorder, interval=FAST)
     task_id = await accept(store)
-    async with running(live, store):
-        await live.follow(message(task_id))
-        await recorder.until_shown(1, "Waiting")
-        claimed = await claim(store)
-        await progress(claimed, TOTAL // 2)
-        await recorder.until_text("50 %")
-        assert recorder.edits[-1].keyboard[0][0].data == f"cancel:{task_id}"
-        await claimed.finish(Status.COMPLETED)
-        await recorder.until_shown(1, "Saved")
-        await forgets(store)
+    with capture_logs() as logs:
+        async with running(live, store):
+            await live.follow(message(task_id))
+            await store.events.add_archive_event("archive_complete", "a1", 1, "News", "")
+            await recorder.until_shown(1, "Waiting")
+            claimed = await claim(store)
+            await progress(claimed, TOTAL // 2)
+            await recorder.until_text("50 %")
+            assert recorder.edits[-1].keyboard[0][0].data == f"cancel:{task_id}"
+            await claimed.finish(Status.COMPLETED)
+            await recorder.until_shown(1, "Saved")
+            await forgets(store)
+    assert not [each for each in logs if each["event"] == "loop_step_failed"]
     assert recorder.edits[-1].phase == "Saved"
     assert {edit.chat for edit in recorder.edits} == {CHAT}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,9 +14,13 @@ from msgspec.structs import replace as change
 
 from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage
 from saveany.catalogue.catalogue import Catalogue
+from saveany.config import Config
 from saveany.errors import InvalidInput
 from saveany.models import Duplicate, ItemStatus, Status
+from saveany.service import OPERATOR
+from saveany.service.archives import ArchiveService
 from saveany.store import Store
+from saveany.store.archives import Archive
 from saveany.telegram.reasons import FILES_LOCKED, MESSAGE_GONE
 from saveany.texts import Text
 from tests.integration.catalogue.test_recording import item, planned
@@ -179,11 +185,28 @@ async def test_messages_are_listed_in_pages_and_saved_again_when_asked(any_catal
     await receipts.reopen("a", (await receipts.messages("a", [MessageOutcome.FAILED])).messages)
     waiting = await receipts.unassigned("a")
     assert [each.message for each in waiting] == [1, 3, 5, 7, 9]
-    await receipts.assign("a", [replace(each, task_id="new") for each in waiting[:2]])
+    assert len(await receipts.assign("a", [replace(each, task_id="new") for each in waiting[:2]])) == 2
+    # Another process has found the same ones.
+    assert await receipts.assign("a", [replace(each, task_id="again") for each in waiting[:2]]) == []
     assert [each.message for each in await receipts.unassigned("a")] == [5, 7, 9]
     assert sorted(await receipts.pending_tasks("a", CHAT, 6)) == ["new", "t2", "t4", "t6"]
     await receipts.drop_tasks("a", ["t2", "new"])
     assert [each.message for each in await receipts.unassigned("a")] == [1, 2, 3, 5, 7, 9]
+
+
+async def test_a_retry_ends_even_if_everything_fails_again_at_once(
+    store: Store, any_catalogue: Catalogue
+) -> None:
+    class Failing(ArchiveService):
+        async def reopen(self, archive_id: str, messages: Sequence[ArchivedMessage]) -> None:
+            """The messages have failed again already."""
+
+    service = Failing(Config(), store, any_catalogue, cast(Any, None), cast(Any, None))
+    await store.archives.add(Archive(id="a", user_id=1, chat=CHAT, title="", account="me", created_at=1))
+    media = dict.fromkeys(range(1, 451), MessageOutcome.FAILED)
+    await any_catalogue.receipts.write("a", page(*media, media=media))
+    async with asyncio.timeout(60):
+        assert await service.retry(OPERATOR, "a") == 450
 
 
 async def test_two_writers_note_each_message_once(any_catalogue: Catalogue) -> None:
