@@ -22,7 +22,6 @@ A name that the server cannot hold is encoded, reversibly: listings show the ori
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -39,13 +38,6 @@ from storages.listing import Entry as Entry  # part of the contract
 from storages.listing import Usage as Usage  # part of the contract
 
 
-#: Options that say where the files of a storage are; no type has all of them.
-_PLACE = (
-    *("url", "base_url", "endpoint", "host", "port", "username", "login"),
-    *("bucket_name", "remote", "base_path", "chat_id", "topic", "account"),
-)
-
-
 class StorageOptions(BaseModel):
     """The options of every `[[storages]]` table; each backend has a model that adds its own."""
 
@@ -59,14 +51,6 @@ class StorageOptions(BaseModel):
         """The folders of this machine that hold the files of the storage, as far as the options show them.
         SaveAny refuses those that contain its own files."""
         return []
-
-    def place(self) -> tuple[object, ...]:
-        """Where the files are, as far as the options show it: storages with the same place share their
-        files."""
-        if folders := self.folders_here():
-            return tuple(map(os.path.realpath, folders))
-        named = [str(getattr(self, name, "")).strip("/") for name in _PLACE]
-        return (type(self), *named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def check_reachable(before: Config, after: Config, client: str) -> None:
     as a client at this address does."""
     if before.api.enable and not after.api.enable:
         raise InvalidInput(
-            "this would end the API and the web UI, which could not undo it; use `{command}` if you want that",
+            "this would end the API and the web UI, which cannot undo it; use `{command}` if you want that",
             "api.enable",
             command=advice.command("config set api.enable false"),
         )

@@ -50,8 +50,8 @@ async def change(
     services: InjectedServices, principal: OperatorPrincipal, request: Request, body: ConfigurationChange
 ) -> ConfigurationView:
     """Change settings in the file, where comments stay. What names a server, a port or a bot is tried out
-    before that; if it does not work, or would lock you out, nothing is changed. Users, storages and limits apply within seconds,
-    other settings with a restart (`waiting`)."""
+    before that; if it does not work, or would lock you out, nothing is changed. Users, storages and limits
+    apply within seconds, other settings with a restart (`waiting`)."""
     await _try_out(services, principal, request, body)
     await services.configuration.change(principal, body.values)
     return await get(services, principal)

@@ -173,8 +173,11 @@ class ArchiveReader:
             if current is None or current.is_paused:
                 return
             problem: Text | None = None
+            is_reconciled = current.id in self._reconciled
+            self._reconciled.discard(current.id)  # if this fails, tasks may be missing
             try:
-                await self._work(current, work)
+                await work(current)
+                self._reconciled |= {current.id} if is_reconciled else set()
             except Unavailable:
                 raise
             except SaveAnyError as error:
@@ -186,14 +189,6 @@ class ArchiveReader:
                 problem = Text("an unexpected error in SaveAny; see the log of the bot")
             if problem != loaded(current.problem):
                 await self._set_problem(current, problem)
-
-    async def _work(self, archive: Archive, work: Callable[[Archive], Awaitable[None]]) -> None:
-        """Do something for an archive. If that fails, the receipt may name tasks that were not created."""
-        try:
-            await work(archive)
-        except BaseException:
-            self._reconciled.discard(archive.id)
-            raise
 
     def _retry_after(self, archive: Archive, seconds: float) -> None:
         self._retry_at[archive.id] = time.monotonic() + seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 #: Seconds that a new storage has to write a test file.
 _SECONDS = 45.0
 _TABLE = "storages"
+#: Options that say where the files of a storage are; no type has all of them.
+_PLACE = (
+    *("url", "base_url", "endpoint", "host", "port", "username", "login"),
+    *("bucket_name", "remote", "base_path", "chat_id", "topic", "account"),
+)
 
 log = get_logger("saveany.configuration")
 
@@ -124,7 +130,7 @@ class StorageService:
                 type=options.type,
             )
         for other in config.storages:
-            if other.name != name and other.place() == options.place():
+            if other.name != name and _place(other) == _place(options):
                 raise InvalidInput(
                     "storage {name!r} has its files in the same place; choose another folder",
                     "base_path",
@@ -197,6 +203,14 @@ class StorageService:
                 "with .saveany-storage first, or confirm that it starts anew there",
                 "moved",
             )
+
+
+def _place(options: StorageOptions) -> tuple[object, ...]:
+    """Where the files are, as far as the options show it: storages with the same place share their files."""
+    if folders := options.folders_here():
+        return tuple(map(os.path.realpath, folders))
+    named = [str(getattr(options, name, "")).strip("/") for name in _PLACE]
+    return (type(options), *named)
 
 
 def _hidden(table: Mapping[str, Any]) -> dict[str, Any]:

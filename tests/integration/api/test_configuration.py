@@ -17,7 +17,6 @@ from saveany.config.follow import ConfigFollower
 from saveany.config.hidden import HIDDEN
 from saveany.storage_set import StorageSet
 from saveany.store import Store
-from storages import registry
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import check_error
 
@@ -291,16 +290,22 @@ class TestStorages:
                 assert error["details"][0]["field"] == field
         assert file.read_text() == TEXT
 
-    async def test_servers_are_told_apart_by_all_that_names_a_place(self) -> None:
-        def place(**options: Any) -> object:
-            model = registry.options_model("webdav")
-            assert model
-            return model.model_validate({"name": "a", "type": "webdav", **options}).place()
+    async def test_servers_are_told_apart_by_all_that_names_a_place(
+        self, client: httpx.AsyncClient, file: Path
+    ) -> None:
+        url = "http://127.0.0.1:1/dav"
+        file.write_text(
+            TEXT + f'\n[[storages]]\nname = "dav"\ntype = "webdav"\nurl = "{url}"\nbase_path = "/x"\n'
+        )
 
-        one = place(url="http://a/dav", base_path="/x")
-        assert one == place(url="http://a/dav/", base_path="x/", password="p")
-        assert one != place(url="http://a/dav", base_path="/y")
-        assert one != place(url="http://a/dav", base_path="/x", username="me")
+        async def refused(**options: str) -> str:
+            body = {"name": "new", "type": "webdav", "options": options}
+            reply = await client.post("/api/v1/storages", json=body)
+            return str(check_error(reply, 400)["message"])
+
+        assert "'dav' has its files in the same place" in await refused(url=f"{url}/", base_path="x/")
+        for other in ({"base_path": "/y"}, {"base_path": "/x", "username": "me"}):
+            assert "in the same place" not in await refused(url=url, **other)
 
     async def test_secrets_are_hidden_and_stay(self, client: httpx.AsyncClient, file: Path) -> None:
         file.write_text(

@@ -15,7 +15,6 @@ from saveany.first_run import is_needed
 from saveany.first_run.code import CODE_SECONDS, MAX_ATTEMPTS, PAUSE_SECONDS, SetupCode
 from saveany.first_run.server import create_app
 
-
 OWNER = "192.168.1.2"
 
 
