@@ -71,6 +71,7 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     ("archive_redis_1m",): archives.archive_redis,
     ("archive_again_requests",): archives.archive_again,
     ("archive_follow_p95_ms",): archives.archive_follow,
+    ("copy_by_reference_bytes",): archives.copy_by_reference,
     **stores.runs(),
 }
 

@@ -20,6 +20,7 @@ from bench.filled import p95
 from bench.installation import Installation, installation
 from bench.process import run_timed
 from bench.results import MB, Measurement, compared
+from bench.telegram import COPY_ID
 
 #: A filter that accepts no file.
 _NOTHING = {"max_size": 1}
@@ -104,6 +105,22 @@ async def archive_follow() -> list[Measurement]:
     return [Measurement("archive_follow_p95_ms", p95(spent), "ms", note=f"{len(sent)} posts")]
 
 
+async def copy_by_reference() -> list[Measurement]:
+    """Bytes of files that are moved while an archive is copied into another chat by reference."""
+    chat = {"type": "telegram", "account": "user", "chat_id": f"-100{COPY_ID}", "rate_limit": 0}
+    async with installation(storage=chat) as running:
+        before, began = await running.telegram.served(), time.monotonic()
+        archive = await _archive(running, files.POSTED, {}, copy="reference")
+        await _complete(running, archive)
+        seconds, found = time.monotonic() - began, await _show(running, archive)
+        served = await running.telegram.served()
+    if (found["counts"]["saved"], found["unaccounted"]) != (files.POSTS, 0):
+        raise RuntimeError(f"the receipt of {files.POSTS} posts is {found['counts']}")
+    moved = served.bytes - before.bytes + served.uploaded - before.uploaded
+    note = f"{files.POSTS:,} posts in {seconds:.0f} s"
+    return [Measurement("copy_by_reference_bytes", moved, "B", note=note)]
+
+
 async def _post(facts: Mapping[str, Any]) -> list[float]:
     """Post files one after the other; returns the times, in ms since 1970."""
     key = await asyncio.to_thread(Path(facts["public_key_file"]).read_text)
@@ -127,8 +144,10 @@ async def _archive(
     *,
     follow: bool = False,
     start: str = "first",
+    **fields: str,
 ) -> str:
     body = {"chat": chat, "user_id": running.user, "filter": accepts, "follow": follow, "start": start}
+    body |= fields
     reply = await running.http.post("/api/v1/archives", json=body)
     reply.raise_for_status()
     return str(reply.json()["id"])

@@ -23,6 +23,10 @@ LONG_CHATS = {
     LONGEST: 100_000 if os.environ.get("BENCH_SHORT") else 1_000_000,
     FEW: 100,
 }
+#: A channel whose posts have a file each, and the number of them; every hundred posts begin with three
+#: albums. `COPY` is an empty channel.
+POSTED, COPY = "posted", "copy_of_posted"
+POSTS = 1000
 #: Extension of the files of each so many messages, by which a filter selects them.
 WANTED, WANTED_EVERY = "wanted", 200
 

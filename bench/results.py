@@ -113,6 +113,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "archive_redis_1m": (_value("<=", 50),),
     "archive_again_requests": (_value("<=", 2),),
     "archive_follow_p95_ms": (_value("<=", 2000),),
+    "copy_by_reference_bytes": (_value("<=", 0),),
     **{
         f"store_{type_}_{what}": (target,)
         for type_ in STORES

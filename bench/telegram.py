@@ -11,7 +11,7 @@ import json
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from bench import files
 from saveany.sandbox import Sandbox, samples
@@ -22,6 +22,9 @@ from saveany.sandbox.world import Chat, StoredFile, StoredMessage, World
 
 _CHAT_ID = 1600000001
 _FIRST_FILE = 10**9
+_FIRST_POSTED = 3 * 10**6
+#: Of the channel `files.COPY`.
+COPY_ID = _CHAT_ID + 2
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Served:
     """What the sandbox has served."""
 
     bytes: int = 0  # of files
+    uploaded: int = 0  # bytes of files that were sent to it
     last_at: float = 0.0  # time of the last part, in seconds since 1970
     requests: int = 0
     pages: int = 0  # requests for a page of a history
@@ -55,7 +59,13 @@ async def main() -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     sandbox, counters = Sandbox(), _Counters()
     sandbox.counters = counters
-    loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(asdict(counters.served)), flush=True))
+
+    def show() -> None:
+        uploads = sandbox.world.uploads.values()
+        served = replace(counters.served, uploaded=sum(sum(each.lengths.values()) for each in uploads))
+        print(json.dumps(asdict(served)), flush=True)
+
+    loop.add_signal_handler(signal.SIGUSR1, show)
     async with sandbox:
         fill(sandbox.world, sandbox.dc_id)
         for fault in sys.argv[1:]:
@@ -66,6 +76,7 @@ async def main() -> None:
 
 def fill(world: World, dc: int) -> None:
     """Post the files."""
+    _fill_posted(world, dc)  # first: where a file occurs is searched for in this order
     chat = world.add_chat(Chat(id=_CHAT_ID, title="Benchmark", username=files.CHANNEL))
     for number in files.numbers():
         content = files.content(number)
@@ -90,6 +101,22 @@ def _fill_long_chat(world: World, dc: int, name: str, count: int) -> None:
         kind = files.WANTED if number % files.WANTED_EVERY == 0 else "bin"
         world.add_file(StoredFile(id=first + number, content=content, name=f"{number}.{kind}", dc=dc))
     world.fill(chat, count, make)
+
+
+def _fill_posted(world: World, dc: int) -> None:
+    """A channel in which each message has a file, and an empty one that the user may post in."""
+    user = {samples.USER.id}
+    chat = world.add_chat(
+        Chat(id=_CHAT_ID + 1, title=files.POSTED, username=files.POSTED, members=set(user), broadcast=True)
+    )
+    for number in range(files.POSTS):
+        content = LiteralContent(f"{number:<1000}".encode())
+        file = StoredFile(id=_FIRST_POSTED + number, content=content, name=f"{number}.bin", dc=dc)
+        album = 1 + number // 10 if number % 100 < 30 else None
+        world.send(chat, StoredMessage(id=0, text=str(number), file=world.add_file(file), album=album))
+    world.add_chat(
+        Chat(id=COPY_ID, title=files.COPY, username=files.COPY, members=set(user), admins=set(user))
+    )
 
 
 if __name__ == "__main__":

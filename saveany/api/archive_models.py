@@ -216,6 +216,9 @@ class DiscrepancyView(Reply):
     )
     storage: str
     path: str
+    replaced: bool = Field(
+        description="Whether an edit has replaced this file since: then it cannot be saved again."
+    )
 
 
 class VerificationView(Reply):

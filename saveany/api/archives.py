@@ -271,4 +271,5 @@ def _discrepancy(found: Discrepancy) -> DiscrepancyView:
         problem=found.problem,
         storage=found.storage,
         path=found.path,
+        replaced=found.is_replaced,
     )

@@ -51,7 +51,7 @@ class EditReader:
             if (row := noted.get(message.id)) and await self._is_new(archive, message, row)
         ]
         if changed:
-            await self._receipts.reopen(archive.id, changed)
+            await self._receipts.reopen(archive.id, changed, keep_versions=True)
             await self._archives.change(archive.id, lambda now: replace(now, has_unassigned=True))
         return all(row.outcome is not MessageOutcome.PENDING for row in noted.values())
 

@@ -83,7 +83,7 @@ class ArchiveReader:
         self._comments = CommentReader(accounts, store, catalogue, self._saver, self._access)
         self._edits = EditReader(accounts, catalogue, store.archives)
         self._stories = StoryReader(accounts, catalogue, self._saver, self._access)
-        self._texts = TextWriter(store, catalogue)
+        self._texts = TextWriter(store, catalogue, config)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
         self._next_check = check_seconds  # seconds from the present check to the next one

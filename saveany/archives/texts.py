@@ -8,7 +8,9 @@ from functools import partial
 from msgspec.structs import replace
 
 from saveany.catalogue.catalogue import Catalogue
+from saveany.config import Config
 from saveany.errors import Retryable, StorageUnavailable, Unavailable
+from saveany.planning.requests import TaskRequest, destination
 from saveany.store import Store
 from saveany.store.archives import Archive
 
@@ -23,8 +25,9 @@ _WRITE_SECONDS, _RETRY_SECONDS = 60, 30
 class TextWriter:
     """Writes parts as soon as they are complete."""
 
-    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue, config: Config) -> None:
         self._store = store
+        self._config = config
         self._texts = catalogue.texts
 
     async def write(self, archive: Archive) -> Archive:
@@ -43,17 +46,24 @@ class TextWriter:
             archive = changed
         return archive
 
+    async def _destination(self, archive: Archive) -> tuple[str, str]:
+        """The storage and the folder: where the files are saved, too."""
+        user = self._config.user(archive.user_id)
+        if user is None:
+            raise Retryable("the user of this archive is not configured any more", after=_RETRY_SECONDS)
+        request = TaskRequest(links=(), storage=archive.storage, folder=archive.folder)
+        preferences = await self._store.preferences.recent(user.id)
+        return destination(self._config, user, request, preferences)
+
     async def _write(self, archive: Archive, number: int) -> None:
-        folder = archive.folder.strip("/")
+        storage, folder = await self._destination(archive)
         lines = await self._texts.lines(archive.id, number, folder)
         text = b"\n".join([*lines, b""]).decode()
         for name in (f"messages-{number:06}.jsonl", f"messages-{number:06}-{archive.id}.jsonl"):
             path = f"{folder}/{name}".lstrip("/")
             args = {"path": path, "text": text, "task": archive.id, "item": number}
             try:
-                result = await self._store.queries.send(
-                    archive.storage, "write", args, seconds=_WRITE_SECONDS
-                )
+                result = await self._store.queries.send(storage, "write", args, seconds=_WRITE_SECONDS)
             except Unavailable as error:
                 raise Retryable(error.text, after=_RETRY_SECONDS) from error
             if result.error:

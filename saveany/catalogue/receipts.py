@@ -34,12 +34,22 @@ from saveany.catalogue.tables import (
     archive_messages,
     archive_runs,
     archive_texts,
+    archive_versions,
     files,
 )
 from saveany.errors import InvalidInput
 from saveany.texts import Text
 
-_TABLES = (archive_messages, archive_runs, archive_chats, archive_found, archive_texts)
+_TABLES = (
+    archive_messages,
+    archive_versions,
+    archive_runs,
+    archive_chats,
+    archive_found,
+    archive_texts,
+)
+#: Outcomes of messages whose files are in a storage.
+_KEPT = (MessageOutcome.SAVED.value, MessageOutcome.DUPLICATE.value)
 #: Number of messages that are changed at a time.
 _BATCH = 500
 
@@ -179,11 +189,19 @@ class Receipts:
                     assigned.append(each)
         return assigned
 
-    async def reopen(self, archive_id: str, messages: Sequence[ArchivedMessage]) -> None:
-        """Have these messages saved again by new tasks."""
+    async def reopen(
+        self, archive_id: str, messages: Sequence[ArchivedMessage], *, keep_versions: bool = False
+    ) -> None:
+        """Have these messages saved again by new tasks, and note what was saved before as older versions if
+        wanted."""
         async with self._database.write() as connection:
             for each in messages:
-                query = update(archive_messages).where(*_same(archive_messages, _key(archive_id, each)))
+                of_message = _same(archive_messages, _key(archive_id, each))
+                if keep_versions:
+                    names = ["archive_id", "chat", "message", "file_id", "task_id"]
+                    saved = select(*(_m[name] for name in names)).where(*of_message, _m.outcome.in_(_KEPT))
+                    await connection.execute(insert(archive_versions).from_select(names, saved))
+                query = update(archive_messages).where(*of_message)
                 again = {
                     "outcome": MessageOutcome.PENDING.value,
                     "reason": None,
@@ -221,6 +239,23 @@ class Receipts:
         query = select(*columns).where(_files_of(message), files.c.deleted_at.is_(None))
         async with self._database.read() as connection:
             return [ArchivedCopy(*row) for row in await connection.execute(query)]
+
+    async def versions(
+        self, archive_id: str, messages: Collection[ArchivedMessage]
+    ) -> dict[tuple[int, int], list[ArchivedMessage]]:
+        """What was saved of these messages before edits replaced their files, by chat and message, oldest
+        first."""
+        versions = archive_versions.c
+        query = select(archive_versions).where(
+            versions.archive_id == archive_id, versions.message.in_([each.message for each in messages])
+        )
+        found: dict[tuple[int, int], list[ArchivedMessage]] = {}
+        async with self._database.read() as connection:
+            for row in await connection.execute(query.order_by(versions.number)):
+                fields = {"task_id": row.task_id or "", "file_id": row.file_id or ""}
+                version = ArchivedMessage(row.chat, row.message, MessageOutcome.SAVED, **fields)
+                found.setdefault((row.chat, row.message), []).append(version)
+        return found
 
     async def documents(self, message: ArchivedMessage) -> set[int]:
         """Telegram's ids of the files of a message that were saved, also of those that were deleted since."""

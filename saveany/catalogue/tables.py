@@ -240,6 +240,19 @@ archive_messages = Table(
     Index("archive_messages_task", "task_id"),
 )
 
+#: What was saved of messages of archives before an edit replaced their files; as in `archive_messages`.
+archive_versions = Table(
+    "archive_versions",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("archive_id", CleanText, nullable=False),
+    Column("chat", BigInteger, nullable=False),
+    Column("message", BigInteger, nullable=False),
+    Column("file_id", CleanText),
+    Column("task_id", CleanText),
+    Index("archive_versions_message", "archive_id", "message"),
+)
+
 #: The other messages of archives: runs of successive ones, by the ids of the first and the last.
 archive_runs = Table(
     "archive_runs",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -95,27 +96,34 @@ async def _listing(api: ApiClient, storage: str, folder: str) -> AsyncIterator[J
 def _matched(found: Sequence[Json], folder: str, chat_id: int, export: Path | None) -> Iterator[Json]:
     """The files with the messages that they belong to; one that belongs to several is repeated."""
     bare = -chat_id - _CHANNEL if chat_id < -_CHANNEL else abs(chat_id)
-    messages = _exported(export, bare) if export else {}
-    for file in found:
-        relative = posixpath.relpath(f"/{file['path']}", f"/{folder}")
-        name = posixpath.basename(relative)
+    names = [_names(file, folder) for file in found]
+    messages = _exported(export, bare, set(chain.from_iterable(names))) if export else {}
+    for file, (relative, name) in zip(found, names, strict=True):
         known = messages.get(relative) or messages.get(name) or _in_name(name, bare)
         for message in known or [0]:
             yield {**file, "message": message}
 
 
-def _exported(export: Path, chat: int) -> dict[str, list[int]]:
-    """Path or name of a file -> the messages of the chat that have it."""
+def _names(file: Json, folder: str) -> tuple[str, str]:
+    """How an export may call a file in a folder: its path, relative to the folder, or its name."""
+    relative = posixpath.relpath(f"/{file['path']}", f"/{folder}")
+    return relative, posixpath.basename(relative)
+
+
+def _exported(export: Path, chat: int, names: Container[str]) -> dict[str, list[int]]:
+    """Path or name of a file, among those in `names` -> the messages of the chat that have it."""
     found: dict[str, list[int]] = {}
-    others = 0
+    of_chat = others = 0
     with export.open(encoding="utf-8", errors="replace") as file:
         reader = Export(file)
         for each in reader.files():
-            if each.chat in (0, chat):
-                found.setdefault(posixpath.normpath(each.path), []).append(each.message)
-            else:
+            if each.chat not in (0, chat):
                 others += 1
-    if not found and others:
+                continue
+            of_chat += 1
+            if (path := posixpath.normpath(each.path)) in names:
+                found.setdefault(path, []).append(each.message)
+    if others and not of_chat:
         raise ConfigError("{path} is the export of another chat", path=str(export))
     if reader.is_truncated:
         typer.echo(f"{export} is incomplete; the messages before its end are used", err=True)

@@ -288,7 +288,7 @@ def retry(
         count: int = (await api.post(f"archives/{archive_id}/retry"))["messages"]
         if again:
             _, found = await _verify(api, archive_id, {"repair": True})
-            count += sum(each["problem"] in _REPAIRED for each in found)
+            count += sum(map(_can_be_repaired, found))
         return count
 
     typer.echo(f"{call(connect(ctx, url, token), run)} messages are saved again")
@@ -314,6 +314,8 @@ def verify(
     --hash also compares their contents; a file whose SHA-256 is not known yet, such
     as an adopted one, gets the one that is found.
 
+    Files that edits have replaced since are compared, too, but cannot be saved again.
+
     The exit code is 1 if there is a difference that is not repaired; messages that
     were deleted in Telegram are none.
     --json prints {"checked": …, "discrepancies": […]}.
@@ -326,11 +328,17 @@ def verify(
     else:
         for each in found:
             place = f" ({printable(each['storage'])}:/{printable(each['path'])})" if each["path"] else ""
-            typer.echo(f"message {each['message']}: {_PROBLEMS[each['problem']]}{place}")
-        again = sum(each["problem"] in _REPAIRED for each in found) if repair else 0
+            which = ", replaced by an edit" if each["replaced"] else ""
+            typer.echo(f"message {each['message']}{which}: {_PROBLEMS[each['problem']]}{place}")
+        again = sum(map(_can_be_repaired, found)) if repair else 0
         typer.echo(f"{checked} messages verified, {len(found)} differ, {again} are saved again")
-    if any(each["problem"] != "deleted" and not (repair and each["problem"] in _REPAIRED) for each in found):
+    if any(each["problem"] != "deleted" and not (repair and _can_be_repaired(each)) for each in found):
         raise typer.Exit(1)
+
+
+def _can_be_repaired(discrepancy: Json) -> bool:
+    """Whether `--repair` saves the file again. Telegram no longer has files that an edit has replaced."""
+    return discrepancy["problem"] in _REPAIRED and not discrepancy["replaced"]
 
 
 async def _verify(api: ApiClient, archive_id: str, how: Json) -> tuple[int, list[Json]]:

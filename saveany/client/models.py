@@ -248,6 +248,8 @@ class DiscrepancyView(TypedDict):
     problem: Literal["not_in_catalogue", "missing", "changed", "unverifiable", "deleted"]
     storage: str
     path: str
+    #: Whether an edit has replaced this file since: then it cannot be saved again.
+    replaced: bool
 
 
 class DuplicateView(TypedDict):

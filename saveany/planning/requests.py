@@ -108,6 +108,15 @@ def plan_request(
     )
 
 
+def destination(
+    config: Config, user: User, request: TaskRequest, preferences: Preferences
+) -> tuple[str, str]:
+    """The storage and the folder of the files of a request, unless a rule chooses others. Raises as
+    `plan_request`."""
+    storage = _target(config, user, request, preferences)
+    return storage, _path(request, preferences, storage)
+
+
 def _source_and_links(config: Config, request: TaskRequest) -> tuple[SourceSpec, tuple[str, ...]]:
     if request.upload:
         return sources()["upload"], (request.upload.id,)

@@ -26,7 +26,7 @@ from saveany.errors import (
     WrongState,
 )
 from saveany.planning.paths import folder as checked_folder
-from saveany.planning.requests import TaskRequest
+from saveany.planning.requests import TaskRequest, destination
 from saveany.service.principal import Principal
 from saveany.service.takeouts import end_takeout
 from saveany.service.tasks import TaskService
@@ -149,12 +149,10 @@ class ArchiveService:
             seen = await self._start(await self._accounts(), state, request.start, only)
             topic = await self._topic(await self._accounts(), state, request.chat, only)
         archive = replace(_new(request, user.id, state, seen), topic=topic)
-        storage = self._config.storage(archive.storage or self._config.allowed_storages(user)[0])
+        storage = self._config.storage(await self._storage(user, archive.storage))
         if storage and registry.capabilities(storage.type).ordered:  # a chat
             notice = archive.notice or stored(_protection(state, request.copy))
             archive = replace(archive, copy=request.copy, in_order=True, notice=notice)
-        if request.text and storage:
-            archive = replace(archive, storage=storage.name, text=True)
         await self._check_is_new(archive)
         await self._store.archives.add(archive)
         try:
@@ -169,7 +167,7 @@ class ArchiveService:
         user, state = await self._resolve(principal, request)
         with refusals():
             contents = await (await self._accounts()).history.estimate(state)
-        storage = request.storage or self._config.allowed_storages(user)[0]
+        storage = await self._storage(user, request.storage)
         result = await self._store.queries.send(storage, "usage", {})
         free = None if result.error else result.result.get("free")
         return ArchiveEstimate(user.id, state, contents, storage, free)
@@ -184,6 +182,12 @@ class ArchiveService:
         with refusals():
             history = (await self._accounts()).history
             return user, await history.chat_state(chat, only, personal=personal)
+
+    async def _storage(self, user: User, requested: str) -> str:
+        """The storage of an archive for which this one was requested; "" stands for the user's default."""
+        request = TaskRequest(links=(), storage=requested)
+        preferences = await self._store.preferences.get(user.id)
+        return destination(self._config, user, request, preferences)[0]
 
     async def _user(self, principal: Principal, request: ArchiveRequest) -> User:
         """The user of a new archive, who may save files where it is to be."""
@@ -293,8 +297,8 @@ class ArchiveService:
             if posixpath.normpath(f"/{each.path}") != f"/{each.path}":
                 raise InvalidInput("{path!r} is not the path of a file in a storage", "files", path=each.path)
         user = self._config.user(archive.user_id)
-        allowed = self._config.allowed_storages(user) if user else []
-        storage = archive.adopts or archive.storage or (allowed or [""])[0]
+        chosen = archive.adopts or archive.storage
+        storage = await self._storage(user, chosen) if user else chosen
         await self._catalogue.adoption.add(archive_id, found)
         await self._store.archives.change(archive_id, lambda now: replace(now, adopts=storage))
 
@@ -375,6 +379,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         discussion=state.discussion,
         extras=list(request.extras),
         takeout=request.takeout,
+        text=request.text,
         stories=request.stories and is_channel(state.id),
         notice=stored(_notice(state)) if not seen else "",
         storage=request.storage,

@@ -39,6 +39,12 @@ class Discrepancy:
     problem: Problem
     storage: str = ""
     path: str = ""
+    is_replaced: bool = False  # whether it is about a file that an edit has replaced
+
+    @property
+    def can_be_repaired(self) -> bool:
+        """Whether saving the message again may solve it. Telegram no longer has what was replaced."""
+        return self.problem in _REPAIRED and not self.is_replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +85,25 @@ class ArchiveVerifier:
         cursor: str = "",
     ) -> Verification:
         """Compare at most `limit` messages after `cursor` with the catalogue and the sizes of the copies, or
-        `with_hash` with their contents: a file whose SHA-256 is not known gets it. With `repair`, files that
-        are missing or changed are saved again. `with_telegram` also finds messages that were deleted since;
+        `with_hash` with their contents: a file whose SHA-256 is not known gets it. So are files that edits
+        have replaced since. With `repair`, files that are missing or changed are saved again, except for the
+        replaced ones. `with_telegram` also finds messages that were deleted since;
         the comments of a group that no account is in are left out of that."""
         wanted = (MessageOutcome.SAVED, MessageOutcome.DUPLICATE)
         page = await self._archives.messages(principal, archive_id, wanted, limit, cursor)
         slots = asyncio.Semaphore(_QUERIES)
-        found = await asyncio.gather(*(self._compare(each, slots, with_hash) for each in page.messages))
+        versions = await self._catalogue.receipts.versions(archive_id, page.messages)
+        older = [each for m in page.messages for each in versions.get((m.chat, m.message), ())]
+        found = await asyncio.gather(
+            *(self._compare(each, slots, with_hash) for each in page.messages),
+            *(self._compare(each, slots, with_hash, is_replaced=True) for each in older),
+        )
         discrepancies = [each for each in found if each]
         if with_telegram:
             archive = await self._archives.find(principal, archive_id)
             discrepancies += await self._deleted(archive, page.messages)
         if repair:
-            lost = [each.message for each in discrepancies if each.problem in _REPAIRED]
+            lost = [each.message for each in discrepancies if each.can_be_repaired]
             await self._archives.reopen(archive_id, lost)
         return Verification(len(page.messages), discrepancies, page.cursor)
 
@@ -117,16 +129,21 @@ class ArchiveVerifier:
         return deleted
 
     async def _compare(
-        self, message: ArchivedMessage, slots: asyncio.Semaphore, with_hash: bool
+        self,
+        message: ArchivedMessage,
+        slots: asyncio.Semaphore,
+        with_hash: bool,
+        *,
+        is_replaced: bool = False,
     ) -> Discrepancy | None:
         copies = await self._catalogue.receipts.copies(message)
         if not copies:
-            return Discrepancy(message, "not_in_catalogue")
+            return Discrepancy(message, "not_in_catalogue", is_replaced=is_replaced)
         for copy in copies:
             async with slots:
                 problem = await self._problem(copy, with_hash)
             if problem:
-                return Discrepancy(message, problem, copy.storage, copy.path)
+                return Discrepancy(message, problem, copy.storage, copy.path, is_replaced)
         return None
 
     async def _problem(self, copy: ArchivedCopy, with_hash: bool) -> Problem | None:

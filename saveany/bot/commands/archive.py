@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 from saveany.bot.commands.watch import parse_arguments
 from saveany.bot.context import Context, rows
 from saveany.bot.registry import Command
 from saveany.bot.render import size
-from saveany.bot.texts import HtmlTranslator, escape
+from saveany.bot.texts import CommandError, HtmlTranslator, escape
 from saveany.catalogue.archive_models import MessageOutcome
+from saveany.models import CopyMode, ExtraFile
 from saveany.service.archives import ArchiveRequest, ShownArchive
 from saveany.telegram.update_types import Button, Keyboard
 from saveany.texts import gettext_noop, loaded
 
+#: Words after the chat, and with these names fields of `ArchiveRequest`.
+_SWITCHES = ("follow", "comments", "text", "stories", "takeout")
 #: Maximum number of archives in one message.
 _MAX_SHOWN = 10
 _STATES = {
@@ -43,20 +47,35 @@ async def archive(ctx: Context, args: str) -> None:
         await ctx.reply(*await _list(ctx))
         return
     chat, _, rest = args.partition(" ")
-    words = rest.split(" ")
-    follow = "follow" in words
-    arguments = parse_arguments(ctx, " ".join(word for word in words if word != "follow").strip())
+    arguments = parse_arguments(ctx, rest.strip(), _SWITCHES, ("copy", "extra"))
     request = ArchiveRequest(
         chat=chat,
         user_id=ctx.user.id,
         storage=arguments.storage,
         folder=arguments.folder,
         start="first" if arguments.seen is None else str(arguments.seen + 1),
-        follow=follow,
         filter=arguments.filter,
+        copy=_copy(arguments.options.get("copy", "auto")),
+        extras=_extras(arguments.options.get("extra", "")),
+        **dict.fromkeys(arguments.switches, True),
     )
     made = await ctx.services.archives.add(ctx.principal, request)
     await ctx.reply(*await _card(ctx, made.id))
+
+
+def _copy(word: str) -> str:
+    if word not in get_args(CopyMode):
+        raise CommandError("Write copy=auto, copy=reference or copy=bytes.")
+    return word
+
+
+def _extras(words: str) -> list[str]:
+    found = words.split(",") if words else []
+    if not {*found} <= {*get_args(ExtraFile)}:
+        raise CommandError(
+            "Write extra=preview, extra=cover or extra=live_video, or several: extra=preview,cover."
+        )
+    return list(dict.fromkeys(found))
 
 
 async def press(ctx: Context, args: str) -> None:
@@ -138,7 +157,14 @@ COMMANDS = (
         "archive",
         archive,
         gettext_noop("Save a whole chat"),
-        usage=("", "@channel", "@channel follow -> STORAGE:FOLDER", "@channel type=video from 123"),
+        usage=(
+            "",
+            "@channel",
+            "@channel follow -> STORAGE:FOLDER",
+            "@channel type=video from 123",
+            "@channel comments text stories takeout",
+            "@channel copy=auto|reference|bytes extra=preview,cover,live_video",
+        ),
         private=True,
     ),
 )

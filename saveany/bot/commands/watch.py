@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
@@ -40,6 +40,8 @@ class WatchArguments:
     folder: str = ""
     seen: int | None = None  # the message before the first one to save; None for the newest message
     notify: Notify = "each"
+    switches: set[str] = field(default_factory=set)  # words such as "follow"
+    options: dict[str, str] = field(default_factory=dict)  # as in copy=bytes
 
 
 async def watch(ctx: Context, args: str) -> None:
@@ -177,8 +179,11 @@ def _is_same(one: Archive, other: Archive) -> bool:
     )
 
 
-def parse_arguments(ctx: Context, text: str) -> WatchArguments:
-    """The arguments of /watch and /archive after the chat. Raises `CommandError`."""
+def parse_arguments(
+    ctx: Context, text: str, switches: Collection[str] = (), options: Collection[str] = ()
+) -> WatchArguments:
+    """The arguments of /watch and /archive after the chat; those with these names are no conditions. Raises
+    `CommandError`."""
     arguments = WatchArguments()
     if arrow := _ARROW.search(text):
         text = text[: arrow.start()]
@@ -190,6 +195,10 @@ def parse_arguments(ctx: Context, text: str) -> WatchArguments:
             arguments.seen = _parse_start(next(words, ""))
         elif word == "all":
             arguments.seen = 0
+        elif word in switches:
+            arguments.switches.add(word)
+        elif (name := word.partition("=")[0]) in options and "=" in word:
+            arguments.options[name] = word.partition("=")[2]
         elif word.startswith("notify="):
             arguments.notify = _parse_notify(word.removeprefix("notify="))
         else:

@@ -17,7 +17,7 @@ from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.buttons import check_markup
 from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.handlers.uploads import uploaded
-from saveany.sandbox.world import Chat, Origin, Picture, SandboxAccount, StoredFile, StoredMessage
+from saveany.sandbox.world import Chat, Origin, Picture, SandboxAccount, StoredFile, StoredMessage, World
 
 _MAX_CAPTION, _MAX_TEXT = 1024, 4096
 _MAX_ALBUM, _MAX_FORWARDED = 10, 100
@@ -99,6 +99,16 @@ def forward_messages(context: RequestContext, request: Any) -> Any:
     return _send(context, request, outgoing, to=request.to_peer, reply=chosen)
 
 
+def _is_protected(world: World, file: StoredFile) -> bool:
+    """Whether all messages that contain a file, and at least one, may not be copied."""
+    found = False
+    for chat, message in world.messages_with(file.id):
+        if not (chat.protected or message.protected):
+            return False
+        found = True
+    return found
+
+
 _UPLOADED_DOCUMENT, _UPLOADED_PHOTO = tl.InputMediaUploadedDocument, tl.InputMediaUploadedPhoto
 
 
@@ -125,8 +135,7 @@ def media_file(context: RequestContext, media: Any) -> StoredFile:
     world = context.world
     if isinstance(media, tl.InputMediaDocument | tl.InputMediaPhoto):
         existing = world.file(context.account, media.id.id, media.id.access_hash, media.id.file_reference)
-        places = list(world.messages_with(existing.id))
-        if places and all(chat.protected or message.protected for chat, message in places):
+        if _is_protected(world, existing):
             raise RpcFailure(400, "CHAT_FORWARDS_RESTRICTED")
         return existing
     if isinstance(media, _UPLOADED_PHOTO):

@@ -94,12 +94,12 @@ export function Verification({ archive, close }) {
     }
     if (repair) tell(t("What is missing or changed is saved again"));
   };
-  const lost = state?.found.some((each) => each.problem !== "unverifiable");
+  const lost = state?.found.some((each) => each.problem !== "unverifiable" && !each.replaced);
   return html`<${Dialog} title=${t("Verify: {name}", { name: archive.title })} close=${close} wide><div class="stack">
     <p class="dim">${t("Compares the receipt with the library, and with the sizes of the files in the storage. Nothing is changed.")}</p>
     ${state && html`<p role="status">${plural("{n} message verified", "{n} messages verified", state.checked)}, ${plural("{n} differs", "{n} differ", state.found.length)}${state.isBusy ? " …" : "."}</p>`}
-    ${state?.found.length > 0 && html`<ul class="choices">${state.found.slice(0, SHOWN_PROBLEMS).map((each) => html`<li key=${`${each.chat} ${each.message}`}><span>
-      <span class="number">${each.message}</span><${Tag} kind="bad">${PROBLEMS[each.problem]()}</${Tag}><bdi class="dim">${each.path && `${each.storage}:/${each.path}`}</bdi></span></li>`)}</ul>`}
+    ${state?.found.length > 0 && html`<ul class="choices">${state.found.slice(0, SHOWN_PROBLEMS).map((each) => html`<li key=${`${each.chat} ${each.message} ${each.path}`}><span>
+      <span class="number">${each.message}</span><${Tag} kind="bad">${PROBLEMS[each.problem]()}</${Tag}>${each.replaced && html`<${Tag} kind="warn">${t("replaced by an edit")}</${Tag}>`}<bdi class="dim">${each.path && `${each.storage}:/${each.path}`}</bdi></span></li>`)}</ul>`}
     <footer>${!state?.isBusy && (!state || state.isBroken) && html`<${Button} kind="main" icon="check" label=${t("Verify")} action=${() => run(false)} />`}
       ${!state?.isBusy && lost && !state.repair && may("tasks") && html`<${Button} kind="main" icon="retry" label=${t("Save again what is missing")} action=${() => run(true)} />`}
       <${Button} label=${t("Close")} action=${close} /></footer></div></${Dialog}>`;

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,53 @@ async def test_case_24_an_export_of_telegram_desktop_is_adopted(
     result = await harness.stack.saveany("archive", "verify", archive, "--hash")
     assert f"message {unnamed}: has changed in the storage" in result.out
     assert result.out.count("has changed") == 1
+
+
+#: Runs a command, and prints the peak of its memory in KiB.
+_MEASURE = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+async def test_the_size_of_an_export_is_no_matter_of_memory(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """200 MB here. One of 3 GB, with 1,500,000 messages, took as much memory, and a minute."""
+    chat = harness.channel("Long")
+    first, last = (harness.post(chat, size=1000) for _ in range(2))
+    _save(harness, "long/first.bin", _content(chat, first))
+    _save(harness, "long/last.bin", _content(chat, last))
+    small, large = tmp_path / "small.json", tmp_path / "large.json"
+    _export(small, chat.id, {first: "first.bin"}, 0)
+    _export(large, chat.id, {first: "first.bin", last: "last.bin"}, 200_000_000)
+    outputs = []
+    for export in (small, large):
+        command = harness.stack.argv("archive", "adopt", f"@{chat.username}", "long", "--from", str(export))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _MEASURE, *command, stdout=PIPE, stderr=PIPE
+        )
+        out, err = (each.decode() for each in await process.communicate())
+        assert process.returncode == 0, err
+        outputs.append((out.splitlines(), err))
+        archive = out.split()[0]
+        await harness.reaches(archive)
+        await harness.stack.saveany("archive", "remove", archive)
+    (short, _), (long, told) = outputs
+    assert "2 files found, 2 belong to known messages" in told
+    assert int(long[-1]) - int(short[-1]) < 32 << 10
+
+
+def _export(path: Path, chat: int, files: dict[int, str], size: int) -> None:
+    """Write an export of at least `size` bytes. Its other files are not in the storage."""
+    text = "words " * 320
+    with path.open("w") as file:
+        file.write(f'{{"name": "Long", "type": "public_channel", "id": {chat}, "messages": [')
+        known = ",".join(json.dumps({"id": id_, "file": name}) for id_, name in files.items())
+        for number in range(1000, 1000 + size // 2000):
+            media = f"files/a file with a rather long name {number}.bin"
+            file.write(f'{{"id": {number}, "type": "message", "file": "{media}", "text": "{text}"}},')
+        file.write(f"{known}]}}")
 
 
 async def test_files_named_by_other_downloaders_are_adopted(harness: ArchiveHarness) -> None:

@@ -105,6 +105,31 @@ async def test_case_13_edited_files_are_saved_beside_the_old_ones_if_wanted(harn
     assert harness.files("first") == before
 
 
+async def test_each_saved_version_is_verified(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Versions")
+    post = harness.post(chat, name="1.bin")
+    archive = await harness.archive(chat, dir_path="versions", follow=True, on_edit="add")
+    await harness.reaches(archive, "following")
+    for name in ("2.bin", "3.bin"):
+        harness.world.edit(chat, post, file=harness.file(name=name))
+        await until(lambda name=name: name in harness.files("versions"))  # type: ignore[misc]
+        await harness.reaches(archive, "following")
+    assert (await harness.act(archive, "verify", {"hash": True}))["discrepancies"] == []
+    folder = harness.stack.storage_dir / "versions"
+    (folder / "1.bin").write_bytes(b"tampered!")  # of the same size
+    (folder / "2.bin").unlink()
+    found = await harness.act(archive, "verify", {"hash": True})
+    assert found["checked"] == 1
+    problems = [(each["path"], each["problem"], each["replaced"]) for each in found["discrepancies"]]
+    assert sorted(problems) == [("versions/1.bin", "changed", True), ("versions/2.bin", "missing", True)]
+    (folder / "3.bin").unlink()
+    result = await harness.stack.saveany("archive", "verify", archive, "--repair")
+    assert (result.code, "2 differ, 1 are saved again" in result.out) == (1, True), result
+    assert f"message {post}, replaced by an edit: missing in the storage" in result.out
+    await until(lambda: "3.bin" in harness.files("versions"))
+    assert "2.bin" not in harness.files("versions")
+
+
 async def test_a_file_that_is_replaced_before_its_download_is_saved_once(harness: ArchiveHarness) -> None:
     chat = harness.channel("Replaced")
     harness.say(chat)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from saveany.sandbox.world import Chat
@@ -39,3 +43,33 @@ async def test_a_chat_is_archived_and_its_receipt_is_shown(stack: Stack, anna: P
     assert not (folder / "two.txt").exists()
     await anna.send(BOT, f"/archive -100{chat.id} name=mkv -> local2:Archive")
     await anna.receives(contains("archived already"))
+
+
+async def test_the_options_of_an_archive_apply_and_texts_are_in_the_default_folder(
+    stack: Stack, anna: Person, chat: Chat
+) -> None:
+    post(stack, chat, "words.mkv")
+    for wrong, reply in (
+        ("copy=all", "copy=auto, copy=reference or copy=bytes"),
+        ("extra=cover,all", "extra=preview, extra=cover or extra=live_video"),
+        ("comments", "has no comments"),
+    ):
+        await anna.send(BOT, f"/archive -100{chat.id} {wrong}")
+        await anna.receives(contains(reply))
+    await anna.send(BOT, "/storage local2:Mine")
+    await anna.receives(contains("local2"))
+    takeouts = stack.sandbox.counters.requests(method="account.initTakeoutSession")
+    await anna.send(BOT, f"/archive -100{chat.id} text stories takeout extra=cover,preview name=words")
+    await anna.receives(contains("Rock & Roll"))
+    folder = stack.folder / "more/Mine"
+    names = {"words.mkv", "messages-000001.jsonl"}
+    await until(lambda: folder.exists() and names <= {f.name for f in folder.iterdir()}, within=60)
+    counters = stack.sandbox.counters
+    assert counters.requests(method="account.initTakeoutSession") == takeouts + 1
+    assert counters.requests(method="stories.getPinnedStories") > 0
+    (record,) = [each for each in _records(folder) if each.get("file_name") == "words.mkv"]
+    assert record["file"] == "words.mkv"
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "messages-000001.jsonl").read_text().splitlines()]
