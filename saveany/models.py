@@ -119,7 +119,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 #: Files of a message beside the one that was posted (`telegram.media.Extra`).
-ExtraFile = Literal["preview", "cover", "live_video"]
+ExtraFile = Literal["preview", "cover", "live_video", "instant_view"]
 #: How the files of Telegram messages get into a chat of Telegram.
 CopyMode = Literal["auto", "reference", "bytes"]
 

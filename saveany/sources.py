@@ -81,7 +81,8 @@ class TgFilesParams(Params):
         alias="extras",
         max_length=len(get_args(ExtraFile)),
         description="Also save these: files in the `preview` of a linked page, the `cover` of a video, the "
-        "`live_video` of a photo. Default: the preview if the link leads to one message.",
+        "`live_video` of a photo, the files in the `instant_view` of a linked page. Default: the preview if "
+        "the link leads to one message.",
     )
     copy_mode: CopyMode | None = Field(
         default=None,

@@ -56,9 +56,9 @@ class NewArchive(Strict):
     comments_filter: Filter = Field(default=Filter(), description="As `filter`, for the comments.")
     extras: list[ExtraFile] = Field(
         default=[],
-        max_length=3,
+        max_length=4,
         description="Also save these: files in the `preview` of a linked page, the `cover` of a video, the "
-        "`live_video` of a photo.",
+        "`live_video` of a photo, the files in the `instant_view` of a linked page.",
     )
     stories: bool = Field(
         default=False, description="Save the current and the pinned stories of a channel, too."

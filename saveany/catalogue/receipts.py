@@ -252,8 +252,13 @@ class Receipts:
         found: dict[tuple[int, int], list[ArchivedMessage]] = {}
         async with self._database.read() as connection:
             for row in await connection.execute(query.order_by(versions.number)):
-                fields = {"task_id": row.task_id or "", "file_id": row.file_id or ""}
-                version = ArchivedMessage(row.chat, row.message, MessageOutcome.SAVED, **fields)
+                version = ArchivedMessage(
+                    chat=row.chat,
+                    message=row.message,
+                    outcome=MessageOutcome.SAVED,
+                    task_id=row.task_id or "",
+                    file_id=row.file_id or "",
+                )
                 found.setdefault((row.chat, row.message), []).append(version)
         return found
 

@@ -81,7 +81,9 @@ def add(
     ] = False,
     extras: Annotated[
         list[str] | None,
-        typer.Option("--extra", help="Also save: preview (of links), cover (of videos), live_video."),
+        typer.Option(
+            "--extra", help="Also save: preview (of links), cover (of videos), live_video, instant_view."
+        ),
     ] = None,
     text: Annotated[
         bool, typer.Option("--text", help="Write the texts of all messages to the folder, too.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from telethon.tl import types as tl
@@ -48,12 +49,14 @@ def action(view: FileView, wrapping: Wrapping) -> Any:
     return tl.MessageActionSetChatWallPaper(tl.WallPaper(1, 1, "paper", file))
 
 
-def rich_text(view: FileView, wrapping: Wrapping) -> Any:
-    """The rich text of a message, with embedded pictures and files; None for other kinds."""
-    if wrapping.how != "rich text":
+def rich_text(view: FileView, wrapping: Wrapping, *, whole: bool = False) -> Any:
+    """The rich text of a message, with embedded pictures and files; None for other kinds. A long one is sent
+    with the first file only, unless the `whole` one is requested."""
+    if wrapping.how not in ("rich text", "long rich text"):
         return None
-    shown = _shown(view, wrapping)
-    return tl.RichMessage([], shown["photo"], shown["document"])
+    part = wrapping.how == "long rich text" and not whole
+    shown = _shown(view, replace(wrapping, files=wrapping.files[:1]) if part else wrapping)
+    return tl.RichMessage([], shown["photo"], shown["document"], part=part or None)
 
 
 def story(view: FileView, number: int, file: Any) -> Any:
@@ -107,6 +110,16 @@ def _preview(view: FileView, wrapping: Wrapping) -> Any:
     return tl.MessageMediaWebPage(page)
 
 
+def _instant_view(view: FileView, wrapping: Wrapping) -> Any:
+    """A linked page that Telegram shows by itself. The first file is that of the preview, too."""
+    shown = _shown(view, wrapping)
+    page = tl.Page("https://example.com/", [], shown["photo"], shown["document"])
+    first = _one_each(view, replace(wrapping, files=wrapping.files[:1]))
+    return tl.MessageMediaWebPage(
+        tl.WebPage(1, "https://example.com/", "example.com", 0, cached_page=page, **first)
+    )
+
+
 def _game(view: FileView, wrapping: Wrapping) -> Any:
     shown = _one_each(view, wrapping)
     photo = shown["photo"] or tl.PhotoEmpty(0)
@@ -137,6 +150,7 @@ _MEDIA: Mapping[str, Callable[[FileView, Wrapping], Any]] = {
     "invoice": _invoice,
     "product": _product,
     "preview": _preview,
+    "instant view": _instant_view,
     "game": _game,
     "story": _story,
     "poll": _poll,

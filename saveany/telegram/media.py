@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 from telethon import utils
 from telethon.tl import types
 
-#: Files beside the one that was posted: in the preview of a linked page, the picture chosen for a video, and
-#: the video of a live photo.
-Extra = Literal["preview", "cover", "live_video"]
+#: Files beside the one that was posted: in the preview of a linked page, the picture chosen for a video, the
+#: video of a live photo, and the other files in Telegram's own view of a linked page.
+Extra = Literal["preview", "cover", "live_video", "instant_view"]
 EXTRAS: tuple[Extra, ...] = get_args(Extra)
 #: Those that belong to a message if it is saved alone.
 OF_ONE_MESSAGE: tuple[Extra, ...] = ("preview",)
@@ -118,7 +118,9 @@ def files_in(
     """
     found = ((extra, file) for extra, file in _files(message) if extra is None or extra in extras)
     descriptions = ({"extra": extra, **_described(file)} for extra, file in found)
-    files = {(each["kind"] == "photo", each["document_id"]): each for each in descriptions}
+    files: dict[tuple[bool, int], dict[str, Any]] = {}
+    for each in descriptions:  # the picture of a preview is usually part of the page, too
+        files.setdefault((each["kind"] == "photo", each["document_id"]), each)
     if not files:
         return []
     chat, origin = utils.get_peer_id(message.peer_id), _origin(message)
@@ -150,6 +152,12 @@ def price(message: Any) -> str:
     return str(getattr(media, "currency", "")) or "money"
 
 
+def is_partial(message: Any) -> bool:
+    """Whether Telegram has sent only the beginning of the rich text of a message."""
+    text = getattr(message, "rich_message", None)
+    return isinstance(text, types.RichMessage) and bool(text.part)
+
+
 def story_without_content(message: Any) -> types.MessageMediaStory | None:
     """The story that a message quotes, if the message came without its contents."""
     media = getattr(message, "media", None)
@@ -161,6 +169,11 @@ def story_without_content(message: Any) -> types.MessageMediaStory | None:
 def product_picture(message: Any) -> types.WebDocument | None:
     """The product picture of an invoice, which Telegram forwards from the web."""
     return next((each for _, each in _leaves(message) if isinstance(each, types.WebDocument)), None)
+
+
+def _in_page(page: types.Page | None) -> list[Any]:
+    """The files in Telegram's own view of a linked page, as far as Telegram sends it with the message."""
+    return [*page.photos, *page.documents] if page else []
 
 
 def _main_file(thing: Any) -> list[Any]:
@@ -202,6 +215,7 @@ _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
 _BESIDE: Mapping[type, Callable[[Any], Iterable[tuple[Extra, Any]]]] = {
     types.MessageMediaDocument: lambda media: [("cover", media.video_cover)],
     types.MessageMediaPhoto: lambda media: [("live_video", media.video)],
+    types.WebPage: lambda page: [("instant_view", each) for each in _in_page(page.cached_page)],
 }
 
 

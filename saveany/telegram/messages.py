@@ -25,6 +25,7 @@ from saveany.telegram.media import (
     OF_ONE_MESSAGE,
     Media,
     files_in,
+    is_partial,
     price,
     product_picture,
     story_without_content,
@@ -199,8 +200,22 @@ class MessageReader:
         if story := story_without_content(message):
             self._require_user(message, Text("The message quotes a story"))
             story.story = await self._client.retry_with_new_hash(lambda: self._story(message, story))
+        if is_partial(message):
+            message.rich_message = await self._rich_text(message)
         if product_picture(message):
             self._require_user(message, Text("The message is an invoice with a picture of the product"))
+
+    async def _rich_text(self, message: Any) -> Any:
+        """The whole rich text of a message; its beginning if the account may not request the rest."""
+        peer = await self.chats.input_peer(utils.get_peer_id(message.peer_id))
+        try:
+            reply = await self._client.call(functions.messages.GetRichMessageRequest(peer, message.id))
+        except tg.RPCError as error:
+            if kind_of(type(error)) is not ErrorKind.FAIL:
+                raise
+            return message.rich_message
+        found = next((each for each in reply.messages if each.id == message.id), message)
+        return found.rich_message or message.rich_message
 
     def _require_user(self, message: Any, subject: Text) -> None:
         """Raise `FilesWithheld` if the account is a bot, which may not fetch this."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import Any, get_args
 
 from saveany.bot.commands.watch import parse_arguments
 from saveany.bot.context import Context, rows
@@ -48,6 +48,7 @@ async def archive(ctx: Context, args: str) -> None:
         return
     chat, _, rest = args.partition(" ")
     arguments = parse_arguments(ctx, rest.strip(), _SWITCHES, ("copy", "extra"))
+    switches: dict[str, Any] = dict.fromkeys(arguments.switches, True)
     request = ArchiveRequest(
         chat=chat,
         user_id=ctx.user.id,
@@ -57,7 +58,7 @@ async def archive(ctx: Context, args: str) -> None:
         filter=arguments.filter,
         copy=_copy(arguments.options.get("copy", "auto")),
         extras=_extras(arguments.options.get("extra", "")),
-        **dict.fromkeys(arguments.switches, True),
+        **switches,
     )
     made = await ctx.services.archives.add(ctx.principal, request)
     await ctx.reply(*await _card(ctx, made.id))
@@ -73,7 +74,7 @@ def _extras(words: str) -> list[str]:
     found = words.split(",") if words else []
     if not {*found} <= {*get_args(ExtraFile)}:
         raise CommandError(
-            "Write extra=preview, extra=cover or extra=live_video, or several: extra=preview,cover."
+            "Write extra=preview, cover, live_video or instant_view, or several: extra=preview,cover."
         )
     return list(dict.fromkeys(found))
 
@@ -163,7 +164,7 @@ COMMANDS = (
             "@channel follow -> STORAGE:FOLDER",
             "@channel type=video from 123",
             "@channel comments text stories takeout",
-            "@channel copy=auto|reference|bytes extra=preview,cover,live_video",
+            "@channel copy=auto|reference|bytes extra=preview,cover,live_video,instant_view",
         ),
         private=True,
     ),

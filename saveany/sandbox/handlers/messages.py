@@ -7,6 +7,7 @@ from typing import Any
 from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
+from saveany.sandbox import wrappings
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.world import Chat, StoredMessage
@@ -42,6 +43,18 @@ def get_messages(context: RequestContext, request: Any) -> Any:
     shown = [_shown(context, chats.get(id_), id_, message) for id_, message in found]
     peers = context.view.peers_of_all((chats[id_], [message]) for id_, message in found if message)
     return tl.messages.Messages(messages=shown, topics=[], **peers)
+
+
+@handles(fn.messages.GetRichMessageRequest)
+def get_rich_message(context: RequestContext, request: Any) -> Any:
+    """A message with its whole rich text."""
+    chat = context.peer(request.peer)
+    message = chat.messages.get(request.id)
+    if message is None or message.wrapped is None:
+        raise RpcFailure(400, "MSG_ID_INVALID")
+    shown = context.view.message(chat, message)
+    shown.rich_message = wrappings.rich_text(context.view, message.wrapped, whole=True)
+    return _messages(context, chat, [message], [shown], 1)
 
 
 @handles(fn.messages.GetHistoryRequest, bots=False)

@@ -16,8 +16,8 @@ from tests.fixtures.waiting import until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _TARGETS = range(1_700_000_001, 1_700_000_006)
-#: Posts of the long copy, and the number of kills of the worker. The case has 1,000 posts, which takes too long
-#: for CI: the benchmark `copy_by_reference_bytes` copies as many, without kills.
+#: Posts of the long copy, and the number of kills of the worker. The case has 1,000 posts, which takes
+#: too long for CI: the benchmark `copy_by_reference_bytes` copies as many, without kills.
 _POSTS, _KILLS = 300, 3
 
 

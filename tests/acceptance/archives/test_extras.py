@@ -33,6 +33,8 @@ def _post_all(harness: ArchiveHarness, chat: Chat) -> None:
     wrap("paid", harness.file(1000), harness.file(1001))
     wrap("story", harness.file(1100))
     wrap("rich text", harness.file(1200))
+    wrap("long rich text", harness.file(1300), harness.file(1301))
+    wrap("instant view", harness.file(1400), harness.file(1401))
 
 
 def _like(file: StoredFile, **fields: Any) -> StoredFile:
@@ -45,20 +47,21 @@ async def test_the_posted_files_are_archived_in_every_position(harness: ArchiveH
     _post_all(harness, chat)
     archive = await harness.archive(chat, dir_path="positions")
     found = await harness.reaches(archive)
-    assert (found["counts"]["saved"], found["counts"]["without_media"]) == (6, 2), found
+    assert (found["counts"]["saved"], found["counts"]["without_media"]) == (7, 3), found
     assert found["unaccounted"] == 0
-    assert len(harness.files("positions")) == 8  # two of the messages have two files
+    assert len(harness.files("positions")) == 10  # three of the messages have two files
 
 
 async def test_files_beside_them_are_archived_if_wanted(harness: ArchiveHarness) -> None:
     chat = harness.channel("Extras")
     _post_all(harness, chat)
-    extras = ["preview", "cover", "live_video"]
+    extras = ["preview", "cover", "live_video", "instant_view"]
     archive = await harness.archive(chat, dir_path="extras", extras=extras, on_duplicate="save")
     found = await harness.reaches(archive)
-    assert (found["counts"]["saved"], found["counts"]["without_media"]) == (7, 1), found
+    assert (found["counts"]["saved"], found["counts"]["without_media"]) == (9, 1), found
     sizes = sorted(
         (harness.stack.storage_dir / "extras" / each).stat().st_size for each in harness.files("extras")
     )
-    assert sizes == sorted([7000, 5000, 5000, 6000, 800, 900, 901, 1000, 1001, 1100, 1200])
+    posted = [7000, 5000, 900, 901, 1000, 1001, 1100, 1200, 1300, 1301]
+    assert sizes == sorted([*posted, 5000, 6000, 800, 1400, 1401])
     assert (await harness.stack.saveany("archive", "verify", archive)).code == 0

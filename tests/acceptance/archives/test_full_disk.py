@@ -1,4 +1,4 @@
-"""A full disk loses no file of an archive: reading goes on, and what has failed is saved when there is space."""
+"""A full disk loses no file of an archive: reading goes on, and the rest is saved when there is space."""
 
 from __future__ import annotations
 

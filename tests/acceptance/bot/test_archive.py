@@ -51,7 +51,7 @@ async def test_the_options_of_an_archive_apply_and_texts_are_in_the_default_fold
     post(stack, chat, "words.mkv")
     for wrong, reply in (
         ("copy=all", "copy=auto, copy=reference or copy=bytes"),
-        ("extra=cover,all", "extra=preview, extra=cover or extra=live_video"),
+        ("extra=cover,all", "extra=preview, cover, live_video or instant_view"),
         ("comments", "has no comments"),
     ):
         await anna.send(BOT, f"/archive -100{chat.id} {wrong}")

@@ -79,7 +79,7 @@ async def test_every_form_of_media_is_saved(
     assert await contents(accounts) == expected(file)
 
 
-@pytest.mark.parametrize("how", ["paid", "poll", "rich text"])
+@pytest.mark.parametrize("how", ["paid", "poll", "rich text", "long rich text"])
 async def test_several_files_of_one_message_form_an_album(
     sandbox: Sandbox, accounts: Accounts, how: Any
 ) -> None:
