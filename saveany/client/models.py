@@ -677,8 +677,8 @@ class NewArchive(TypedDict):
     #: As `filter`, for the comments.
     comments_filter: NotRequired[Filter]
     #: Also save these: files in the `preview` of a linked page, the `cover` of a video, the `live_video`
-    #: of a photo.
-    extras: NotRequired[list[Literal["preview", "cover", "live_video"]]]
+    #: of a photo, the files in the `instant_view` of a linked page.
+    extras: NotRequired[list[Literal["preview", "cover", "live_video", "instant_view"]]]
     #: Save the current and the pinned stories of a channel, too.
     stories: NotRequired[bool]
     #: Read it as an export of the account's data, which Telegram limits less. Telegram tells all devices
