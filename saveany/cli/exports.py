@@ -107,7 +107,10 @@ class Export:
         unfinished = _UNFINISHED.search(text) if chunk else None
         end = unfinished.start() if unfinished else len(text)
         self._rest = text[end:]
-        self._text = self._text[self._at :] + _CONTROL.sub(r"\1\\u00\2", text[:end])
+        text = text[:end]
+        if "\\x" in text:  # the pattern takes as long as all the rest, and few chunks contain it
+            text = _CONTROL.sub(r"\1\\u00\2", text)
+        self._text = self._text[self._at :] + text
         self._at = 0
         return bool(chunk)
 
