@@ -7,6 +7,7 @@ nothing is written to it while the disk is not mounted.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -70,7 +71,7 @@ class StorageHandle:
         self._store = store
         self._marker = ""  # of the disk, which the store has confirmed since the last test file
         self._seen_at = 0.0  # when the disk was last found present, monotonic
-        self._probed_at = 0.0
+        self._probed_at = -math.inf
         self._probing: asyncio.Task[bool] | None = None
 
     async def check(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import resource
 import time
 from collections import Counter, OrderedDict
@@ -95,7 +96,7 @@ class Connections(ServerState):
         self._untrusted_count = 0
         self._lingering: OrderedDict[HttpConnection, None] = OrderedDict()
         self._refused: Counter[str] = Counter()  # reasons since the last log line
-        self._logged = 0.0
+        self._logged = -math.inf
 
     @property
     def is_busy(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -245,7 +246,7 @@ class LinkDelivery:
         self._known.clear()
 
     async def _read(self, token: str) -> Link | None:
-        at, known = self._known.get(token, (-_OUTAGE, None))
+        at, known = self._known.get(token, (-math.inf, None))
         age = time.monotonic() - at
         if age < _FRESH:
             return known

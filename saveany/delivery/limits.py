@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ class DeliveryLimits:
                 await asyncio.sleep(_PENDING_SECONDS)
                 opening = await self._count(token, address, counted=counted)
         except StoreUnavailable:
-            if time.monotonic() - self._used.get((token, address), -_OUTAGE) >= _OUTAGE:
+            if time.monotonic() - self._used.get((token, address), -math.inf) >= _OUTAGE:
                 raise
             return Opening(is_new=False, is_refused=False, is_pending=False, remaining=0, reset=0)
         self._note_use(token, address)
