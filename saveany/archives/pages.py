@@ -17,7 +17,7 @@ from saveany.telegram.history import MessagePage, ReadMessage
 #: the first page waits for others.
 _JOINED, _ENOUGH, _JOIN_SECONDS = 20, 100, 0.1
 
-#: Reads the messages after an id. As soon as they are there, before their files are looked up, it calls the
+#: Reads the messages after an id. As soon as they are there, before they are parsed, it calls the
 #: function with the id of the last one.
 Fetch = Callable[[int, Callable[[int], None]], Coroutine[Any, Any, MessagePage]]
 
@@ -43,10 +43,11 @@ class Pages:
         until = time.monotonic() + _JOIN_SECONDS
         page = self._take()
         messages, replies = [*earlier, *page.messages], [page.reply]
+        files = sum(each.has_media for each in messages)
         if earlier:
             replies.append(self._peers)
         for _ in range(_JOINED - 1):
-            if not page.messages or sum(each.has_media for each in messages) >= _ENOUGH:
+            if not page.messages or files >= _ENOUGH:
                 break
             if not self._arrived:
                 await self._wait(until)
@@ -54,6 +55,7 @@ class Pages:
                 break
             page = self._take()
             messages += page.messages
+            files += sum(each.has_media for each in page.messages)
             replies.append(page.reply)
         self._peers = _joined(replies)
         return replace(page, messages=messages, reply=self._peers)

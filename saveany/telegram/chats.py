@@ -10,7 +10,8 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from telethon import errors as tg
@@ -21,6 +22,7 @@ from saveany.errors import Permanent
 from saveany.single_flight import SingleFlight
 from saveany.telegram.client import Client, refused_peer
 from saveany.telegram.errors import AccountRefused, describe
+from saveany.telegram.unparsed import UnparsedReply
 from saveany.texts import Text
 
 #: Minimum seconds between two readings of the whole list of dialogs, which is expensive.
@@ -54,6 +56,15 @@ class ChatNotVisible(AccountRefused):
     """This account cannot see the chat; another might."""
 
 
+@contextmanager
+def _visible() -> Iterator[None]:
+    """Raise `ChatNotVisible` if a request is refused because its account cannot see a chat."""
+    try:
+        yield
+    except _CHAT_NOT_VISIBLE as error:
+        raise ChatNotVisible(describe(error)) from error
+
+
 class ChatFinder:
     """Finds the chats that one account can see."""
 
@@ -67,10 +78,13 @@ class ChatFinder:
 
     async def call(self, request: Any) -> Any:
         """The reply to one request. Raises `ChatNotVisible` if this account cannot see the chat concerned."""
-        try:
+        with _visible():
             return await self._client.call(request)
-        except _CHAT_NOT_VISIBLE as error:
-            raise ChatNotVisible(describe(error)) from error
+
+    async def call_unparsed(self, request: Any) -> UnparsedReply:
+        """As `call`, for replies of type `messages.Messages`, which are parsed on demand."""
+        with _visible():
+            return await self._client.call_unparsed(request)
 
     async def retry_without_cache(self, work: Callable[[], Awaitable[T]], name: str = "") -> T:
         """The result of `work`. Access hashes, and the chat that the username `name` leads to, are cached and

@@ -38,6 +38,7 @@ from saveany.telegram.errors import (
 from saveany.telegram.session import Login, Session
 from saveany.telegram.settings import ClientSettings
 from saveany.telegram.takeout import TAKEOUT_ENDED, takeout_of, wrapped
+from saveany.telegram.unparsed import UnparsedReply, UnparsedRequest
 from saveany.telegram.wire import ConnectionRoute
 
 T = TypeVar("T")
@@ -201,12 +202,31 @@ class Client:
         Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than once,
         so it must be safe to repeat.
         """
+        return await self._in_takeout(request, self._telegram)
+
+    async def call_unparsed(self, request: TLRequest) -> UnparsedReply:
+        """As `call`, for replies of type `messages.Messages`, which are parsed on demand."""
+        await request.resolve(self._telegram, utils)
+        remember = self.session.process_entities
+        try:
+            return UnparsedReply(await self._in_takeout(request, self._send_unparsed), remember)
+        except (tg.ServerError, tg.RpcCallFailError, tg.TimedOutError):  # `call` makes some more attempts
+            return UnparsedReply(bytes(await self.call(request)), remember)
+
+    def _send_unparsed(self, request: TLRequest) -> Awaitable[bytes]:
+        if not self.receives_updates:
+            request = functions.InvokeWithoutUpdatesRequest(request)
+        sent: Awaitable[bytes] = self._telegram._sender.send(UnparsedRequest(request))
+        return sent
+
+    async def _in_takeout(self, request: TLRequest, send: Callable[[TLRequest], Awaitable[T]]) -> T:
+        """The reply to a request that `send` sends, as part of the current takeout if there is one."""
         if takeout := takeout_of(self.name):
             try:
-                return await self._with_retries(lambda: self._telegram(wrapped(request, takeout.id)))
+                return await self._with_retries(lambda: send(wrapped(request, takeout.id)))
             except TAKEOUT_ENDED:
                 takeout.has_ended = True
-        return await self._with_retries(lambda: self._telegram(request))
+        return await self._with_retries(lambda: send(request))
 
     async def send_once(self, request: TLRequest, max_flood_wait: float = MAX_FLOOD_WAIT) -> Any:
         """As `call`, but errors of the server are raised at once, for requests that the server rejects with
@@ -215,8 +235,8 @@ class Client:
         return await self._with_retries(lambda: self._telegram._sender.send(wrapped), max_flood_wait)
 
     async def _with_retries(
-        self, send: Callable[[], Awaitable[Any]], max_flood_wait: float = MAX_FLOOD_WAIT
-    ) -> Any:
+        self, send: Callable[[], Awaitable[T]], max_flood_wait: float = MAX_FLOOD_WAIT
+    ) -> T:
         for attempt in range(_TRIES):
             try:
                 await self.connect()

@@ -248,7 +248,7 @@ def captioned(album: Iterable[Media]) -> list[Media]:
     """The files of an album, each with the caption, which Telegram attaches to only one of them."""
     files = list(album)
     text = next((each.caption for each in files if each.caption), "")
-    return [replace(each, caption=each.caption or text) for each in files]
+    return [each if each.caption or not text else replace(each, caption=text) for each in files]
 
 
 def _document(document: types.Document) -> dict[str, Any]:

@@ -377,6 +377,8 @@ def _check_name(link: MessageLink, chat: _Chat, reply: Any) -> None:
 def reason_for_expired_file(message: Any) -> Text | None:
     """Why a message that has no file any more has none; None if it never had one."""
     media = getattr(message, "media", None)
+    if media is None:
+        return None
     if isinstance(media, types.MessageMediaPhoto | types.MessageMediaDocument):
         return Text(FILE_EXPIRED)
     return Text(STORY_EXPIRED) if isinstance(media, types.MessageMediaStory) else None
