@@ -126,15 +126,14 @@ class Client:
         """Save a file under `target`, or in it if that is a folder; returns where it is. A broken connection
         and an interrupted call continue what is there as `….part`. The content is verified by its SHA-256."""
         download = Download(self.send(get_saved_file(file_id)), Path(target))
-        failures = 0
         while not download.is_complete:
+            problem: ApiError | None = None
             try:
                 self._fetch(download)
             except ApiError as error:
-                failures += 1
-                if not is_worth_retrying(error) or failures > MAX_FAILURES:
-                    raise
-                time.sleep(pause(failures))
+                problem = error
+            if not download.is_complete:
+                time.sleep(download.failed(problem))
         return download.finish()
 
     def _fetch(self, download: Download) -> None:

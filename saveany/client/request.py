@@ -34,8 +34,8 @@ class ApiRequest(Generic[T]):
     path: str
     params: Mapping[str, Value] = field(default_factory=dict)
     headers: Mapping[str, Value] = field(default_factory=dict)
-    body: Any = None
-    content: bytes | None = None
+    body: Any = field(default=None, repr=False)  # may contain secrets
+    content: bytes | None = field(default=None, repr=False)
     reply: Literal["json", "bytes", "str"] = "json"
 
     def options(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -154,3 +154,68 @@ async def test_downloads_continue_and_are_verified(tmp_path: Path) -> None:
     with pytest.raises(ApiError, match="SHA-256"):
         await client.download("f", tmp_path / "b.bin")
     assert not list(tmp_path.glob("b*"))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saveany.client.download.pause", lambda _: 0.0)
+
+
+def downloading(file: dict[str, object], content: Callable[[int], httpx.Response]) -> Client:
+    """A client of a server with one file; `content` replies to a request for what follows a byte."""
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/content"):
+            return httpx.Response(200, json={"file_id": "f", "sha256": "", **file})
+        start = request.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
+        return content(int(start))
+
+    client = Client("http://api", TOKEN)
+    client._http = httpx.Client(transport=httpx.MockTransport(reply), base_url="http://api")
+    return client
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [("../../b.bin", "b.bin"), ("/etc/b.bin", "b.bin"), ("..\\b.bin", "b.bin"), ("..", "file"), ("", "file")],
+)
+def test_a_file_is_downloaded_into_the_folder_whatever_the_server_calls_it(
+    tmp_path: Path, name: str, saved: str
+) -> None:
+    folder = tmp_path / "one" / "two"
+    folder.mkdir(parents=True)
+    client = downloading({"name": name, "size": 1}, lambda _: httpx.Response(200, content=b"x"))
+    assert client.download("f", folder) == folder / saved
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [folder / saved]
+
+
+def test_a_download_goes_on_as_long_as_anything_arrives(tmp_path: Path, impatient: None) -> None:
+    content = bytes(range(60))
+
+    def three_bytes(start: int) -> httpx.Response:
+        return httpx.Response(206 if start else 200, content=content[start : start + 3])
+
+    client = downloading({"name": "a.bin", "size": 60}, three_bytes)
+    assert client.download("f", tmp_path).read_bytes() == content
+
+
+def test_a_download_that_does_not_get_on_ends(tmp_path: Path, impatient: None) -> None:
+    client = downloading({"name": "a.bin", "size": 60}, lambda _: httpx.Response(200, content=b"xyz"))
+    with pytest.raises(ApiError, match="ends too early"):
+        client.download("f", tmp_path)
+
+
+def test_another_file_of_the_same_name_is_not_continued(tmp_path: Path, impatient: None) -> None:
+    def never(start: int) -> httpx.Response:
+        return httpx.Response(200, content=b"xyz") if not start else httpx.Response(416)
+
+    with pytest.raises(ApiError):
+        downloading({"name": "a.bin", "size": 6, "file_id": "one"}, never).download("one", tmp_path)
+    other = downloading(
+        {"name": "a.bin", "size": 6, "file_id": "two"}, lambda n: httpx.Response(200, content=b"123456"[n:])
+    )
+    assert other.download("two", tmp_path).read_bytes() == b"123456"
+
+
+def test_the_body_of_a_request_is_not_shown() -> None:
+    assert "hunter2" not in repr(create_task({"url": "https://me:hunter2@example.com/x"}))
