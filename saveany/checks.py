@@ -31,7 +31,7 @@ from saveany.sources import sources
 from saveany.store import Db, Store
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.errors import translated
 from saveany.telegram.settings import read
 from saveany.telegram.uploads import Uploader
@@ -386,7 +386,7 @@ async def _telegram(config: Config, db: Db) -> AsyncIterator[Check]:
 
 async def _telegram_offset(config: Config) -> float:
     """Seconds by which Telegram's clock is ahead of the clock of this machine."""
-    client = Client("", read(config.telegram, config.proxy), None)
+    client = MtprotoClient("", read(config.telegram, config.proxy), None)
     with translated():
         try:
             telegram_time = (await client.data_centers.config()).date.timestamp()

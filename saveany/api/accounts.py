@@ -13,7 +13,7 @@ from saveany.api.models import MessageReply
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.languages import localized
-from saveany.service.accounts import Login
+from saveany.service.accounts import LoginAttempt
 from saveany.timefmt import rfc3339
 
 router = APIRouter(prefix="/api/v1", tags=["configuration"], route_class=JsonRoute)
@@ -102,7 +102,7 @@ async def log_out(
     return MessageReply(message="account logged out")
 
 
-def _view(login: Login, response: Response) -> LoginView:
+def _view(login: LoginAttempt, response: Response) -> LoginView:
     response.headers["Cache-Control"] = "no-store"
     return LoginView(
         login_id=login.id,

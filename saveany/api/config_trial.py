@@ -128,7 +128,7 @@ async def _catalogue(config: Config) -> None:
 
 async def _telegram(config: Config) -> None:
     """Log the bot in; without a bot, connect to Telegram as the application."""
-    from saveany.telegram.client import Client
+    from saveany.telegram.client import MtprotoClient
     from saveany.telegram.errors import translated
     from saveany.telegram.login import login_bot
     from saveany.telegram.settings import read
@@ -140,7 +140,7 @@ async def _telegram(config: Config) -> None:
     if not (table.app_id and table.app_hash.get_secret_value()):
         return
     with translated():
-        client = Client("", read(table, config.proxy), None)
+        client = MtprotoClient("", read(table, config.proxy), None)
         try:
             await client.data_centers.config()
         finally:

@@ -17,7 +17,7 @@ from saveany.config import compat, files, folders, keys
 from saveany.config.hints import did_you_mean
 from saveany.config.lines import Loc, key_lines
 from saveany.config.schema import Config
-from saveany.config.variables import Setting, read_variables
+from saveany.config.variables import VariableSetting, read_variables
 from saveany.errors import ConfigError
 from saveany.texts import Text
 
@@ -52,7 +52,7 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
     config = _anchored(_validate(data, folder, origin, found.problems), folder)
     config._file = file
     refused = folders.problems(config, [file] if file else files.DEFAULT_FILES, _storage_tables(data))
-    if problems := [Problem(origin.source(loc), spell(loc), Text(text)) for loc, text in refused]:
+    if problems := [ConfigProblem(origin.source(loc), spell(loc), Text(text)) for loc, text in refused]:
         raise WrongValues(problems)
     notes += _unknown_names(config, data)
     config._warnings = (*found.warnings, *(f"{origin.source(loc)}: {note}" for loc, note in notes))
@@ -60,7 +60,7 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigProblem:
     """What is wrong with one value."""
 
     source: str  # its variable, or file and line
@@ -74,7 +74,7 @@ class Problem:
 class WrongValues(ConfigError):
     """Values of the configuration are not valid."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
 
@@ -101,7 +101,7 @@ class _Origin:
         return next((self.lines[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in self.lines), 0)
 
 
-def _put(data: dict[str, Any], setting: Setting) -> None:
+def _put(data: dict[str, Any], setting: VariableSetting) -> None:
     *parents, name = setting.key.path
     table: Any = data
     for parent in parents:
@@ -114,7 +114,7 @@ def _put(data: dict[str, Any], setting: Setting) -> None:
 
 def _validate(data: dict[str, Any], folder: Path, origin: _Origin, problems: Sequence[str]) -> Config:
     """`data` as a configuration. Raises `ConfigError` with `problems` and those that it finds."""
-    found = [Problem("", "", Text(each)) for each in problems]
+    found = [ConfigProblem("", "", Text(each)) for each in problems]
     try:
         # Strict JSON mode refuses "8080" for 8080, but turns lists into tuples and text into paths.
         text = json.dumps(data, default=str)
@@ -124,9 +124,10 @@ def _validate(data: dict[str, Any], folder: Path, origin: _Origin, problems: Seq
         details = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
         details.sort(key=lambda one: origin.line(one["loc"]))
         found += [
-            Problem(origin.source(one["loc"]), spell(one["loc"]), _describe(one, data)) for one in details
+            ConfigProblem(origin.source(one["loc"]), spell(one["loc"]), _describe(one, data))
+            for one in details
         ]
-    found += [Problem(origin.source(loc), spell(loc), text) for loc, text in _unusable(data)]
+    found += [ConfigProblem(origin.source(loc), spell(loc), text) for loc, text in _unusable(data)]
     if found:
         raise WrongValues(found)
     return config

@@ -30,7 +30,7 @@ VARIABLES: Mapping[str, ConfigKey] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class VariableSetting:
     """The value of one key, and the variable that it comes from."""
 
     key: ConfigKey
@@ -42,7 +42,7 @@ class Setting:
 class Variables:
     """Settings from the environment, and the problems found in them."""
 
-    settings: list[Setting] = field(default_factory=list)
+    settings: list[VariableSetting] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -84,10 +84,10 @@ def _add(found: Variables, variable: str, text: str) -> None:
             reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
             found.problems.append(f"{variable}: cannot read {text}: {reason}")
             return
-    found.settings.append(Setting(key, variable, key.parse(text)))
+    found.settings.append(VariableSetting(key, variable, key.parse(text)))
 
 
-def _duplicates(settings: list[Setting]) -> Iterator[str]:
+def _duplicates(settings: list[VariableSetting]) -> Iterator[str]:
     given: set[str] = set()
     for setting in settings:
         if setting.key.dotted in given:

@@ -17,7 +17,7 @@ from saveany.sandbox.group_calls import GroupCall
 from saveany.sandbox.key_store import StoredKey
 from saveany.sandbox.model import MessageEvent, MessageEventKind
 from saveany.sandbox.privacy import is_visible
-from saveany.sandbox.view import AccountView, peer_of
+from saveany.sandbox.view import WorldView, peer_of
 from saveany.sandbox.world import Chat, SandboxAccount, StoredMessage, World
 
 
@@ -75,7 +75,7 @@ class UpdateBroadcaster:
         self, account: SandboxAccount, update: Any, chat: Chat, users: Iterable[SandboxAccount]
     ) -> int:
         """Push an update about a chat to an account; `users` caused it. Returns the number of sessions."""
-        view = AccountView(self._world, account)
+        view = WorldView(self._world, account)
         shown = {user.id: view.user(user) for user in users}
         chat_peers = view.peers_of(chat, [])
         users_by_id = {**{user.id: user for user in chat_peers["users"]}, **shown}
@@ -94,7 +94,7 @@ class UpdateBroadcaster:
 
     def _on_call(self, call: GroupCall) -> None:
         for account in [self._world.accounts[id_] for id_ in call.chat.members]:
-            shown = AccountView(self._world, account).group_call(call)
+            shown = WorldView(self._world, account).group_call(call)
             self.push_to(account, tl.UpdateGroupCall(shown, peer=peer_of(call.chat)), call.chat, [])
 
     def _on_event(self, event: MessageEvent) -> None:
@@ -105,17 +105,17 @@ class UpdateBroadcaster:
         ]:
             account = self._world.accounts.get(_account(listener) or 0)
             if account is not None and sees(account, event):
-                listener.push_updates(updates(AccountView(self._world, account), [event]))
+                listener.push_updates(updates(WorldView(self._world, account), [event]))
 
 
-def updates(view: AccountView, events: Iterable[MessageEvent], *extra: Any) -> Any:
+def updates(view: WorldView, events: Iterable[MessageEvent], *extra: Any) -> Any:
     """TL `updates` with those events that the account can see, after the updates in `extra`."""
     seen = [event for event in events if sees(view.account, event)]
     found = [update for update in (update_of(view, event) for event in seen) if update is not None]
     return tl.Updates([*extra, *found], date=datetime.now(UTC), seq=0, **peers_of(view, seen))
 
 
-def peers_of(view: AccountView, events: Iterable[MessageEvent]) -> dict[str, list[Any]]:
+def peers_of(view: WorldView, events: Iterable[MessageEvent]) -> dict[str, list[Any]]:
     """The chats and users that events refer to."""
     return view.peers_of_all((event.chat, messages(event)) for event in events)
 
@@ -125,7 +125,7 @@ def messages(event: MessageEvent) -> list[StoredMessage]:
     return [event.chat.messages[id_] for id_ in event.ids if id_ in event.chat.messages]
 
 
-def update_of(view: AccountView, event: MessageEvent) -> Any:
+def update_of(view: WorldView, event: MessageEvent) -> Any:
     """An event as a TL update; None if its message was deleted."""
     chat, counted = event.chat, {"pts": event.pts, "pts_count": event.count}
     if event.kind is MessageEventKind.DELETED:

@@ -12,7 +12,7 @@ from saveany.sandbox.world import Chat, Picture, SandboxAccount, StoredFile, Sto
 
 
 @dataclass(frozen=True)
-class AccountView:
+class WorldView:
     """The world as `account` sees it."""
 
     world: World

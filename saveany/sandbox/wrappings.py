@@ -16,7 +16,7 @@ _PRICE = 50
 
 
 class FileView(Protocol):
-    """The part of `view.AccountView` that is needed here."""
+    """The part of `view.WorldView` that is needed here."""
 
     @property
     def world(self) -> World:

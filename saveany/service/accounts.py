@@ -52,7 +52,7 @@ class KnownAccount:
 
 
 @dataclass(slots=True)
-class Login:
+class LoginAttempt:
     """A login that runs, or has ended."""
 
     id: str
@@ -79,7 +79,7 @@ class AccountService:
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
-        self._logins: dict[str, Login] = {}
+        self._logins: dict[str, LoginAttempt] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -123,7 +123,7 @@ class AccountService:
             )
         return found
 
-    async def begin(self, principal: Principal, name: str, method: Method, session: str = "") -> Login:
+    async def begin(self, principal: Principal, name: str, method: Method, session: str = "") -> LoginAttempt:
         """Begin to log an account in, in place of an earlier login of that name that still runs. Raises
         `WrongState` for a name that the configuration uses, and `TooMany`."""
         principal.require_operator()
@@ -134,12 +134,12 @@ class AccountService:
             await self._cancel(each)
         if len(self._logins) >= _MAX_LOGINS:
             raise TooMany("too many accounts are being logged in; cancel one", _MAX_LOGINS)
-        login = Login(secrets.token_urlsafe(9), name, method)
+        login = LoginAttempt(secrets.token_urlsafe(9), name, method)
         self._logins[login.id] = login
         login.running = asyncio.create_task(self._run(login, session))
         return login
 
-    def get(self, principal: Principal, login_id: str) -> Login:
+    def get(self, principal: Principal, login_id: str) -> LoginAttempt:
         """A login. Raises `NotFound` for one that this process does not know."""
         principal.require_operator()
         self._forget_ended()
@@ -147,7 +147,7 @@ class AccountService:
             raise NotFound("there is no such login; begin again")
         return self._logins[login_id]
 
-    def answer(self, principal: Principal, login_id: str, text: str) -> Login:
+    def answer(self, principal: Principal, login_id: str, text: str) -> LoginAttempt:
         """Answer the question of a login. Raises `NotFound`, and `WrongState` if it asks none."""
         login = self.get(principal, login_id)
         if login.answer is None or login.answer.done():
@@ -175,7 +175,7 @@ class AccountService:
         log.info("account_logged_out", account=name)
         return owner
 
-    async def _cancel(self, login: Login) -> None:
+    async def _cancel(self, login: LoginAttempt) -> None:
         self._logins.pop(login.id, None)
         if login.running:
             login.running.cancel()
@@ -187,7 +187,7 @@ class AccountService:
             if each.ended_at and now - each.ended_at > _KEPT_SECONDS:
                 del self._logins[each.id]
 
-    async def _run(self, login: Login, session: str) -> None:
+    async def _run(self, login: LoginAttempt, session: str) -> None:
         from saveany.telegram.session import SessionFolder
 
         try:
@@ -206,7 +206,7 @@ class AccountService:
             login.question = login.answer = None
             login.ended_at = time.monotonic()
 
-    async def _log_in(self, login: Login, session: str) -> str:
+    async def _log_in(self, login: LoginAttempt, session: str) -> str:
         from saveany.telegram import login as logins
         from saveany.telegram.codes import NoCode
 
@@ -229,7 +229,7 @@ class AccountService:
 class _Asker:
     """Asks the questions of a login of whoever is at the page."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: LoginAttempt) -> None:
         self._login = login
 
     async def __call__(self, question: Question) -> str:
@@ -256,7 +256,7 @@ _QUESTIONS: dict[str, QuestionName] = {"phone": "phone", "code": "code", "passwo
 class _QrShower:
     """Shows the QR codes of a login."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: LoginAttempt) -> None:
         self._login = login
 
     async def __call__(self, link: str, expires: datetime) -> None:

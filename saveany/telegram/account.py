@@ -11,7 +11,7 @@ from saveany.errors import NeedsLogin, Permanent, Retryable, SaveAnyError, Store
 from saveany.logs import get_logger
 from saveany.store.telegram import TelegramStore
 from saveany.telegram import login as logins
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.errors import login_command, of_account, translated
 from saveany.telegram.messages import MessageReader
 from saveany.telegram.session import Login, SessionFolder
@@ -30,7 +30,7 @@ class Account:
 
     name: str
     credential: str = field(default="", repr=False)  # session string or bot token from the configuration
-    client: Client | None = None
+    client: MtprotoClient | None = None
     reader: MessageReader | None = None
     problem: TaskError | None = None
     version: int = 0  # of the login in the sessions folder that it was opened with
@@ -101,7 +101,7 @@ class AccountOpener:
         await logins.open_bot(self._settings, self._folder, account.credential, connect)
 
     async def _connect(self, account: Account, login: Login) -> None:
-        client = Client(account.name, self._settings, login, self._store)
+        client = MtprotoClient(account.name, self._settings, login, self._store)
         try:
             await client.open()
         except BaseException:
@@ -109,7 +109,7 @@ class AccountOpener:
             raise
         account.client, account.reader = client, MessageReader(client)
 
-    async def renew_lease(self, account: Account, client: Client) -> None:
+    async def renew_lease(self, account: Account, client: MtprotoClient) -> None:
         """Renew the lease of a user's login. Raises `Retryable` if another machine has taken it."""
         await self._lease(account.name, client.session.login(0, ""))
 

@@ -18,7 +18,7 @@ from saveany.loops import Signal, repeat
 from saveany.store.telegram import TelegramStore
 from saveany.telegram import login as logins
 from saveany.telegram.account import Account, AccountOpener
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.errors import AccountRefused, translated
 from saveany.telegram.messages import MessageNotFound, MessageReader
 from saveany.telegram.refusals import MEMBER_ADVICE, combined_error, no_allowed_account
@@ -105,7 +105,7 @@ class AccountSet:
         """The account of that name; None if there is none."""
         return self._accounts.get(name)
 
-    def client(self, name: str) -> Client:
+    def client(self, name: str) -> MtprotoClient:
         """The control connection of an account. Raises `Retryable` if the account is not ready."""
         account = self._accounts.get(name)
         if account is None or account.client is None or account.problem:
@@ -215,7 +215,7 @@ class AccountSet:
         await opener.open(account)
         self._changed.send()
 
-    async def _renew_lease(self, account: Account, client: Client, opener: AccountOpener) -> None:
+    async def _renew_lease(self, account: Account, client: MtprotoClient, opener: AccountOpener) -> None:
         """Renew a user's lease; stop using the account if another machine has taken it."""
         try:
             await opener.renew_lease(account, client)

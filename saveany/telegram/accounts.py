@@ -19,7 +19,7 @@ from saveany.loops import Signal
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.account_set import AccountSet
 from saveany.telegram.chats import ChatFinder
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.downloader import Downloader, PieceHash, Range, Write
 from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait, PhotoSizeMismatch
@@ -198,7 +198,7 @@ class Accounts:
         raise NeedsLogin("A bot has no Saved Messages. Log in a user: {command}", command=command(LOGIN))
 
     @asynccontextmanager
-    async def using(self, name: str) -> AsyncIterator[Client]:
+    async def using(self, name: str) -> AsyncIterator[MtprotoClient]:
         """The control connection of an account. Translates Telethon's errors; an account whose login is dead
         is not used any more."""
         client = self.client(name)
@@ -206,7 +206,7 @@ class Accounts:
             with translated(name, is_bot=client.is_bot):
                 yield client
 
-    def client(self, name: str) -> Client:
+    def client(self, name: str) -> MtprotoClient:
         """The control connection of an account. Raises `Retryable` if the account is not ready."""
         return self._accounts.client(name)
 

@@ -21,7 +21,7 @@ from saveany.logs import get_logger
 from saveany.store.telegram import TelegramStore
 from saveany.telegram import incoming
 from saveany.telegram import login as logins
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.errors import translated
 from saveany.telegram.messages import MessageReader, album_candidates
 from saveany.telegram.session import Login, SessionFolder
@@ -59,7 +59,7 @@ class BotClient:
         self._settings = read(table, proxy)
         self._folder = SessionFolder(data_dir)
         self._store = store
-        self._client: Client | None = None
+        self._client: MtprotoClient | None = None
         self.me = TelegramUser(id=0)  # set by `open`
 
     async def open(self) -> None:
@@ -74,7 +74,7 @@ class BotClient:
 
     async def _connect(self, login: Login) -> None:
         await self.close()
-        client = Client(logins.LISTENER, self._settings, login, self._store, receives_updates=True)
+        client = MtprotoClient(logins.LISTENER, self._settings, login, self._store, receives_updates=True)
         try:
             user = await client.open()
         except BaseException:
@@ -173,7 +173,7 @@ class BotClient:
         with self.translating() as client:
             await client.retry_with_new_hash(lambda: self._delete(client, chat, messages))
 
-    async def _delete(self, client: Client, chat: int, messages: Sequence[int]) -> None:
+    async def _delete(self, client: MtprotoClient, chat: int, messages: Sequence[int]) -> None:
         peer = await self.peer(chat)
         request: TLRequest = functions.messages.DeleteMessagesRequest(list(messages), revoke=True)
         if isinstance(peer, types.InputPeerChannel):
@@ -222,13 +222,13 @@ class BotClient:
     # Inside.
 
     @property
-    def _opened(self) -> Client:
+    def _opened(self) -> MtprotoClient:
         if self._client is None:
             raise Retryable("The bot is not connected to Telegram yet.", after=_RETRY_SECONDS)
         return self._client
 
     @contextmanager
-    def translating(self) -> Iterator[Client]:
+    def translating(self) -> Iterator[MtprotoClient]:
         """The client, with its errors translated. A dead login is renewed by `updates`; until then it is
         `Retryable`."""
         client = self._opened
@@ -239,7 +239,7 @@ class BotClient:
             client.on_update(types.UpdatesTooLong())
             raise Retryable(error.text, after=_RETRY_SECONDS) from error
 
-    async def _send_to(self, client: Client, chat: int, request: Any) -> Any:
+    async def _send_to(self, client: MtprotoClient, chat: int, request: Any) -> Any:
         """Send a request to a chat; returns the reply."""
 
         async def send() -> Any:

@@ -20,7 +20,7 @@ from telethon.tl import functions, types
 
 from saveany.errors import Permanent
 from saveany.single_flight import SingleFlight
-from saveany.telegram.client import Client, refused_peer
+from saveany.telegram.client import MtprotoClient, refused_peer
 from saveany.telegram.errors import AccountRefused, describe
 from saveany.telegram.unparsed import UnparsedReply
 from saveany.texts import Text
@@ -68,7 +68,7 @@ def _visible() -> Iterator[None]:
 class ChatFinder:
     """Finds the chats that one account can see."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: MtprotoClient) -> None:
         self._client = client
         self._dialogs_lock = asyncio.Lock()
         self._dialogs_read = -_DIALOGS_SECONDS

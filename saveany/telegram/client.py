@@ -134,7 +134,7 @@ class Backoff:
         self._failures = 0
 
 
-class Client:
+class MtprotoClient:
     """The control connection of one account. It connects when needed, and again after it was lost."""
 
     def __init__(
@@ -390,7 +390,7 @@ class _Telegram(TelegramClient):  # type: ignore[misc]  # Telethon is not typed
     """Telethon's client with limits on its retries, and with its configuration per object instead of per
     class."""
 
-    def __init__(self, owner: Client) -> None:
+    def __init__(self, owner: MtprotoClient) -> None:
         super().__init__(
             owner.session,
             owner.settings.app_id,

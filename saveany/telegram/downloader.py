@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.cdn import CdnPool
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.file import PART, Bytes, FindElsewhere, OnWait, RemoteFile
 from saveany.telegram.flow import FairSemaphore
 from saveany.telegram.media import Media
@@ -50,7 +50,7 @@ class Downloader:
 
     def __init__(
         self,
-        client: Callable[[str], Client],
+        client: Callable[[str], MtprotoClient],
         folder: SessionFolder,
         refresh: Refresh,
         find_elsewhere: FindElsewhere,

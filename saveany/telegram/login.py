@@ -20,7 +20,7 @@ from telethon.tl import functions, types
 from saveany import advice
 from saveany.errors import ConfigError, NeedsLogin, Permanent
 from saveany.telegram import codes
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.errors import translated
 from saveany.telegram.session import Login, SessionFolder
 from saveany.telegram.settings import ClientSettings, TelegramTable, read
@@ -180,8 +180,8 @@ async def create_bot_login(
 @asynccontextmanager
 async def _new_client(
     name: str, settings: ClientSettings, login: Login | None = None, *, is_bot: bool = False
-) -> AsyncIterator[Client]:
-    client = Client(name, settings, login)
+) -> AsyncIterator[MtprotoClient]:
+    client = MtprotoClient(name, settings, login)
     with translated(name, is_bot=is_bot):
         try:
             yield client
@@ -189,7 +189,7 @@ async def _new_client(
             await client.close()
 
 
-async def _by_phone(client: Client, ask: Ask, on_code_sent: OnCodeSent | None) -> types.User:
+async def _by_phone(client: MtprotoClient, ask: Ask, on_code_sent: OnCodeSent | None) -> types.User:
     try:
         with codes.code_login():
             phone, reply = await _send_code(client, ask)
@@ -207,7 +207,7 @@ async def _by_phone(client: Client, ask: Ask, on_code_sent: OnCodeSent | None) -
     return reply.user
 
 
-async def _send_code(client: Client, ask: Ask) -> tuple[str, Any]:
+async def _send_code(client: MtprotoClient, ask: Ask) -> tuple[str, Any]:
     """The phone number, and Telegram's reply to it."""
     settings, question = client.settings, Question.PHONE
     for attempt in range(_TRIES):
@@ -224,7 +224,7 @@ async def _send_code(client: Client, ask: Ask) -> tuple[str, Any]:
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _by_qr(client: Client, show: ShowQr, ask: Ask) -> types.User:
+async def _by_qr(client: MtprotoClient, show: ShowQr, ask: Ask) -> types.User:
     """See https://core.telegram.org/api/qr-login. Polls every few seconds instead of waiting for an update,
     as Telegram's web client does: Telegram returns the same code until it expires or is scanned."""
     try:
@@ -239,7 +239,7 @@ async def _by_qr(client: Client, show: ShowQr, ask: Ask) -> types.User:
     return reply.user
 
 
-async def _scanned(client: Client, show: ShowQr) -> Any:
+async def _scanned(client: MtprotoClient, show: ShowQr) -> Any:
     settings, shown = client.settings, b""
     while True:
         reply = await client.call(
@@ -260,7 +260,9 @@ def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-async def _sign_in(client: Client, ask: Ask, phone: str, sent: str, method: codes.DeliveryMethod) -> Any:
+async def _sign_in(
+    client: MtprotoClient, ask: Ask, phone: str, sent: str, method: codes.DeliveryMethod
+) -> Any:
     question = Question.CODE
     for attempt in range(_TRIES):
         code = (await ask(question)).strip()
@@ -275,7 +277,7 @@ async def _sign_in(client: Client, ask: Ask, phone: str, sent: str, method: code
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _check_password(client: Client, ask: Ask) -> Any:
+async def _check_password(client: MtprotoClient, ask: Ask) -> Any:
     question = Question.PASSWORD
     for attempt in range(_TRIES):
         password = await client.call(functions.account.GetPasswordRequest())
@@ -295,7 +297,7 @@ def _folder_for_user(data_dir: Path, name: str) -> SessionFolder:
     return SessionFolder(data_dir)
 
 
-def _save(folder: SessionFolder, client: Client, user: types.User) -> str:
+def _save(folder: SessionFolder, client: MtprotoClient, user: types.User) -> str:
     login = client.session.login(user.id, utils.get_display_name(user))
     folder.save(client.name, login)
     return login.display

@@ -16,7 +16,7 @@ from saveany import advice
 from saveany.errors import Permanent
 from saveany.telegram import links
 from saveany.telegram.chats import ChatFinder, ChatNotVisible, check_username
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.comments import load_comment
 from saveany.telegram.errors import ErrorKind, describe, kind_of
 from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
@@ -65,7 +65,7 @@ class FilesLocked(FilesWithheld):
 class MessageReader:
     """Reads messages with one account."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: MtprotoClient) -> None:
         self._client = client
         self.chats = ChatFinder(client)  # the chats that this account sees
         self._messages = MessageLoader(self._request, _loader_key)

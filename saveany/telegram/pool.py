@@ -17,7 +17,14 @@ from telethon.tl.tlobject import TLRequest
 
 from saveany.store.telegram import TelegramStore
 from saveany.telegram.addresses import Address, Purpose
-from saveany.telegram.client import Backoff, Client, disconnect, is_usable, wait_connected, with_timeout
+from saveany.telegram.client import (
+    Backoff,
+    MtprotoClient,
+    disconnect,
+    is_usable,
+    wait_connected,
+    with_timeout,
+)
 from saveany.telegram.errors import NETWORK
 from saveany.telegram.flow import FairSemaphore, FloodClock, Window
 from saveany.telegram.session import Login, SessionFolder
@@ -125,7 +132,7 @@ class ConnectionPool:
 
     def __init__(
         self,
-        client: Client,
+        client: MtprotoClient,
         dc_id: int,
         folder: SessionFolder,
         limits: PoolLimits,

@@ -27,7 +27,7 @@ from saveany.errors import NeedsLogin, TaskError
 from saveany.logs import get_logger
 from saveany.telegram import incoming
 from saveany.telegram.chats import ChatNotVisible
-from saveany.telegram.client import Backoff, Client
+from saveany.telegram.client import Backoff, MtprotoClient
 from saveany.telegram.errors import ErrorKind, describe, kind_of, translated
 from saveany.telegram.incoming import KnownPeers
 from saveany.telegram.messages import MessageReader
@@ -75,7 +75,7 @@ Batch = tuple[list[Update], Position]
 class Feed:
     """Reads the updates of a bot with a client that receives pushed updates."""
 
-    def __init__(self, client: Client, me: TelegramUser) -> None:
+    def __init__(self, client: MtprotoClient, me: TelegramUser) -> None:
         self._client = client
         self._me = me
         self._reader = MessageReader(client)

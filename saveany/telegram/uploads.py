@@ -19,7 +19,7 @@ from telethon.tl.tlobject import TLRequest
 
 from saveany.errors import Permanent, Retryable
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.client import Client
+from saveany.telegram.client import MtprotoClient
 from saveany.telegram.errors import (
     STALE_REFERENCE,
     flood_seconds,
@@ -62,7 +62,7 @@ class _TargetChat:
     """The account that sends, and the chat and topic that it sends to."""
 
     account: str
-    client: Client
+    client: MtprotoClient
     peer: Any
     topic: types.InputReplyToMessage | None
 
@@ -179,7 +179,7 @@ class Uploader:
                 return None
 
     async def _send(
-        self, name: str, client: Client, target: Target, documents: Sequence[Document]
+        self, name: str, client: MtprotoClient, target: Target, documents: Sequence[Document]
     ) -> Messages:
         chat = _TargetChat(name, client, await self._accounts.peer(name, target.chat), _topic(target))
         if len(documents) > 1:
@@ -260,7 +260,7 @@ class Uploader:
             file, document.mime_type, [shape, *attributes], thumb=picture, nosound_video=True
         )
 
-    async def _send_message(self, client: Client, request: TLRequest) -> Any:
+    async def _send_message(self, client: MtprotoClient, request: TLRequest) -> Any:
         tries = 0
         while True:
             try:
@@ -280,7 +280,7 @@ class Uploader:
         async with self._accounts.using(account) as client:
             await client.retry_with_new_hash(lambda: self._delete(account, client, source))
 
-    async def _delete(self, name: str, client: Client, source: Mapping[str, Any]) -> None:
+    async def _delete(self, name: str, client: MtprotoClient, source: Mapping[str, Any]) -> None:
         peer, message = await self._accounts.peer(name, str(source["chat"])), source["message"]
         request: TLRequest = functions.messages.DeleteMessagesRequest([message], revoke=True)
         if isinstance(peer, types.InputPeerChannel):
@@ -295,7 +295,7 @@ class Uploader:
             if reason:
                 raise Permanent(reason, account=name, chat=target.chat)
 
-    async def _cannot_post(self, name: str, client: Client, target: Target) -> str:
+    async def _cannot_post(self, name: str, client: MtprotoClient, target: Target) -> str:
         peer = await self._accounts.peer(name, target.chat)
         if not isinstance(peer, types.InputPeerChannel):
             return ""

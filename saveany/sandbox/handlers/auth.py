@@ -13,7 +13,7 @@ from telethon.tl import types as tl
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.bots import bot_info
 from saveany.sandbox.handlers.registry import RequestContext, handles
-from saveany.sandbox.view import AccountView
+from saveany.sandbox.view import WorldView
 from saveany.sandbox.world import SandboxAccount
 
 #: For Telegram's test numbers, 99966XYYYY, the code is X five times.
@@ -128,7 +128,7 @@ def need_password(context: RequestContext, account: SandboxAccount) -> None:
 def log_in(context: RequestContext, account: SandboxAccount) -> Any:
     """Log the key in to the account."""
     context.key_store.bind(context.key, account.id)
-    return tl.auth.Authorization(user=AccountView(context.world, account).user(account))
+    return tl.auth.Authorization(user=WorldView(context.world, account).user(account))
 
 
 def login_code(user: SandboxAccount) -> str:

@@ -12,7 +12,7 @@ from saveany.sandbox.cdn import Cdn
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.key_store import KeyStore, StoredKey
 from saveany.sandbox.model import MessageEvent
-from saveany.sandbox.view import AccountView
+from saveany.sandbox.view import WorldView
 from saveany.sandbox.world import Chat, SandboxAccount, World
 
 
@@ -39,9 +39,9 @@ class RequestContext:
         return self.world.accounts[self.key.account]
 
     @cached_property
-    def view(self) -> AccountView:
+    def view(self) -> WorldView:
         """The world as this account sees it."""
-        return AccountView(self.world, self.account)
+        return WorldView(self.world, self.account)
 
     def chat(self, peer: Any) -> Chat:
         """The chat of an `inputChannel` or `inputPeerChannel`."""

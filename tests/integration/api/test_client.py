@@ -218,4 +218,4 @@ def test_another_file_of_the_same_name_is_not_continued(tmp_path: Path, impatien
 
 
 def test_the_body_of_a_request_is_not_shown() -> None:
-    assert "hunter2" not in repr(create_task({"url": "https://me:hunter2@example.com/x"}))
+    assert "hunter2" not in repr(create_task({"url": "https://me:hunter2@example.com/x", "user_id": USER}))

@@ -14,7 +14,7 @@ from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.content import ContentStream, LiteralContent
 from saveany.sandbox.documents import jpeg
 from saveany.sandbox.model import Wrapper
-from saveany.sandbox.view import AccountView
+from saveany.sandbox.view import WorldView
 from saveany.sandbox.world import Chat, Picture, StoredFile, StoredMessage, Wrapping
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import MessageLink, parse
@@ -276,7 +276,7 @@ def test_the_largest_size_of_a_photo_has_the_most_pixels(sizes: list[Any], order
 
 
 async def test_live_photos_and_alternative_versions_count_once(sandbox: Sandbox) -> None:
-    view = AccountView(sandbox.world, sandbox.world.accounts[USER])
+    view = WorldView(sandbox.world, sandbox.world.accounts[USER])
     still, moving, main, other = photo(1), video(2), video(3), video(4)
     live = tl.MessageMediaPhoto(photo=view.file(still), video=view.file(moving), live_photo=True)
     several = tl.MessageMediaDocument(document=view.file(main), alt_documents=[view.file(other)])
