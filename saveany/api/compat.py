@@ -61,6 +61,22 @@ def enabled_facades(services: ApiServices) -> list[Facade]:
                 )
             )
         )
+    if services.config.compat.streamapi.enable:
+        from saveany.compat.streamapi.app import StreamApiApp
+        from saveany.compat.streamapi.call import StreamApiServices
+        from saveany.compat.streamapi.live import NothingLive
+
+        found.append(
+            StreamApiApp(
+                StreamApiServices(
+                    services.config,
+                    services.keys,
+                    services.store.stream_sessions,
+                    services.links,
+                    NothingLive(),
+                )
+            )
+        )
     return found
 
 

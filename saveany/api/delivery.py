@@ -78,18 +78,19 @@ async def show(request: Request, token: str, file_id: str = "") -> Response:
     if file_id == "playlist.m3u8":
         return await play(request, token)
     delivery = _delivery(request)
+    theme = request.query_params.get("theme", "")
     link = await delivery.link(token, _address(request))
     try:
         await delivery.passwords.check(link, request.cookies)
     except PasswordNeeded:
-        return HTMLResponse(page.locked_page(link), 401, page.headers())
+        return HTMLResponse(page.locked_page(link, theme=theme), 401, page.headers())
     shown = await delivery.member(link, file_id) if file_id else link
     base = "../.." if file_id else ".."
     if entry := page.entry_of(shown, base, file_id):
         outside = page.entry_of(shown, _base(request), file_id)
-        text = page.file_page(shown, entry, outside or entry)
+        text = page.file_page(shown, entry, outside or entry, theme)
     else:
-        text = page.folder_page(link, base, await delivery.members(link))
+        text = page.folder_page(link, base, await delivery.members(link), theme)
     return HTMLResponse(text, headers=page.headers())
 
 

@@ -109,11 +109,13 @@ def add(
 def _print_login(ctx: typer.Context, made: Json, url: str) -> None:
     """Print what a client of another host asks for."""
     config = load_config(ctx, warn=False)
-    facade = config.compat.openload
-    site = url or config.api.public_url or own_address(ctx).url
+    openload, streamapi = config.compat.openload, config.compat.streamapi
+    site = (url or config.api.public_url or own_address(ctx).url).rstrip("/")
     typer.echo(f"login:    {made['key_id']}\nkey:      {made['secret']}")
-    typer.echo(f"base URL: {site.rstrip('/')}{facade.path}")
-    if not facade.enable:
+    typer.echo(f"base URL: {site}{openload.path}")
+    if streamapi.enable and made["readable"]:
+        typer.echo(f"StreamAPI URL: {site}{streamapi.path}")
+    elif not openload.enable:
         command = advice.command("config set compat.openload.enable true")
         typer.echo(f"The API for these clients is off. To turn it on: {command}", err=True)
 

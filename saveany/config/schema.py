@@ -431,10 +431,22 @@ class OpenloadConfig(Table):
     )
 
 
+class StreamApiConfig(Table):
+    """The API of StreamAPI, for clients written for that host. It accepts only keys with the scope compat and
+    a readable secret: `saveany key add NAME --user ID --compat --readable`. Its sessions are stored, but
+    nothing is recorded yet."""
+
+    enable: bool = Field(default=False, description="Whether to offer it.")
+    path: Annotated[str, AfterValidator(values.url_path)] = Field(
+        default="/service", description="Path of the API at which it is offered."
+    )
+
+
 class CompatConfig(Table):
     """APIs of other hosts."""
 
     openload: OpenloadConfig = Field(default_factory=OpenloadConfig)
+    streamapi: StreamApiConfig = Field(default_factory=StreamApiConfig)
 
 
 class ConvertConfig(Table):

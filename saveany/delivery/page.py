@@ -14,6 +14,7 @@ from urllib.parse import quote
 from saveany.catalogue.link_models import FolderFiles, Link, LinkedFile
 from saveany.delivery.content import mime_of
 from saveany.delivery.headers import shown_name
+from saveany.delivery.themes import THEMES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -102,18 +103,18 @@ def _entry(base: str, token: str, file_id: str, file: LinkedFile, path: str) -> 
     return LinkEntry(base, token, file_id, name, file.size, file.mime or mime_of(name))
 
 
-def locked_page(link: Link, problem: str = "") -> str:
+def locked_page(link: Link, problem: str = "", theme: str = "") -> str:
     """The page that asks for the password of a link."""
-    return _render("share.html", link, problem=problem, locked=True)
+    return _render("share.html", link, theme, problem=problem, locked=True)
 
 
-def file_page(link: Link, entry: LinkEntry, outside: LinkEntry) -> str:
+def file_page(link: Link, entry: LinkEntry, outside: LinkEntry, theme: str = "") -> str:
     """The page of a file. `outside` is the same with addresses for other programs than the browser."""
     players = _players(link, outside)
-    return _render("share.html", link, entry=entry, size=readable(entry.size), players=players)
+    return _render("share.html", link, theme, entry=entry, size=readable(entry.size), players=players)
 
 
-def folder_page(link: Link, base: str, found: FolderFiles) -> str:
+def folder_page(link: Link, base: str, found: FolderFiles, theme: str = "") -> str:
     """The page of a folder, with its first files as a gallery."""
     shown = entries_of(link, base, found.files[:_MAX_SHOWN])
     count = len(found.files)
@@ -122,6 +123,7 @@ def folder_page(link: Link, base: str, found: FolderFiles) -> str:
     return _render(
         "folder.html",
         link,
+        theme,
         entries=[(entry, readable(entry.size)) for entry in shown],
         more=count - len(shown),
         total=readable(sum(file.size for _, file in found.files)),
@@ -171,8 +173,11 @@ def readable(size: int) -> str:
     return f"{value / 1000:.3g} TB"
 
 
-def _render(template: str, link: Link, **values: object) -> str:
-    return _templates().get_template(template).render(name=shown_name(link.name), style=_style(), **values)
+def _render(template: str, link: Link, theme: str, **values: object) -> str:
+    """A page in a theme; in that of the browser if there is no such theme."""
+    chosen = theme if theme in THEMES else ""
+    page = _templates().get_template(template)
+    return page.render(name=shown_name(link.name), style=_style(), theme=chosen, **values)
 
 
 @cache

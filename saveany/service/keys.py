@@ -98,6 +98,23 @@ class KeyService:
             raise Forbidden("login or key is wrong, or the key lacks the scope {scope}", scope=scope)
         return key
 
+    async def signing_key(self, key_id: str, scope: KeyScope) -> tuple[ApiKey, str]:
+        """The key with this id, and its secret, for a protocol whose requests are signed. Raises `Forbidden`
+        unless the secret is readable and the key has the scope."""
+        key = await self.working.with_id(key_id, await self._store.sessions.generation())
+        secret = await self._secret(key) if key and scope in key.scopes else ""
+        if key is None or not secret:
+            raise Forbidden(
+                "there is no key with this id, with the scope {scope} and a readable secret", scope=scope
+            )
+        return key, secret
+
+    async def _secret(self, key: ApiKey) -> str:
+        if not key.is_configured:
+            return await self._keys.secret(key.id)
+        found = (each for each in self._config.api.keys if f"{_CONFIGURED}{each.name}" == key.id)
+        return next(each.secret.get_secret_value().strip() for each in found)
+
     async def working_key(self, key_id: str) -> ApiKey:
         """The key with this id. Raises `Forbidden` if it does not exist, or was revoked."""
         key = await self.working.with_id(key_id, await self._store.sessions.generation())

@@ -153,6 +153,9 @@ LINK_OPENINGS = _key("openings:<address>", "zset", "links that an address has op
 TICKET = _key("ticket:<hash>", "string", "what a ticket is for, as JSON, by its hash; expires")
 REMOTE_UPLOADS = _key("remote:<user>", "zset", "the newest tasks of a user that such an API has, by number")
 REMOTE_NUMBER = _key("remote", "string", "the number of the newest of these tasks")
+STREAM_REQUESTS = _key("streamapi:requests", "hash", "key -> the greatest id of its signed requests")
+STREAM_SESSIONS = _key("streamapi:sessions", "hash", "public id -> session of StreamAPI as JSON")
+STREAM_OWNERS = _key("streamapi:owners", "hash", "private id of such a session -> its public id")
 
 # Keys and sessions of the API.
 SESSION = _key("session:<hash>", "string", "a session of a browser as JSON, by the hash of its id")

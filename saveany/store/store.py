@@ -27,6 +27,7 @@ from saveany.store.remote_uploads import RemoteUploads
 from saveany.store.removals import Removals
 from saveany.store.sessions import Sessions
 from saveany.store.settings import RuntimeSettings
+from saveany.store.stream_sessions import StreamSessions
 from saveany.store.tasks import Tasks
 from saveany.store.telegram import TelegramStore
 from saveany.store.tickets import Tickets
@@ -63,6 +64,7 @@ class Store:
         self.sessions = Sessions(db)
         self.tickets = Tickets(db)
         self.remote_uploads = RemoteUploads(db)
+        self.stream_sessions = StreamSessions(db)
         self.traffic = TrafficCounter(db)
         self.progress_messages = ProgressMessages(db)
         self.archives = Archives(db)

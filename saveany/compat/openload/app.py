@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from saveany.catalogue.link_models import LinkTarget
+from saveany.compat.addresses import path_parts, site_of, trust
 from saveany.compat.openload import uploads
 from saveany.compat.openload.call import SCOPE, Addresses, OpenloadCall, OpenloadServices
 from saveany.compat.openload.calls import CALLS, WITH_TICKET
@@ -50,7 +51,7 @@ class OpenloadApp:
     def __init__(self, services: OpenloadServices) -> None:
         self._services = services
         self._config = services.config.compat.openload
-        self._root = _parts(self._config.path)
+        self._root = path_parts(self._config.path)
 
     def claims(self, scope: Scope) -> bool:
         """Whether a request is for this API."""
@@ -70,7 +71,7 @@ class OpenloadApp:
 
     def _path(self, scope: Scope) -> list[str] | None:
         """The parts of the path below that of this API; None if it is another one."""
-        parts = _parts(scope["path"])
+        parts = path_parts(scope["path"])
         if self._is_at_host(scope):
             return parts if not parts or parts[0] not in _LINKS else None
         size = len(self._root)
@@ -109,7 +110,7 @@ class OpenloadApp:
             key = await tickets.download(parameters.required("ticket"), parameters.required("file"))
         else:
             key = await keys.log_in(parameters.text("login"), parameters.text("key"), SCOPE)
-        _trust(request)
+        trust(request)
         addresses = self._addresses(request, dialect)
         return await CALLS[name].handle(OpenloadCall(self._services, dialect, parameters, key, addresses))
 
@@ -118,7 +119,7 @@ class OpenloadApp:
         if request.method not in ("POST", "PUT"):
             raise InvalidInput("send the file with POST, as a form")
         permit, key = await self._services.tickets.take_upload(ticket)
-        _trust(request, "expect_upload")
+        trust(request, "expect_upload")
         call = OpenloadCall(self._services, dialect, Parameters(()), key, self._addresses(request, dialect))
         return await uploads.receive(call, permit, request.headers.get("content-type", ""), _body(request))
 
@@ -145,29 +146,13 @@ class OpenloadApp:
         return Addresses("/".join(filter(None, (base, dialect.prefix))), site)
 
     def _site(self, request: Request) -> str:
-        return self._services.config.api.public_url.rstrip("/") or _origin(request)
-
-
-def _origin(request: Request) -> str:
-    return str(request.base_url.replace(path="")).rstrip("/")
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in path.split("/") if part]
+        return site_of(self._services.config, request)
 
 
 def _split(path: list[str]) -> tuple[Dialect, list[str]]:
     """The dialect of a path, and the rest of it."""
     dialect = _BY_PREFIX.get(path[0]) if path else None
     return (dialect, path[1:]) if dialect else (STREAMTAPE, path)
-
-
-def _trust(request: Request, *more: str) -> None:
-    """Let the connection of a client with a key or a ticket stay."""
-    state = request.scope.get("state", {})
-    for name in ("trust", *more):
-        if name in state:
-            state[name]()
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
