@@ -37,7 +37,7 @@ class Child:
 
     def family(self) -> list[int]:
         """The ids of this process and of all its descendants."""
-        return [self.pid, *_descendants(self.pid)]
+        return family(self.pid)
 
     def family_cpu(self) -> float:
         """CPU seconds of this process and its running descendants so far."""
@@ -135,7 +135,12 @@ def _environment() -> dict[str, str]:
 
 def cpu_of_family(pid: int) -> float:
     """CPU seconds of a process and its running descendants so far."""
-    return sum(map(_cpu, [pid, *_descendants(pid)]))
+    return sum(map(_cpu, family(pid)))
+
+
+def family(pid: int) -> list[int]:
+    """The ids of a process and of all its descendants."""
+    return [pid, *_descendants(pid)]
 
 
 def _cpu(pid: int) -> float:

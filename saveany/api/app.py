@@ -18,6 +18,7 @@ from saveany import __version__
 from saveany.api import (
     accounts,
     archives,
+    chats,
     compat,
     configuration,
     delivery,
@@ -74,6 +75,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         history,
         files,
         archives,
+        chats,
         file_contents,
         uploads,
         tus,
@@ -120,6 +122,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     from saveany.delivery.telegram import TelegramFiles
     from saveany.service.accounts import AccountService
     from saveany.service.archives import ArchiveService
+    from saveany.service.chats import ChatService
     from saveany.service.configuration import ConfigurationService
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
@@ -166,6 +169,7 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
         UserService(config, changes),
         AccountService(config, store),
         PreferencesService(config, store),
+        ChatService(config, telegram.accounts),
     )
     app = _App(
         title="SaveAny",

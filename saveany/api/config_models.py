@@ -293,6 +293,36 @@ class RuleTrialView(Reply):
     folder: str
 
 
+class RuleChatTrial(Strict):
+    """A chat on whose files to try rules."""
+
+    user_id: int | None = Field(default=None, ge=1, lt=2**53, description=_WHOSE)
+    chat: str = Field(
+        min_length=1, max_length=2048, description="As for an archive.", examples=["https://t.me/channel"]
+    )
+    account: str = Field(
+        default="", max_length=64, description="The user account that reads the chat. Default: any that can."
+    )
+    rules: list[_Rule] | None = Field(default=None, max_length=100, description="Default: the stored ones.")
+
+
+class TriedFileView(Reply):
+    """Where a file of a message would be saved."""
+
+    message: int = Field(examples=[1200])
+    name: str = Field(description="With the user's template for names.", examples=["Holiday.mkv"])
+    size: int
+    rule: str = Field(description="The rule that applies; empty if none does.")
+    storage: str
+    path: str
+
+
+class RuleChatTrialView(Reply):
+    """Where the files in the newest messages of a chat would be saved, newest first."""
+
+    files: list[TriedFileView]
+
+
 class RulePreset(Strict):
     """Where files are sorted by their kind."""
 

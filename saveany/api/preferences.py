@@ -11,12 +11,15 @@ from saveany.api.config_models import (
     NewRules,
     PreferencesChange,
     PreferencesView,
+    RuleChatTrial,
+    RuleChatTrialView,
     RuleLines,
     RulePreset,
     RulesView,
     RuleTrial,
     RuleTrialView,
     ShortcutView,
+    TriedFileView,
 )
 from saveany.api.errors import responses
 from saveany.api.routes import JsonRoute
@@ -82,6 +85,36 @@ async def try_rules(services: InjectedServices, principal: TasksPrincipal, body:
     user = services.preferences.user(principal, body.user_id)
     rule, storage, path = await services.preferences.try_rules(user, body.name, body.rules)
     return RuleTrialView(rule=rule, storage=storage, folder=path)
+
+
+@router.post(
+    "/rules/test-chat",
+    operation_id="testRulesOnChat",
+    summary="Try rules on a chat",
+    responses=responses(403, 404, 409, 413, 415, 503),
+)
+async def try_rules_on_chat(
+    services: InjectedServices, principal: TasksPrincipal, body: RuleChatTrial
+) -> RuleChatTrialView:
+    """Which rules apply to the files in the newest 50 messages of a chat, and where these would be saved.
+    Nothing is saved. A user account must be able to read the chat."""
+    user = services.preferences.user(principal, body.user_id)
+    preferences = await services.preferences.get(user)
+    known = await services.preferences.known_rules(user, body.rules)
+    tried = await services.chats.try_rules(principal, user, preferences, known, body.chat, body.account)
+    return RuleChatTrialView(
+        files=[
+            TriedFileView(
+                message=each.message,
+                name=each.name,
+                size=each.size,
+                rule=each.rule,
+                storage=each.storage,
+                path=each.path,
+            )
+            for each in tried
+        ]
+    )
 
 
 @router.post(

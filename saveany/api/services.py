@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from saveany.delivery.delivery import LinkDelivery
     from saveany.service.accounts import AccountService
     from saveany.service.archives import ArchiveService
+    from saveany.service.chats import ChatService
     from saveany.service.configuration import ConfigurationService
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
@@ -59,6 +60,7 @@ class ApiServices:
     users: UserService
     accounts: AccountService
     preferences: PreferencesService
+    chats: ChatService
 
 
 async def _services(request: Request) -> ApiServices:

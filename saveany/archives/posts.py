@@ -9,7 +9,7 @@ from itertools import groupby
 from saveany.filters import Filter
 from saveany.store.archives import is_channel
 from saveany.telegram.history import ReadMessage
-from saveany.telegram.links import MessageLink
+from saveany.telegram.links import MessageLink, message_link
 from saveany.telegram.media import Media, captioned
 
 _BOT_API_OFFSET = 10**12
@@ -94,11 +94,3 @@ def story_link(channel: int, number: int) -> str:
 def comment_link(channel: int, post: int, message: int) -> str:
     """A link to one comment on a post of a channel (marked id)."""
     return MessageLink(chat=-channel - _BOT_API_OFFSET, message=post, comment=message, single=True).url
-
-
-def message_link(chat: int, message: int) -> str:
-    """A link to one message by the marked id of its chat, without the album around it. One to a private chat
-    or basic group is for the account whose chat it is."""
-    if is_channel(chat):
-        return MessageLink(chat=-chat - _BOT_API_OFFSET, message=message, single=True).url
-    return MessageLink(abs(chat), message, single=True, bot_chat="user" if chat > 0 else "chat").url

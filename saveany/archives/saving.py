@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace as changed
 
 from saveany.archives.adopting import Adopter
-from saveany.archives.posts import Post, comment_link, links_to, message_link, posts_in, story_link
+from saveany.archives.posts import Post, comment_link, links_to, posts_in, story_link
 from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage, comments_key
 from saveany.catalogue.catalogue import Catalogue
 from saveany.filters import Filter
@@ -21,6 +21,7 @@ from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import ReadMessage
+from saveany.telegram.links import message_link
 from saveany.telegram.records import records_of
 
 #: Number of messages that get new tasks at a time.

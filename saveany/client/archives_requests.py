@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         ArchiveList,
         ArchiveMessagesView,
         ArchiveView,
+        ChatFilesRequest,
+        ChatFilesView,
+        ChatList,
         FoundFiles,
         MessageReply,
         NewArchive,
@@ -145,3 +148,23 @@ def verify_archive(archive_id: str, body: VerifyArchive) -> ApiRequest[Verificat
     archive_id: The id of the archive.
     """
     return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/verify", body=body)
+
+
+def list_chats(*, account: str) -> ApiRequest[ChatList]:
+    """Chats of an account.
+
+    The chats of a user account, at most 1,000, those with the newest messages first. Users see those of
+    accounts that the configuration gives to them.
+
+    account: The user account.
+    """
+    return ApiRequest("GET", "/api/v1/chats", params={"account": account})
+
+
+def list_chat_files(body: ChatFilesRequest) -> ApiRequest[ChatFilesView]:
+    """Files of a chat.
+
+    The files in the messages of a chat, newest first, so that some can be chosen and saved by their
+    links. Each request reads at most 500 messages.
+    """
+    return ApiRequest("POST", "/api/v1/chats/files", body=body)

@@ -180,6 +180,64 @@ class CapabilitiesView(TypedDict):
     this_machine_only: bool
 
 
+class ChatFileView(TypedDict):
+    """A file in a message."""
+
+    message: int
+    name: str
+    kind: Literal["document", "photo", "video", "voice", "audio", "sticker", "animation", "video_note"]
+    size: int
+    #: RFC 3339, UTC.
+    posted_at: str
+    #: Of the message, or of the album.
+    text: str
+    #: With which a task saves it; null in private chats, which only archives save.
+    link: str | None
+
+
+class ChatFilesRequest(TypedDict):
+    """Which files of a chat to list."""
+
+    #: As for an archive.
+    chat: str
+    #: The user account that reads the chat. Default: any that can.
+    account: NotRequired[str]
+    #: Whose accounts read it. Default: the caller's user.
+    user_id: NotRequired[int | None]
+    #: List only the files that match this filter.
+    filter: NotRequired[Filter]
+    #: `next_before` of the previous page; 0: the newest messages.
+    before: NotRequired[int]
+
+
+class ChatFilesView(TypedDict):
+    """Files of a chat, newest first. A page may have few files, even none, and still be followed by others."""
+
+    title: str
+    files: list[ChatFileView]
+    #: Messages of the page whose files cannot be saved.
+    withheld: int
+    #: Null on the last page.
+    next_before: int | None
+
+
+class ChatList(TypedDict):
+    """Chats of an account, those with the newest messages first."""
+
+    chats: list[ChatView]
+
+
+class ChatView(TypedDict):
+    """A chat of an account."""
+
+    #: `@name`, or the id if it has none.
+    chat: str
+    title: str
+    kind: Literal["channel", "group", "person", "bot", "saved"]
+    #: When its newest message was posted.
+    last_at: str | None
+
+
 class ConfigurationChange(TypedDict):
     """New values of settings."""
 
@@ -1042,6 +1100,25 @@ class RetriedView(TypedDict):
     messages: int
 
 
+class RuleChatTrial(TypedDict):
+    """A chat on whose files to try rules."""
+
+    #: The user whose they are. Default: that of the key, or the first.
+    user_id: NotRequired[int | None]
+    #: As for an archive.
+    chat: str
+    #: The user account that reads the chat. Default: any that can.
+    account: NotRequired[str]
+    #: Default: the stored ones.
+    rules: NotRequired[list[str] | None]
+
+
+class RuleChatTrialView(TypedDict):
+    """Where the files in the newest messages of a chat would be saved, newest first."""
+
+    files: list[TriedFileView]
+
+
 class RuleLines(TypedDict):
     """Rules that are not stored yet."""
 
@@ -1394,6 +1471,19 @@ class Tried(TypedDict):
 
     #: Keys that were tried out, such as by connecting to a server.
     tried: list[str]
+
+
+class TriedFileView(TypedDict):
+    """Where a file of a message would be saved."""
+
+    message: int
+    #: With the user's template for names.
+    name: str
+    size: int
+    #: The rule that applies; empty if none does.
+    rule: str
+    storage: str
+    path: str
 
 
 class TypedTask(TypedDict):

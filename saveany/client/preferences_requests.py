@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         NewRules,
         PreferencesChange,
         PreferencesView,
+        RuleChatTrial,
+        RuleChatTrialView,
         RuleLines,
         RulePreset,
         RulesView,
@@ -61,6 +63,15 @@ def test_rules(body: RuleTrial) -> ApiRequest[RuleTrialView]:
     Which rule applies to a file of a name, and where the file goes.
     """
     return ApiRequest("POST", "/api/v1/rules/test", body=body)
+
+
+def test_rules_on_chat(body: RuleChatTrial) -> ApiRequest[RuleChatTrialView]:
+    """Try rules on a chat.
+
+    Which rules apply to the files in the newest 50 messages of a chat, and where these would be saved.
+    Nothing is saved. A user account must be able to read the chat.
+    """
+    return ApiRequest("POST", "/api/v1/rules/test-chat", body=body)
 
 
 def make_preset_rules(body: RulePreset) -> ApiRequest[RuleLines]:

@@ -74,12 +74,23 @@ def source_name(item: Item) -> str:
     return item.found.rpartition("/")[2] or item.name
 
 
+def rule_for(spec: TaskSpec, found: ResolvedFile, index: int) -> Rule | None:
+    """The rule of the user that places a file; None if none does."""
+    facts = _facts(spec, found, index)
+    return first_match(spec.rules, dataclasses.replace(facts, name=_named(spec, found, facts)[1]))
+
+
+def _named(spec: TaskSpec, found: ResolvedFile, facts: Facts) -> tuple[str, str]:
+    """Folder and name by the user's template."""
+    below, name = templates.file_path(spec.template, facts) if spec.template else ("", found.name)
+    return below, spec.filename or name
+
+
 def _item(spec: TaskSpec, found: ResolvedFile, index: int) -> Item:
     """The item of one file: named by the user's template, then placed by the first rule that matches."""
     facts = _facts(spec, found, index)
-    below, name = templates.file_path(spec.template, facts) if spec.template else ("", found.name)
-    name = spec.filename or name
-    rule = first_match(spec.rules, dataclasses.replace(facts, name=name)) or Rule()
+    below, name = _named(spec, found, facts)
+    rule = rule_for(spec, found, index) or Rule()
     chosen = templates.folder_path(rule.folder, facts)
     folder = "/".join(filter(None, (spec.path if chosen is None else chosen, found.folder, below)))
     return Item(

@@ -57,7 +57,7 @@ class PreferencesService:
 
     async def set_rules(self, user: User, lines: Sequence[str], is_on: bool | None) -> Preferences:
         """Replace the rules of a user by those that are written in `lines`."""
-        found = tuple(self._rule(user, number, line) for number, line in enumerate(lines))
+        found = await self.known_rules(user, lines)
         if len(found) > rules.MAX_RULES:
             raise InvalidInput("You can have at most {n} rules.", "rules", n=rules.MAX_RULES)
         changed: dict[str, Any] = {"rules": tuple(dict.fromkeys(found))}
@@ -73,15 +73,19 @@ class PreferencesService:
     async def try_rules(self, user: User, name: str, lines: Sequence[str] | None) -> tuple[str, str, str]:
         """The rule that applies to a file of that name, with the storage and the folder; all are empty if
         none applies. `lines` are tried instead of the stored rules."""
-        known = (await self.get(user)).rules
-        if lines is not None:
-            known = tuple(self._rule(user, number, line) for number, line in enumerate(lines))
+        known = await self.known_rules(user, lines)
         facts = dataclasses.replace(templates.SAMPLE, name=name, kind="")
         found = rules.first_match(known, facts)
         if found is None:
             return "", "", ""
         path = templates.folder_path(found.folder, facts) or ""
         return rules.format_rule(found), found.storage, path
+
+    async def known_rules(self, user: User, lines: Sequence[str] | None) -> tuple[Rule, ...]:
+        """The rules that are written in `lines`, or the stored ones for None. Raises as `set_rules`."""
+        if lines is None:
+            return (await self.get(user)).rules
+        return tuple(self._rule(user, number, line) for number, line in enumerate(lines))
 
     def _rule(self, user: User, number: int, line: str) -> Rule:
         try:

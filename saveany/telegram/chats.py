@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -220,9 +220,16 @@ class ChatFinder:
 
     async def _read_dialogs(self) -> None:
         """Read all dialogs; the session stores the access hashes in the replies."""
+        async for _ in self.dialogs():
+            pass
+
+    async def dialogs(self) -> AsyncIterator[Any]:
+        """The pages of the list of dialogs, in Telegram's own type. It is expensive: Telegram limits it."""
         page = functions.messages.GetDialogsRequest(None, 0, types.InputPeerEmpty(), _DIALOGS_PAGE, 0)
         while page is not None:
-            page = _next_page(await self._client.call(page))
+            reply = await self._client.call(page)
+            yield reply
+            page = _next_page(reply)
 
     async def discussion(self, channel: types.InputChannel, username: str = "") -> types.InputChannel:
         """The discussion group of a channel. Raises `ChatNotVisible` if `username` is not the channel's any

@@ -27,6 +27,7 @@ from saveany.telegram.chat_state import (
 )
 from saveany.telegram.chats import ChatNotVisible
 from saveany.telegram.comments import replies_after
+from saveany.telegram.dialogs import Dialog, dialogs
 from saveany.telegram.errors import translated
 from saveany.telegram.estimate import ChatEstimate, estimate
 from saveany.telegram.login import BOT
@@ -193,6 +194,19 @@ class ChatHistory:
         return await self._first_user(
             lambda reader: messages_after(reader, chat, seen, username, on_reply), prefer, only
         )
+
+    async def messages_before(
+        self, chat: int, before: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+    ) -> MessagePage:
+        """The last messages of a chat before the message `before`, or the newest for 0; as
+        `messages_after`."""
+        return await self._first_user(
+            lambda reader: messages_before(reader, chat, before, username), prefer, only
+        )
+
+    async def dialogs(self, account: str) -> list[Dialog]:
+        """The chats of a user account, those with the newest messages first. Raises as `messages_after`."""
+        return await self._first_user(lambda reader: dialogs(reader.chats), account, [account])
 
     async def comments_after(
         self,
@@ -363,6 +377,23 @@ async def _messages_after(
         account=reader.account,
         reply=reply,
     )
+
+
+async def messages_before(reader: MessageReader, chat: int, before: int, username: str = "") -> MessagePage:
+    """The last `PAGE` messages of a chat before the message `before`, or the newest for 0."""
+
+    async def read() -> MessagePage:
+        peer = await peer_of(reader, chat, username)
+        reply = await reader.chats.call(history_request(peer, offset_id=before, add_offset=0, limit=PAGE))
+        return MessagePage(
+            messages=await _read(reader, sorted(reply.messages, key=lambda each: each.id), reply),
+            total=total_of(reply),
+            username=public_names(reply).get(chat, ""),
+            account=reader.account,
+            reply=reply,
+        )
+
+    return await reader.chats.retry_without_cache(read)
 
 
 async def comments_after(

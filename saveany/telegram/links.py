@@ -218,6 +218,14 @@ def marked_id(channel: int) -> int:
     return -_BOT_API_OFFSET - channel
 
 
+def message_link(chat: int, message: int) -> str:
+    """A link to one message by the marked id of its chat, without the album around it. One to a private chat
+    or basic group is for the account whose chat it is."""
+    if chat < -_BOT_API_OFFSET:
+        return MessageLink(chat=-chat - _BOT_API_OFFSET, message=message, single=True).url
+    return MessageLink(abs(chat), message, single=True, bot_chat="user" if chat > 0 else "chat").url
+
+
 def _matches(text: str) -> list[re.Match[str]]:
     words = (_AFTER.sub("", _BEFORE.sub("", word)) for word in text.replace("](", " ").split())
     matches = (_WEB.fullmatch(word) or _APP.fullmatch(word) for word in words)

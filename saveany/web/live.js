@@ -7,6 +7,14 @@ const KINDS = ["queued", "running", "updated", "progress", "completed", "failed"
 const ENDED = new Set(["completed", "failed", "canceled"]);
 const POLL_MS = 3000;
 const RETRY_STREAM_MS = 20000;
+/** A stream that is not open after this is opened anew, over another connection. */
+const OPEN_MS = 10000;
+/** Requests without a reply are given up after the first of these, then after twice as long, up to the second:
+ * after a sleep their connection may be dead. */
+const [MIN_PATIENCE_MS, MAX_PATIENCE_MS] = [4000, 32000];
+/** Timers that are late by this mean that the machine has slept, or the browser has frozen the page. */
+const ASLEEP_MS = 15000;
+const TICK_MS = 5000;
 const REASONS_MS = 10000;
 const DRAW_MS = 500;
 const MAX_TASKS = 500;
@@ -34,7 +42,11 @@ let stream = null;
 let isRunning = false;
 let isReading = false;
 let again = false;
+let patience = MIN_PATIENCE_MS;
+/** Ends the requests of the current reading. */
+let reading = new AbortController();
 let pollTimer = 0;
+let openTimer = 0;
 let readTimer = 0;
 /** The last progress of tasks that is not shown yet. @type {Map<string, any>} */
 const moved = new Map();
@@ -62,6 +74,7 @@ export function stop() {
   stream?.close();
   stream = null;
   clearTimeout(pollTimer);
+  clearTimeout(openTimer);
   clearTimeout(readTimer);
   readTimer = 0;
   batch(() => {
@@ -85,7 +98,10 @@ function open() {
   stream?.close();
   const opened = new EventSource("api/v1/events");
   stream = opened;
+  clearTimeout(openTimer);
+  openTimer = setTimeout(() => isRunning && stream === opened && open(), OPEN_MS);
   opened.onopen = () => {
+    clearTimeout(openTimer);
     clearTimeout(pollTimer);
     connection.value = "live";
     read();
@@ -170,21 +186,30 @@ async function read() {
   }
   isReading = true;
   again = false;
+  reading = new AbortController();
+  const { signal: stopped } = reading;
+  const timer = setTimeout(() => {
+    patience = Math.min(2 * patience, MAX_PATIENCE_MS);
+    reading.abort();
+  }, patience);
   try {
     const isOperator = session.value?.is_operator;
     const [now, past, state] = await Promise.all([
-      get("tasks", { limit: MAX_TASKS }),
-      get("history", { limit: MAX_ENDED }),
-      isOperator ? get("queue") : null,
+      get("tasks", { limit: MAX_TASKS }, stopped),
+      get("history", { limit: MAX_ENDED }, stopped),
+      isOperator ? get("queue", {}, stopped) : null,
     ]);
+    patience = MIN_PATIENCE_MS;
     if (isRunning) show(now, past, state);
     if (connection.value === "offline" || (connection.value === "connecting" && !stream)) connection.value = "polling";
   } catch (error) {
-    if (error.status === 0 || error.status >= 500) {
+    again ||= stopped.aborted;
+    if (error.status === 0 || error.status >= 500 || patience === MAX_PATIENCE_MS) {
       connection.value = "offline";
       if (!stream) open();
     }
   } finally {
+    clearTimeout(timer);
     isReading = false;
     const late = waiting;
     waiting = [];
@@ -215,14 +240,24 @@ setInterval(() => {
   if (isRunning && !document.hidden && [...tasks.value.values()].some((task) => task.peek().status === "queued")) refresh();
 }, REASONS_MS);
 
-// After a sleep of the machine the connection may be dead without an error.
+// After a sleep, all connections may be dead without an error.
 let lastTick = Date.now();
-setInterval(() => {
-  const slept = Date.now() - lastTick > 20000;
+let mayBeDead = false;
+function checkSleep() {
+  mayBeDead ||= Date.now() - lastTick > TICK_MS + ASLEEP_MS;
   lastTick = Date.now();
-  if (slept && isRunning && !document.hidden) open();
-}, 5000);
+  if (!mayBeDead || !isRunning || document.hidden) return;
+  mayBeDead = false;
+  patience = MIN_PATIENCE_MS;
+  open();
+  if (isReading) reading.abort();
+  else read();
+}
+setInterval(checkSleep, TICK_MS);
+document.addEventListener("resume", checkSleep);
 addEventListener("online", () => isRunning && open());
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && isRunning) refresh();
+  if (document.hidden || !isRunning) return;
+  checkSleep();
+  refresh();
 });

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
@@ -13,8 +13,8 @@ import msgspec
 from saveany.errors import Permanent, TaskError
 from saveany.filters import Filter
 from saveany.models import Item, TaskSpec
-from saveany.planning.facts import Facts
-from saveany.planning.names import name_of, safe_name, split_extension
+from saveany.planning.messages import Albums
+from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram import links
 from saveany.telegram.file import PhotoSizeMismatch
@@ -70,11 +70,9 @@ class TelegramSource(Source):
         found: dict[_Key, Media] = {}
         for media in chain.from_iterable(each for each in results.values() if isinstance(each, list)):
             found.setdefault((media.chat_id, media.message_id, media.document_id), media)
-        albums = _albums(found.values())
+        albums = Albums(found.values())
         selection = Filter.model_validate(spec.params.get("filter", {}))
-        passed = {
-            key: media for key, media in found.items() if selection.accepts(_with_album_text(media, albums))
-        }
+        passed = {key: media for key, media in found.items() if selection.accepts(albums.with_text(media))}
         if not passed:
             for result in results.values():
                 if isinstance(result, TaskError):
@@ -204,7 +202,7 @@ def _key(item: Item) -> _Key:
 
 
 def _resolved_files(
-    results: Mapping[str, list[Media] | TaskError], passed: Mapping[_Key, Media], albums: _Albums
+    results: Mapping[str, list[Media] | TaskError], passed: Mapping[_Key, Media], albums: Albums
 ) -> Iterator[ResolvedFile]:
     """The files that pass, each once, and one for each link that failed; in the order of the links."""
     rest = dict(passed)
@@ -215,47 +213,4 @@ def _resolved_files(
             continue
         for media in result:
             if rest.pop((media.chat_id, media.message_id, media.document_id), None):
-                yield _resolved_file(passed[media.chat_id, media.message_id, media.document_id], albums)
-
-
-_Albums = dict[tuple[int, int | None], tuple[str, str]]
-
-
-def _albums(found: Iterable[Media]) -> _Albums:
-    """Text and name of each album. The text belongs to one of its messages, but describes all of them. The
-    name is the stem of the first file's name, which is made from the text if the file itself has no name."""
-    albums: _Albums = {}
-    for media in filter(lambda each: each.grouped_id, found):
-        text, name = albums.get(_album(media), ("", ""))
-        albums[_album(media)] = text or media.caption, name or split_extension(name_of(media))[0]
-    return albums
-
-
-def _album(media: Media) -> tuple[int, int | None]:
-    return media.chat_id, media.grouped_id
-
-
-def _with_album_text(media: Media, albums: _Albums) -> Media:
-    """The file with the text of its message, or of its album if its message has none."""
-    text = albums[_album(media)][0] if media.grouped_id else ""
-    return replace(media, caption=media.caption or text)
-
-
-def _resolved_file(media: Media, albums: _Albums) -> ResolvedFile:
-    facts = Facts(
-        text=_with_album_text(media, albums).caption,
-        kind=media.kind,
-        album=albums[_album(media)][1] if media.grouped_id else "",
-        chat=media.origin_username if media.origin_id else media.chat_username,
-        chat_id=media.origin_id or media.chat_id,
-        message_id=media.message_id,
-        date_ms=media.date_ms,
-    )
-    return ResolvedFile(
-        name_of(media),
-        media.size,
-        media.source(),
-        facts=facts,
-        album=f"{media.chat_id}/{media.grouped_id}" if media.grouped_id else "",
-        caption=media.caption,
-    )
+                yield albums.resolved(passed[media.chat_id, media.message_id, media.document_id])
