@@ -29,6 +29,11 @@ _OUTAGE_SECONDS = 30
 #: Seconds in which the page settles before it is measured.
 _SETTLE_SECONDS = 10
 
+#: Shows a page that was frozen, and is therefore hidden: without a window, Chromium cannot.
+_SHOW = """
+Object.defineProperty(document, "hidden", { get: () => false });
+document.dispatchEvent(new Event("visibilitychange")), 0
+"""
 _RUNNING = f"document.querySelectorAll('.task.running').length === {_TASKS}"
 #: Scrolls to the end until it is that of the folder, and remembers the most rows that were drawn.
 _SCROLL = """
@@ -152,6 +157,7 @@ async def _frozen(browser: Browser, page: Page) -> AsyncIterator[None]:
     await page.send("Page.setWebLifecycleState", state="frozen")
     yield
     await page.send("Page.setWebLifecycleState", state="active")
+    await page.run(_SHOW)
 
 
 def _signal(browser: Browser, number: signal.Signals) -> None:

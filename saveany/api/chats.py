@@ -72,8 +72,7 @@ class ChatFileView(Reply):
 
 
 class ChatFilesView(Reply):
-    """Files of a chat, newest first. A page may have few files, even none, and still be followed by
-    others."""
+    """Files of a chat, newest first. A page may have no files, and still be followed by others."""
 
     title: str
     files: list[ChatFileView]
@@ -90,10 +89,12 @@ class ChatFilesView(Reply):
 async def list_chats(
     services: InjectedServices,
     principal: TasksPrincipal,
-    account: Annotated[str, Query(min_length=1, max_length=64, description="The user account.")],
+    account: Annotated[
+        str, Query(max_length=64, description="The user account. Default: the first of the caller's.")
+    ] = "",
 ) -> ChatList:
     """The chats of a user account, at most 1,000, those with the newest messages first. Users see those of
-    accounts that the configuration gives to them."""
+    accounts that the configuration gives to them, without one an empty list."""
     return ChatList(
         chats=[
             ChatView(

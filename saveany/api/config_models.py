@@ -40,6 +40,10 @@ class SettingView(FieldView):
     source: Source = Field(description="Where the value comes from; one of the environment stays.")
     variable: str = Field(description="Its variable of the environment.", examples=["SAVEANY_LINKS_TTL_DAYS"])
     needs_restart: bool = Field(description="Whether a change takes effect with a restart only.")
+    fields: list[FieldView] = Field(
+        description="With the kind `tables`, the fields of each. The value is then a list of objects, which "
+        "are told apart by their `name`."
+    )
 
 
 class SettingTable(Reply):

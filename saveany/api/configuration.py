@@ -19,7 +19,7 @@ from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.api.storage_config import config_view, field_view
 from saveany.config import keys
-from saveany.config.describe import describe
+from saveany.config.describe import describe, describe_tables
 from saveany.languages import localized
 from saveany.service.configuration import Setting
 
@@ -108,4 +108,5 @@ def _setting(setting: Setting) -> SettingView:
         source=setting.source,
         variable=setting.key.variable,
         needs_restart=setting.needs_restart,
+        fields=[field_view(each) for each in describe_tables(setting.key.field)],
     )

@@ -150,13 +150,13 @@ def verify_archive(archive_id: str, body: VerifyArchive) -> ApiRequest[Verificat
     return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/verify", body=body)
 
 
-def list_chats(*, account: str) -> ApiRequest[ChatList]:
+def list_chats(*, account: str | None = None) -> ApiRequest[ChatList]:
     """Chats of an account.
 
     The chats of a user account, at most 1,000, those with the newest messages first. Users see those of
-    accounts that the configuration gives to them.
+    accounts that the configuration gives to them, without one an empty list.
 
-    account: The user account.
+    account: The user account. Default: the first of the caller's.
     """
     return ApiRequest("GET", "/api/v1/chats", params={"account": account})
 

@@ -211,7 +211,7 @@ class ChatFilesRequest(TypedDict):
 
 
 class ChatFilesView(TypedDict):
-    """Files of a chat, newest first. A page may have few files, even none, and still be followed by others."""
+    """Files of a chat, newest first. A page may have no files, and still be followed by others."""
 
     title: str
     files: list[ChatFileView]
@@ -1263,6 +1263,9 @@ class SettingView(TypedDict):
     variable: str
     #: Whether a change takes effect with a restart only.
     needs_restart: bool
+    #: With the kind `tables`, the fields of each. The value is then a list of objects, which are told
+    #: apart by their `name`.
+    fields: list[FieldView]
 
 
 class ShortcutBody(TypedDict):

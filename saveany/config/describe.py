@@ -57,6 +57,12 @@ def describe(name: str, field: FieldInfo) -> FieldDescription:
     )
 
 
+def describe_tables(field: FieldInfo) -> list[FieldDescription]:
+    """The fields of each table in a list of tables; empty for other fields."""
+    model = keys.element(field.annotation)
+    return [describe(name, each) for name, each in model.model_fields.items()] if model else []
+
+
 def storage_options(type_: str) -> list[FieldDescription]:
     """The options of a type of storages, without those that all types have. Raises `LookupError` if there is
     no such type."""

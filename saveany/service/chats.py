@@ -77,7 +77,13 @@ class ChatService:
         self._accounts = accounts
 
     async def dialogs(self, principal: Principal, account: str) -> list[Dialog]:
-        """The chats of an account, those with the newest messages first."""
+        """The chats of an account, those with the newest messages first; "" means the first account of the
+        principal, who may have none."""
+        if not account and not principal.is_operator:
+            user = self._config.user(principal.user_id or 0)
+            account = next(iter(user.accounts if user else ()), "")
+            if not account:
+                return []
         self._check_own(principal, account)
         with refusals():
             return await (await self._accounts()).history.dialogs(account)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Source = Literal["default", "file", "environment"]
 
+#: Lists of tables with operations of their own.
+_CHANGED_ELSEWHERE = ("users", "storages")
+
 log = get_logger("saveany.configuration")
 
 
@@ -152,7 +155,7 @@ class ConfigurationService:
 
         now, found = self._load(), dict[keys.ConfigKey, object]()
         for name, value in values.items():
-            if name not in keys.KEYS or name in keys.TABLE_LISTS:
+            if name not in keys.KEYS or name in _CHANGED_ELSEWHERE:
                 raise InvalidInput("there is no key {key!r} that can be changed here", name, key=name)
             self.require_in_file(name)
             if value != HIDDEN:
@@ -202,9 +205,22 @@ def with_secrets(name: str, value: Any, present: Any) -> Any:
     """A value that was sent, with the secrets of the present one where they are hidden in it. Raises
     `InvalidInput` if there are none, or it is not certain which of several is meant."""
     try:
+        if name in keys.TABLE_LISTS:
+            return _restored_tables(value, present)
         return restored(value, present)
     except ValueError as error:
         raise InvalidInput("a secret is hidden here; enter it again", name) from error
+
+
+def _restored_tables(value: Any, present: Any) -> Any:
+    """A list of tables with the secrets of those that have the same names. Raises `ValueError`."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        return value
+    known = {each["name"]: each for each in present}
+    return [
+        {field: restored(given, known.get(each.get("name"), {}).get(field)) for field, given in each.items()}
+        for each in value
+    ]
 
 
 def _value(config: Config, key: keys.ConfigKey, *, reveal: bool = False) -> Any:

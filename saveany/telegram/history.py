@@ -205,8 +205,10 @@ class ChatHistory:
         )
 
     async def dialogs(self, account: str) -> list[Dialog]:
-        """The chats of a user account, those with the newest messages first. Raises as `messages_after`."""
-        return await self._first_user(lambda reader: dialogs(reader.chats), account, [account])
+        """The chats of a user account ("": any), those with the newest messages first. Raises as
+        `messages_after`."""
+        only = [account] if account else []
+        return await self._first_user(lambda reader: dialogs(reader.chats), account, only)
 
     async def comments_after(
         self,

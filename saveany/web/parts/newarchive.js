@@ -3,20 +3,24 @@ import { useState } from "preact/hooks";
 import { get, post } from "../api.js";
 import { bytes, time } from "../format.js";
 import { plural, t } from "../texts.js";
+import { FilterFields, KINDS, NO_FILTER, filterOf } from "./filterfields.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { Button, Choice, Dialog, Failure, Loading, tell, useLoaded } from "./ui.js";
 
-/** The kinds of `filter.kinds` in words. */
-const KINDS = {
-  photo: () => t("Pictures"),
-  video: () => t("Videos"),
-  audio: () => t("Music"),
-  voice: () => t("Voice messages"),
-  video_note: () => t("Video messages"),
-  document: () => t("Documents"),
-  animation: () => t("Animations"),
-  sticker: () => t("Stickers"),
+/** What else of a message can be saved. */
+const EXTRAS = {
+  preview: () => t("Files in previews of links"),
+  cover: () => t("Covers of videos"),
+  live_video: () => t("Videos of live photos"),
+};
+/** Options that are on or off. */
+const OPTIONS = {
+  topics: () => t("Each topic of a forum in a folder of its own"),
+  comments: () => t("Files in the comments on the posts of a channel"),
+  stories: () => t("Current and pinned stories of a channel"),
+  text: () => t("The texts of all messages, as files"),
+  takeout: () => t("Read as an export, which Telegram limits less; it asks for your permission in the app"),
 };
 
 export function NewArchive({ chat, close }) {
@@ -26,14 +30,15 @@ export function NewArchive({ chat, close }) {
 }
 
 function Form({ users, chat, close }) {
-  const [form, setForm] = useState({ chat, user: String(users[0]?.user_id ?? ""), storage: "", folder: "", from: "first", start: "", until: "", follow: false, account: "", kinds: [] });
+  const [form, setForm] = useState({ chat, user: String(users[0]?.user_id ?? ""), storage: "", folder: "", from: "first", start: "", until: "", follow: false, account: "", filter: NO_FILTER,
+    extras: [], topics: true, comments: false, stories: false, text: false, takeout: false, copy: "auto", edits: "ignore", duplicate: "link" });
   const [contents, setContents] = useState(null);
   const change = (fields) => {
     setForm((before) => ({ ...before, ...fields }));
     if ("chat" in fields || "storage" in fields || "account" in fields || "user" in fields) setContents(null);
   };
   const user = users.find((each) => String(each.user_id) === form.user) ?? users[0];
-  const toggle = (kind) => change({ kinds: form.kinds.includes(kind) ? form.kinds.filter((each) => each !== kind) : [...form.kinds, kind] });
+  const toggle = (extra) => change({ extras: form.extras.includes(extra) ? form.extras.filter((each) => each !== extra) : [...form.extras, extra] });
   const add = async () => {
     const made = await post("archives", body(form));
     tell(t("{name} is being archived", { name: made.title }));
@@ -54,8 +59,15 @@ function Form({ users, chat, close }) {
     </div>
     ${form.from !== "now" && html`<label class="check"><input type="checkbox" checked=${form.follow} disabled=${Boolean(form.until)} onChange=${(event) => change({ follow: event.target.checked })} /> ${t("Also save new messages from then on")}</label>`}
     <details class="options"><summary>${t("More options")}</summary><div class="stack-gap">
-      <fieldset class="checks"><legend>${t("Only these kinds (none chosen: all)")}</legend><div class="check-list">${Object.entries(KINDS).map(([kind, label]) => html`<label key=${kind}>
-        <input type="checkbox" checked=${form.kinds.includes(kind)} onChange=${() => toggle(kind)} /> ${label()}</label>`)}</div></fieldset>
+      <${FilterFields} form=${form.filter} change=${(fields) => change({ filter: { ...form.filter, ...fields } })} />
+      <fieldset class="checks"><legend>${t("Also save")}</legend><div class="check-list">
+        ${Object.entries(OPTIONS).map(([name, label]) => html`<label key=${name}><input type="checkbox" checked=${form[name]} onChange=${(event) => change({ [name]: event.target.checked })} /> ${label()}</label>`)}
+        ${Object.entries(EXTRAS).map(([name, label]) => html`<label key=${name}><input type="checkbox" checked=${form.extras.includes(name)} onChange=${() => toggle(name)} /> ${label()}</label>`)}</div></fieldset>
+      <div class="fields"><${Choice} label=${t("If a file was saved before")} value=${form.duplicate} onChange=${(duplicate) => change({ duplicate })}
+          options=${[["link", t("List the same copy twice")], ["save", t("Save it again")], ["skip", t("Skip the file")]]} />
+        <${Choice} label=${t("If a file is replaced later")} value=${form.edits} onChange=${(edits) => change({ edits })} options=${[["ignore", t("Keep the first one")], ["add", t("Save the new one, too")]]} />
+        <${Choice} label=${t("Into a chat of Telegram")} value=${form.copy} onChange=${(copy) => change({ copy })}
+          options=${[["auto", t("Copy there, or else download and upload")], ["reference", t("Only copy there")], ["bytes", t("Always download and upload")]]} /></div>
       <div class="fields"><label class="field"><span>${t("Leave out messages from this date on")}</span><input type="date" value=${form.until} onInput=${(event) => change({ until: event.target.value })} /></label>
       <label class="field"><span>${t("User account (empty: any that can read the chat)")}</span><input value=${form.account} onInput=${(event) => change({ account: event.target.value })} /></label></div></div></details>
     ${contents && html`<${Contents} contents=${contents} />`}
@@ -79,7 +91,16 @@ function body(form) {
     until: form.until,
     follow: form.from === "now" || (form.follow && !form.until),
     account: form.account.trim(),
-    ...(form.kinds.length ? { filter: { kinds: form.kinds } } : {}),
+    filter: filterOf(form.filter),
+    topics: form.topics,
+    comments: form.comments,
+    stories: form.stories,
+    text: form.text,
+    takeout: form.takeout,
+    extras: form.extras,
+    on_duplicate: form.duplicate,
+    on_edit: form.edits,
+    copy: form.copy,
   };
 }
 

@@ -24,9 +24,13 @@ const PROBLEMS = {
   missing: () => t("missing in the storage"),
   changed: () => t("has another size in the storage"),
   unverifiable: () => t("could not be verified"),
+  deleted: () => t("deleted in Telegram since"),
 };
 const KINDS = { saved: "good", duplicate: "good", failed: "bad", gone: "warn", pending: "main" };
-const VERIFIED_AT_ONCE = 200;
+/** Problems that saving again repairs. */
+const REPAIRED = new Set(["not_in_catalogue", "missing", "changed"]);
+/** Messages that one request verifies, and with the contents of their files. */
+const [VERIFIED_AT_ONCE, HASHED_AT_ONCE] = [200, 10];
 const SHOWN_PROBLEMS = 100;
 
 /** Whether the numbers add up, and if not, why. */
@@ -77,12 +81,15 @@ function Messages({ archive, outcome }) {
 /** Compares the receipt with the catalogue and the sizes in the storage, step by step. */
 export function Verification({ archive, close }) {
   const [state, setState] = useState(null);
+  const [options, setOptions] = useState({ hash: false, telegram: false });
+  const option = (name, label) => html`<label class="check"><input type="checkbox" checked=${options[name]} disabled=${Boolean(state?.isBusy)}
+    onChange=${(event) => setOptions({ ...options, [name]: event.target.checked })} /> ${label}</label>`;
   const run = async (repair) => {
     let [checked, found, cursor] = [0, [], ""];
     setState({ checked, found, isBusy: true, repair });
     try {
       do {
-        const page = await post(`archives/${archive.id}/verify`, { repair, limit: VERIFIED_AT_ONCE, cursor });
+        const page = await post(`archives/${archive.id}/verify`, { repair, ...options, limit: options.hash ? HASHED_AT_ONCE : VERIFIED_AT_ONCE, cursor });
         checked += page.checked;
         found = [...found, ...page.discrepancies];
         cursor = page.next_cursor;
@@ -94,9 +101,11 @@ export function Verification({ archive, close }) {
     }
     if (repair) tell(t("What is missing or changed is saved again"));
   };
-  const lost = state?.found.some((each) => each.problem !== "unverifiable" && !each.replaced);
+  const lost = state?.found.some((each) => REPAIRED.has(each.problem) && !each.replaced);
   return html`<${Dialog} title=${t("Verify: {name}", { name: archive.title })} close=${close} wide><div class="stack">
     <p class="dim">${t("Compares the receipt with the library, and with the sizes of the files in the storage. Nothing is changed.")}</p>
+    ${option("hash", t("Also read the files and compare their contents, which takes long"))}
+    ${option("telegram", t("Also find messages that were deleted in Telegram since"))}
     ${state && html`<p role="status">${plural("{n} message verified", "{n} messages verified", state.checked)}, ${plural("{n} differs", "{n} differ", state.found.length)}${state.isBusy ? " …" : "."}</p>`}
     ${state?.found.length > 0 && html`<ul class="choices">${state.found.slice(0, SHOWN_PROBLEMS).map((each) => html`<li key=${`${each.chat} ${each.message} ${each.path}`}><span>
       <span class="number">${each.message}</span><${Tag} kind="bad">${PROBLEMS[each.problem]()}</${Tag}>${each.replaced && html`<${Tag} kind="warn">${t("replaced by an edit")}</${Tag}>`}<bdi class="dim">${each.path && `${each.storage}:/${each.path}`}</bdi></span></li>`)}</ul>`}

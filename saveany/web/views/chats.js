@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, may, post, remove, session } from "../api.js";
 import { bytes, duration, place } from "../format.js";
+import { ChatFiles } from "../parts/chatfiles.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { NewArchive } from "../parts/newarchive.js";
@@ -36,13 +37,15 @@ export default function Chats() {
   const isNew = query.add !== undefined;
   const leave = () => (go(to("chats"), true), reload());
   return html`<div class="tools second"><p class="dim">${t("An archive saves all files of a chat, and its receipt accounts for every message. It can also follow the chat and save what comes later.")}</p>
-      ${may("tasks") && html`<a class="button main" href="#/chats?add"><${Icon} name="add" /><span>${t("Archive a chat")}</span></a>`}</div>
+      ${may("tasks") && html`<a class="button" href="#/chats?look"><${Icon} name="search" /><span>${t("Look into a chat")}</span></a>
+      <a class="button main" href="#/chats?add"><${Icon} name="add" /><span>${t("Archive a chat")}</span></a>`}</div>
     ${error && html`<${Failure} error=${error} retry=${reload} />`}
     ${!found.length && html`<${Empty} icon="chats" title=${t("No chat is archived")}>
       <p>${t("Paste the link of a channel or group: first you see how many files it has and how large they are.")}</p></${Empty}>`}
     ${found.length > 0 && html`<ul class="rows">${found.map((each) => html`<${Row} key=${each.id} archive=${each} show=${setShown} reload=${reload} />`)}</ul>`}
     ${shown.kind === "receipt" && archive && html`<${Receipt} archive=${archive} close=${close} />`}
     ${shown.kind === "verify" && archive && html`<${Verification} archive=${archive} close=${close} />`}
+    ${query.look !== undefined && html`<${ChatFiles} chat=${query.look} close=${leave} />`}
     ${isNew && html`<${NewArchive} chat=${query.add} close=${leave} />`}`;
 }
 

@@ -8,8 +8,8 @@ import { ValueField, entered, shown } from "../parts/valuefield.js";
 import { route, to } from "../router.js";
 import { t } from "../texts.js";
 
-/** Where lists of tables are changed. */
-const VIEWS = { users: "users", storages: "storages", "telegram.accounts": "accounts", "api.keys": "keys" };
+/** Views in which lists of tables are changed. */
+const VIEWS = { users: "users", storages: "storages" };
 
 /** Stands for all tables in the choice of one. */
 const ALL = "*";
@@ -32,7 +32,7 @@ export default function Configuration() {
   if (!found) return html`<${Loading} />`;
   const settings = found.settings.filter((each) => matches(each, query) && (query || only === ALL || each.table === only));
   const tables = found.tables.filter((table) => settings.some((each) => each.table === table.name));
-  const values = () => Object.fromEntries(Object.entries(edits).map(([key, text]) => [key, text === null ? null : entered(found.settings.find((each) => each.key === key), text)]));
+  const values = () => Object.fromEntries(Object.entries(edits).map(([key, text]) => [key, text === null || Array.isArray(text) ? text : entered(found.settings.find((each) => each.key === key), text)]));
   const attempt = async (work) => {
     setProblems({});
     try {
@@ -90,8 +90,9 @@ function matches(setting, query) {
 function Setting({ setting, edited, isEdited, problem, change, undo }) {
   if (setting.kind === "tables") {
     const view = VIEWS[setting.key];
+    if (!view) return html`<${Tables} setting=${setting} rows=${isEdited ? (edited ?? []) : setting.value} isEdited=${isEdited} problem=${problem} change=${change} undo=${undo} />`;
     return html`<div class="value"><code>${setting.name}</code><p class="hint">${setting.about}</p>
-      <p>${view ? html`<a class="button" href=${to(view)}>${t("Change them here")}</a>` : t("They are changed in the file.")}</p></div>`;
+      <p><a class="button" href=${to(view)}>${t("Change them here")}</a></p></div>`;
   }
   const locked = setting.source === "environment";
   const value = isEdited ? (edited === null ? shown(setting, setting.default) : edited) : shown(setting, setting.value);
@@ -102,4 +103,28 @@ function Setting({ setting, edited, isEdited, problem, change, undo }) {
       ${!setting.needs_restart && html`<${Tag} kind="good">${t("applies at once")}</${Tag}>`}
       ${isEdited && html`<${Tag} kind="main">${setting.needs_restart ? t("changed; needs a restart") : t("changed")}</${Tag}><${Button} kind="plain" label=${t("Undo")} action=${undo} />`}
       ${!isEdited && !locked && setting.source === "file" && (isShared || setting.is_secret) && html`<${Button} kind="plain" label=${t("Back to the default")} action=${() => change(null)} />`}</p></${ValueField}>`;
+}
+
+/** A list of tables: its rows, which can be removed, and a form for a new one. */
+function Tables({ setting, rows, isEdited, problem, change, undo }) {
+  const [added, setAdded] = useState(null);
+  const locked = setting.source === "environment";
+  const add = () => {
+    const filled = setting.fields.map((field) => [field.name, entered(field, added[field.name] ?? "")]).filter(([, value]) => value !== null);
+    change([...rows, Object.fromEntries(filled)]);
+    setAdded(null);
+  };
+  const cell = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
+  return html`<div class="value tables"><code>${setting.name}</code><p class="hint">${setting.about}</p>
+    ${rows.length > 0 && html`<div class="scroll"><table><thead><tr>${setting.fields.map((field) => html`<th key=${field.name} scope="col" title=${field.about}><code>${field.name}</code></th>`)}<th></th></tr></thead>
+      <tbody>${rows.map((row, n) => html`<tr key=${row.name ?? n}>${setting.fields.map((field) => html`<td key=${field.name}><bdi>${field.is_secret ? "••••" : cell(row[field.name] ?? field.default)}</bdi></td>`)}
+        <td>${!locked && html`<${Button} short icon="trash" label=${t("Remove {name}", { name: row.name ?? n + 1 })} action=${() => change(rows.filter((_, other) => other !== n))} />`}</td></tr>`)}</tbody></table></div>`}
+    ${!rows.length && html`<p class="dim">${t("There is none")}</p>`}
+    ${problem && html`<p class="problem" role="alert">${problem}</p>`}
+    ${added && html`<fieldset class="stack-gap"><legend>${t("New entry")}</legend>${setting.fields.map((field) => html`<${ValueField} key=${field.name} field=${{ ...field, key: `${setting.key}.${field.name}` }} value=${added[field.name] ?? shown(field, field.default)}
+      onChange=${(value) => setAdded({ ...added, [field.name]: value })} />`)}
+      <p class="buttons"><${Button} label=${t("Cancel")} action=${() => setAdded(null)} /><${Button} kind="main" label=${t("Add to the list")} action=${add} /></p></fieldset>`}
+    <p class="tags">${locked && html`<${Tag} kind="warn">${t("Locked: {variable} of the environment sets it", { variable: setting.variable })}</${Tag}>`}
+      ${!locked && !added && html`<${Button} icon="add" label=${t("Add an entry")} aria-label=${`${t("Add an entry")}: ${setting.key}`} action=${() => setAdded({})} />`}
+      ${isEdited && html`<${Tag} kind="main">${setting.needs_restart ? t("changed; needs a restart") : t("changed")}</${Tag}><${Button} kind="plain" label=${t("Undo")} action=${undo} />`}</p></div>`;
 }

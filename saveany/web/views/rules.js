@@ -1,6 +1,7 @@
 // How files of a user are saved: the preferences, names, and rules that choose folders.
 import { useState } from "preact/hooks";
 import { get, patch, post, put } from "../api.js";
+import { bytes, place } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { Button, Choice, Failure, Loading, tell, useLoaded } from "../parts/ui.js";
@@ -113,7 +114,7 @@ function RuleEditor({ user, found, reload }) {
       <${Button} label=${t("Sort by kind of file")} disabled=${!preset} action=${addPreset} />
       ${user.storages.length > 1 && html`<${Choice} hidden label=${t("Storage for them")} value=${preset} options=${user.storages.map((each) => [each, each])} onChange=${setPreset} />`}
       <${Button} kind="main" label=${t("Save")} disabled=${!isChanged} action=${save} /></p>
-    <${Trial} user=${user} rules=${rules} /></section>`;
+    <${Trial} user=${user} rules=${rules} /><${ChatTrial} user=${user} rules=${rules} /></section>`;
 }
 
 function Trial({ user, rules }) {
@@ -123,4 +124,17 @@ function Trial({ user, rules }) {
   return html`<div class="inline"><label class="field grow"><span>${t("Try the rules with a file name")}</span><input value=${name} onInput=${(event) => (setName(event.target.value), setResult(null))} /></label>
       <${Button} icon="check" label=${t("Try")} disabled=${!name.trim()} action=${run} /></div>
     ${result && html`<p role="status">${result.rule ? html`<${Icon} name="check" /> ${t("It goes to {place}, because of this rule:", { place: `${result.storage || t("the chosen storage")}:${result.folder}` })} <code>${result.rule}</code>` : t("No rule matches: it goes to the default folder.")}</p>`}`;
+}
+
+/** Tries the rules on the files in the newest messages of a chat. */
+function ChatTrial({ user, rules }) {
+  const [chat, setChat] = useState("");
+  const [files, setFiles] = useState(null);
+  const run = async () => setFiles((await post("rules/test-chat", { user_id: user.user_id, chat: chat.trim(), rules: rules.filter((each) => each.trim()) })).files);
+  return html`<div class="inline"><label class="field grow"><span>${t("Try the rules on the last 50 messages of a chat")}</span>
+      <input value=${chat} dir="ltr" spellcheck="false" autocapitalize="off" placeholder="https://t.me/channel" onInput=${(event) => (setChat(event.target.value), setFiles(null))} /></label>
+      <${Button} icon="check" label=${t("Try on the chat")} disabled=${!chat.trim()} action=${run} /></div>
+    ${files && !files.length && html`<p role="status">${t("These messages have no files.")}</p>`}
+    ${files?.length > 0 && html`<ul class="choices tried" role="status">${files.map((each, n) => html`<li key=${n}><span><bdi>${each.name}</bdi><span class="number dim">${bytes(each.size)}</span>
+      <bdi>${place(each.storage, each.path)}</bdi>${each.rule ? html`<code>${each.rule}</code>` : html`<span class="dim">${t("no rule matches")}</span>`}</span></li>`)}</ul>`}`;
 }

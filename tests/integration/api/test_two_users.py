@@ -118,9 +118,11 @@ class Users:
             "createArchive": {"chat": "@channel", "user_id": ANNA},
             "estimateArchive": {"chat": "@channel", "user_id": ANNA},
             "verifyArchive": {},
+            "listChatFiles": {"chat": "@channel", "user_id": ANNA},
             "changePreferences": {"silent": True, "user_id": ANNA},
             "setRules": {"rules": ["name=x -> :x"], "user_id": ANNA},
             "testRules": {"name": "x", "user_id": ANNA},
+            "testRulesOnChat": {"chat": "@channel", "user_id": ANNA},
             "makePresetRules": {"user_id": ANNA},
         }
 

@@ -1,0 +1,82 @@
+"""What is in chats is looked at before it is saved: the chats of an account, their files, and a trial of
+rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saveany.sandbox import samples
+from tests.acceptance.archives.harness import ArchiveHarness
+from tests.fixtures.stack import STORAGE, USER_ID
+from tests.fixtures.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def post(harness: ArchiveHarness, path: str, **body: Any) -> Any:
+    reply = await harness.stack.client.post(f"/api/v1/{path}", json={"user_id": USER_ID, **body})
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+async def test_the_chats_of_an_account_are_listed(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Listed")
+    harness.post(chat)
+    accounts = (await harness.stack.client.get("/api/v1/accounts")).json()["accounts"]
+    [name] = [each["name"] for each in accounts if not each["is_bot"]]
+    reply = await harness.stack.client.get("/api/v1/chats", params={"account": name})
+    assert reply.status_code == 200, reply.text
+    found = {each["chat"]: each for each in reply.json()["chats"]}
+    listed = found[f"@{chat.username}"]
+    assert (listed["title"], listed["kind"]) == ("Listed", "channel")
+    dates = [each["last_at"] or "" for each in reply.json()["chats"]]
+    assert dates == sorted(dates, reverse=True)
+    refused = await harness.stack.client.get("/api/v1/chats", params={"account": "nobody"})
+    assert refused.status_code in (404, 409), refused.text
+
+
+async def test_files_of_a_chat_are_filtered_and_saved_by_their_links(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Picked", username="", members={samples.USER.id})
+    harness.post(chat, name="old.mkv", size=2000)
+    harness.say(chat, 150)
+    harness.post(chat, name="small.mkv", size=20)
+    harness.post(chat, name="wanted.mkv", size=3000, text="the film")
+    named = f"-100{chat.id}"
+    found = await post(harness, "chats/files", chat=named, filter={"name": "film|mkv$", "min_size": 1000})
+    assert [each["name"] for each in found["files"]] == ["wanted.mkv"]
+    assert found["files"][0]["text"] == "the film"
+    older = await post(
+        harness, "chats/files", chat=named, filter={"min_size": 1000}, before=found["next_before"]
+    )
+    assert [each["name"] for each in older["files"]] == ["old.mkv"]
+    assert older["next_before"] is None
+    body = {
+        "type": "tgfiles",
+        "storage": STORAGE,
+        "path": "picked",
+        "user_id": USER_ID,
+        "params": {"message_links": [found["files"][0]["link"]]},
+    }
+    reply = await harness.stack.client.post("/api/v1/tasks", json=body)
+    assert reply.status_code == 201, reply.text
+    await until(lambda: harness.files("picked") == ["wanted.mkv"], within=60)
+
+
+async def test_rules_are_tried_on_the_newest_messages(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Sorted")
+    harness.post(chat, name="too old.mkv")
+    harness.say(chat, 49)
+    harness.post(chat, name="film.mkv")
+    rules = [rf"name=\.mkv$ -> {STORAGE}:Films/{{{{ chat }}}}"]
+    tried = await post(harness, "rules/test-chat", chat=f"@{chat.username}", rules=rules)
+    [film] = tried["files"]
+    assert (film["name"], film["storage"], film["rule"]) == ("film.mkv", STORAGE, rules[0])
+    assert film["path"] == f"Films/{chat.username}/film.mkv"
+    tried = await post(harness, "rules/test-chat", chat=f"@{chat.username}", rules=[])
+    assert [each["rule"] for each in tried["files"]] == [""]
+    reply = await harness.stack.client.post(
+        "/api/v1/rules/test-chat", json={"chat": "@x", "rules": ["size>"], "user_id": USER_ID}
+    )
+    assert (reply.status_code, reply.json()["details"][0]["field"]) == (400, "rules[0]")
