@@ -1,0 +1,47 @@
+"""The page about the web UI says for each command of the command line and of the bot where it is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "howto/web-ui.md").read_text()
+
+
+def named(column: str) -> set[str]:
+    """The commands that a table of the page names in its first column, which has this title."""
+    table = PAGE.partition(f"\n| {column} | in the web UI |\n")[2].partition("\n\n")[0]
+    cells = [line.split(" | ")[0] for line in table.splitlines()[1:]]
+    return {command for cell in cells for command in re.findall(r"`([^`]+)`", cell)}
+
+
+def commands_of_the_terminal() -> set[str]:
+    """The commands that can be run; a group such as `saveany archive` is none."""
+    page = (DOCS / "reference/cli.md").read_text()
+    sections = re.findall(r"^## `(saveany [^`]+)`\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    return {name for name, text in sections if "```text" in text}
+
+
+def commands_of_the_bot() -> set[str]:
+    return set(re.findall(r"^\| `(/\w+)` \|", (DOCS / "reference/bot.md").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("column", "commands"),
+    [("bot", commands_of_the_bot()), ("command", commands_of_the_terminal())],
+    ids=["bot", "command line"],
+)
+def test_every_command_is_named(column: str, commands: set[str]) -> None:
+    assert len(commands) > 20
+    assert sorted(commands - named(column)) == []
+    assert sorted(named(column) - commands) == []
+
+
+def test_what_is_named_in_quotes_is_a_text_of_the_web_ui() -> None:
+    texts = (DOCS.parent / "saveany/web/texts/zh-Hans.json").read_text()
+    tables = PAGE.partition("## What is where, compared")[2]
+    quoted = [re.sub(r"…", "{n}", each) for each in re.findall(r'"([^"\n]+)"', tables)]
+    assert [each for each in quoted if f'"{each}' not in texts] == []
