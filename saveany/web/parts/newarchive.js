@@ -13,6 +13,7 @@ const EXTRAS = {
   preview: () => t("Files in previews of links"),
   cover: () => t("Covers of videos"),
   live_video: () => t("Videos of live photos"),
+  instant_view: () => t("Files in instant views of links"),
 };
 /** Options that are on or off. */
 const OPTIONS = {
