@@ -120,11 +120,13 @@ async def test_the_size_of_an_export_is_no_matter_of_memory(harness: ArchiveHarn
         await harness.stack.saveany("archive", "remove", archive)
     (short, _), (long, told) = outputs
     assert "2 files found, 2 belong to known messages" in told
+    assert "large.json is incomplete; the messages before its end are used" in told
     assert int(long[-1]) - int(short[-1]) < 32 << 10
 
 
 def _export(path: Path, chat: int, files: dict[int, str], size: int) -> None:
-    """Write an export of at least `size` bytes. Its other files are not in the storage."""
+    """Write an export of at least `size` bytes that ends in the middle. Its other files are not in the
+    storage."""
     text = "words " * 320
     with path.open("w") as file:
         file.write(f'{{"name": "Long", "type": "public_channel", "id": {chat}, "messages": [')
@@ -132,7 +134,7 @@ def _export(path: Path, chat: int, files: dict[int, str], size: int) -> None:
         for number in range(1000, 1000 + size // 2000):
             media = f"files/a file with a rather long name {number}.bin"
             file.write(f'{{"id": {number}, "type": "message", "file": "{media}", "text": "{text}"}},')
-        file.write(f"{known}]}}")
+        file.write(f'{known}, {{"id": 5, "file": "fi')
 
 
 async def test_files_named_by_other_downloaders_are_adopted(harness: ArchiveHarness) -> None:
