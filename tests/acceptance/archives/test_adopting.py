@@ -98,7 +98,7 @@ sys.exit(code)
 
 
 async def test_the_size_of_an_export_is_no_matter_of_memory(harness: ArchiveHarness, tmp_path: Path) -> None:
-    """200 MB here. One of 3 GB, with 1,500,000 messages, took as much memory, and a minute."""
+    """200 MB here. One of 3 GB, with 1,500,000 messages, took as much memory, and 32 s of CPU time."""
     chat = harness.channel("Long")
     first, last = (harness.post(chat, size=1000) for _ in range(2))
     _save(harness, "long/first.bin", _content(chat, first))
