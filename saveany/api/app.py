@@ -112,12 +112,8 @@ and unknown query parameters are refused. Messages are in the language of the he
 zh-Hans), else in English; the kinds and codes do not depend on it."""
 
 
-def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
-    """The API as an ASGI application. Event streams need its lifespan to be running.
-
-    A server must call `app.state.services.hub.close()`, which ends the event streams, before it waits for its
-    connections to close.
-    """
+def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> ApiServices:
+    """The parts of the application that the API needs."""
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
     from saveany.delivery.telegram import TelegramFiles
     from saveany.service.accounts import AccountService
@@ -144,33 +140,42 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     telegram = TelegramFiles(config, store, foreground)
     archives = ArchiveService(config, store, catalogue, tasks_, telegram.accounts)
     changes = ConfigurationService(config)
-    services = ApiServices(
-        config,
-        store,
-        catalogue,
-        tasks_,
-        reader,
-        QueueService(config, store),
-        WebhookService(config, store, reader),
-        FileService(catalogue),
-        Hub(store.events, encode, config.api.max_event_streams),
-        LinkDelivery.of(config, store, catalogue, telegram),
-        LinkService(catalogue, store, config),
-        UploadService(config, tasks_, reader),
-        key_service,
-        archives,
-        ArchiveVerifier(archives, config, store, catalogue, telegram.accounts),
-        ArchiveRole(config, store, catalogue, tasks_, telegram.accounts, stands_by=True),
-        authenticator,
-        foreground,
-        conversions,
-        changes,
-        StorageService(config, store, changes, telegram.accounts),
-        UserService(config, changes),
-        AccountService(config, store),
-        PreferencesService(config, store),
-        ChatService(config, telegram.accounts),
+    return ApiServices(
+        config=config,
+        store=store,
+        catalogue=catalogue,
+        tasks=tasks_,
+        reader=reader,
+        queue=QueueService(config, store),
+        webhooks=WebhookService(config, store, reader),
+        files=FileService(catalogue),
+        hub=Hub(store.events, encode, config.api.max_event_streams),
+        delivery=LinkDelivery.of(config, store, catalogue, telegram),
+        links=LinkService(catalogue, store, config),
+        uploads=UploadService(config, tasks_, reader),
+        keys=key_service,
+        archives=archives,
+        archive_verifier=ArchiveVerifier(archives, config, store, catalogue, telegram.accounts),
+        archive_role=ArchiveRole(config, store, catalogue, tasks_, telegram.accounts, stands_by=True),
+        authenticator=authenticator,
+        foreground=foreground,
+        conversions=conversions,
+        configuration=changes,
+        storages=StorageService(config, store, changes, telegram.accounts),
+        users=UserService(config, changes),
+        accounts=AccountService(config, store),
+        preferences=PreferencesService(config, store),
+        chats=ChatService(config, telegram.accounts),
     )
+
+
+def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
+    """The API as an ASGI application. Event streams need its lifespan to be running.
+
+    A server must call `app.state.services.hub.close()`, which ends the event streams, before it waits for its
+    connections to close.
+    """
+    services = assemble_services(config, store, catalogue)
     app = _App(
         title="SaveAny",
         version=__version__,
@@ -191,11 +196,11 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     app.router.routes.extend(app.state.routes)
     errors.install(app)
     # The middleware that is added last receives a request first.
-    app.add_middleware(Authentication, authenticator=authenticator, routes=app.state.routes)
-    app.add_middleware(SameOrigin, only_loopback=bool(authenticator.default))
+    app.add_middleware(Authentication, authenticator=services.authenticator, routes=app.state.routes)
+    app.add_middleware(SameOrigin, only_loopback=bool(services.authenticator.default))
     app.add_middleware(BodyLimit)
     if facades := compat.enabled_facades(services):
-        app.add_middleware(compat.Facades, facades=facades, foreground=foreground)
+        app.add_middleware(compat.Facades, facades=facades, foreground=services.foreground)
     app.add_middleware(errors.CrashHandler)
     app.add_middleware(errors.RequestedLanguage)
     return app

@@ -38,7 +38,8 @@ from saveany.service.takeouts import begin_takeout, end_takeout, note_ended
 from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.history import ChatTop, MessagePage, ReadMessage, without_extras
+from saveany.telegram.chat_tops import ChatTop
+from saveany.telegram.history import MessagePage, ReadMessage, without_extras
 from saveany.telegram.takeout import Takeout, within
 from saveany.texts import Text, loaded
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.link_models import FolderFiles, Link, State, TelegramMedia
-from saveany.catalogue.links import MAX_FILES
+from saveany.catalogue.links import MAX_FILES, Links
 from saveany.config import Config
 from saveany.delivery.archive import Member, ZipContent
 from saveany.delivery.content import Content
@@ -95,7 +95,7 @@ class LinkDelivery:
         then close all files."""
         loops: list[Coroutine[Any, Any, None]] = [
             repeat("bytes_sent", self._usage.write, _COUNT_SECONDS),
-            self._warm_up(),
+            _warm_up(self._store, self._links, self._opener),
         ]
         if self.peers.is_announced:
             loops.append(repeat("announce", self.peers.announce, ANNOUNCE_SECONDS))
@@ -114,16 +114,6 @@ class LinkDelivery:
     def storages_changed(self) -> None:
         """Open the storages that are configured now."""
         self._opener.storages_changed()
-
-    async def _warm_up(self) -> None:
-        """Get ready for files in Telegram if somebody had such a link open lately. An API that serves none
-        does not load what reads them."""
-        try:
-            since = await self._store.db.time_ms() - _LATELY_MS
-            if await self._links.served_telegram(since):
-                await self._opener.warm_up()
-        except SaveAnyError as error:
-            log.info("not_warmed_up", reason=error.message)  # the first file starts it
 
     async def link(self, token: str, address: str) -> Link:
         """A link that works, or that the address has open. Raises `NotFound`, `Gone`, or `TooMany` for an
@@ -262,6 +252,17 @@ class LinkDelivery:
             while len(self._known) > _MAX_KNOWN:
                 del self._known[next(iter(self._known))]
         return link
+
+
+async def _warm_up(store: Store, links: Links, opener: ContentOpener) -> None:
+    """Get ready for files in Telegram if somebody had such a link open lately. An API that serves none does
+    not load what reads them."""
+    try:
+        since = await store.db.time_ms() - _LATELY_MS
+        if await links.served_telegram(since):
+            await opener.warm_up()
+    except SaveAnyError as error:
+        log.info("not_warmed_up", reason=error.message)  # the first file starts it
 
 
 async def _take_back(limits: DeliveryLimits, token: str, address: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 from telethon import errors as tg
-from telethon import utils
 from telethon.tl import functions, types
 
 from saveany.advice import command
@@ -25,7 +24,7 @@ from saveany.telegram.chat_state import (
     personal_state,
     total_of,
 )
-from saveany.telegram.chats import ChatNotVisible
+from saveany.telegram.chat_tops import ChatTop, tops
 from saveany.telegram.comments import replies_after
 from saveany.telegram.dialogs import Dialog, dialogs
 from saveany.telegram.errors import translated
@@ -34,7 +33,7 @@ from saveany.telegram.login import BOT
 from saveany.telegram.lookups import existing, last_before, peer_of
 from saveany.telegram.media import EXTRAS, Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
-from saveany.telegram.peers import peers_in, public_names
+from saveany.telegram.peers import public_names
 from saveany.telegram.pushes import ChatChange, changes_in
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.telegram.stories import all_stories
@@ -43,7 +42,7 @@ from saveany.texts import Text
 
 T = TypeVar("T")
 
-#: Maximum number of messages in one reply, and of chats in one request for newest messages.
+#: Maximum number of messages in one reply.
 PAGE = 100
 #: Turns of the event loop after which a request that another task has begun has left: the task, Telethon's
 #: sender, its connection and the socket take six. Too few would only be slower.
@@ -113,15 +112,6 @@ class EditPage:
     messages: list[ReadMessage]  # as they are now
     pts: int  # up to this event of the chat; 0 if its events cannot be read from there
     is_last: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ChatTop:
-    """The newest message and event of a chat."""
-
-    message: int
-    pts: int = 0  # number of the last event; 0 for private chats and basic groups
-    successor: int = 0  # marked id of the supergroup that this basic group became; 0 if it is none
 
 
 class ChatHistory:
@@ -305,44 +295,6 @@ class ChatHistory:
             advice = Text(USER_ADVICE, {"command": command(LOGIN)})
             raise NeedsLogin("A bot cannot watch chats. {advice}", advice=advice)
         return await self._accounts.first(query, prefer, without=[BOT], advice=USER_ADVICE, only=only)
-
-
-async def tops(reader: MessageReader, chats: Mapping[int, str]) -> dict[int, ChatTop]:
-    """Marked id -> newest message, of the chats that the account can see. `chats`: marked id -> username."""
-    peers = []
-    for chat, username in chats.items():
-        try:
-            peers.append(await peer_of(reader, chat, username))
-        except ChatNotVisible:
-            continue
-    found: dict[int, ChatTop] = {}
-    for start in range(0, len(peers), PAGE):
-        found |= await _tops(reader, peers[start : start + PAGE])
-    return found
-
-
-async def _tops(reader: MessageReader, peers: list[Any]) -> dict[int, ChatTop]:
-    """Telegram rejects the whole request if the account cannot see one of the chats; then each half is
-    tried."""
-    named = [types.InputDialogPeer(each) for each in peers]
-    try:
-        reply = await reader.chats.call(functions.messages.GetPeerDialogsRequest(named))
-    except ChatNotVisible:
-        if len(peers) == 1:
-            return {}
-        middle = len(peers) // 2
-        return await _tops(reader, peers[:middle]) | await _tops(reader, peers[middle:])
-    known = peers_in(reply)
-    marked = {utils.get_peer_id(each.peer): each for each in reply.dialogs}
-    return {
-        chat: ChatTop(each.top_message, each.pts or 0, _successor(known.get(chat)))
-        for chat, each in marked.items()
-    }
-
-
-def _successor(group: Any) -> int:
-    migrated = getattr(group, "migrated_to", None)
-    return utils.get_peer_id(types.PeerChannel(migrated.channel_id)) if migrated else 0
 
 
 async def messages_after(
