@@ -36,7 +36,7 @@ class StreamSessions:
         return bool(await self._db.script("advance_request", key_id, str(request)))
 
     async def create(self, session: StreamSession) -> StreamSession | None:
-        """Create a session; returns the existing one if its public id is taken."""
+        """Create a session; the existing one if its public id is taken, None if that is unreadable."""
         found = await self._db.script(
             "create_session", session.public_id, session.private_id, codec.encode(session)
         )
@@ -59,7 +59,7 @@ class StreamSessions:
         """The sessions of a key, by public id."""
         found = map(self._read, await self._db.do("HVALS", keys.STREAM_SESSIONS()))
         mine = [session for session in found if session and session.key_id == key_id]
-        return sorted(mine, key=lambda session: int(session.public_id))
+        return sorted(mine, key=lambda session: (len(session.public_id), session.public_id))
 
     def _read(self, raw: bytes | None) -> StreamSession | None:
         return self._db.records.one("session", "session", raw, _session) if raw else None

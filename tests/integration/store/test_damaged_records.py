@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
@@ -22,6 +23,7 @@ from saveany.store.archives import Archive
 from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.removals import Removal
+from saveany.store.stream_sessions import StreamSession
 from saveany.store.telegram import TelegramStore
 from saveany.texts import Text
 from tests.integration.api.conftest import AUTH, USER, config, data_dir
@@ -167,6 +169,18 @@ async def use_other_hosts(store: Store) -> None:
         assert number in await store.remote_uploads.newest(USER, 0)
     assert await store.remote_uploads.find(USER, number) == "two"
     await store.remote_uploads.remove(USER, number)
+    await use_stream_sessions(store)
+
+
+async def use_stream_sessions(store: Store) -> None:
+    """Accept the ids of signed requests, and create and find a session, as the API of StreamAPI does."""
+    sessions, newer = store.stream_sessions, time.time_ns()
+    assert [await sessions.advance("key", each) for each in (newer, newer, newer + 1)] == [True, False, True]
+    public = str(time.time_ns())
+    made = StreamSession(public_id=public, private_id=f"P{public}", key_id="key", user_id=USER, chat="chat")
+    assert await sessions.create(made) == made
+    assert await sessions.with_private_id(made.private_id) == made
+    assert made in await sessions.of_key("key")
 
 
 async def use_sessions(store: Store) -> None:
