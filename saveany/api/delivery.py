@@ -19,6 +19,7 @@ from saveany.api.services import ApiServices
 from saveany.delivery.headers import PICTURE, PREFLIGHT, REDIRECT, headers_of
 from saveany.delivery.response import ContentResponse
 from saveany.errors import StorageError
+from saveany.languages import localized
 from saveany.net.addresses import network_of
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ async def unlock(request: Request, token: str) -> Response:
     try:
         value = await delivery.passwords.cookie(link, password, _address(request))
     except PasswordNeeded as error:
-        return HTMLResponse(page.locked_page(link, error.message), 401, page.headers())
+        return HTMLResponse(page.locked_page(link, localized(error.text)), 401, page.headers())
     # Relative to the address of the request: a proxy may have removed the start of the path.
     response = RedirectResponse(f"./{quote(request.url.path.rpartition('/')[2], safe='')}", 303)
     for prefix, kind in product(_prefixes(request), ("dl", "stream", "s", "thumb")):

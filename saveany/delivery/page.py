@@ -1,5 +1,5 @@
-"""The page of a link: what it is, a player or a gallery, and buttons to download and play it. It works
-without JavaScript."""
+"""The page of a link: what it is, a player or a gallery, and buttons to download and play it, in the language
+of the reader. It works without JavaScript."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from urllib.parse import quote
 from saveany.catalogue.link_models import FolderFiles, Link, LinkedFile
 from saveany.delivery.content import mime_of
 from saveany.delivery.headers import shown_name
+<<<<<<< HEAD
 from saveany.delivery.themes import THEMES
+=======
+from saveany.languages import requested, translator
+from saveany.texts import gettext_noop
+>>>>>>> 124aac4 (Every view is checked by axe, with hostile texts and in Chinese; pages of links are in the language of the reader; the first run ends with a shared video that plays)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -117,7 +122,8 @@ def file_page(link: Link, entry: LinkEntry, outside: LinkEntry, theme: str = "")
 def folder_page(link: Link, base: str, found: FolderFiles, theme: str = "") -> str:
     """The page of a folder, with its first files as a gallery."""
     shown = entries_of(link, base, found.files[:_MAX_SHOWN])
-    count = len(found.files)
+    count, t = len(found.files), translator(requested.get())
+    total = readable(sum(file.size for _, file in found.files))
     archive = f"{base}/dl/{link.token}/{quote(shown_name(link.name), safe='')}.zip"
     played = any(entry.is_played for entry in shown)
     return _render(
@@ -126,7 +132,7 @@ def folder_page(link: Link, base: str, found: FolderFiles, theme: str = "") -> s
         theme,
         entries=[(entry, readable(entry.size)) for entry in shown],
         more=count - len(shown),
-        total=readable(sum(file.size for _, file in found.files)),
+        summary=t.messages("{n} file, {size}", "{n} files, {size}", count).format(n=count, size=total),
         count=count,
         archive=archive if found.is_complete else "",
         playlist=f"{base}/s/{link.token}/playlist.m3u8" if played and not link.password else "",
@@ -158,7 +164,7 @@ def _buttons(entry: LinkEntry) -> Iterator[_Button]:
         f"intent://{rest}#Intent;scheme={scheme};type={quote(entry.mime, safe='/')};"
         f"package=com.mxtech.videoplayer.ad;S.title={title};end",
     )
-    yield _Button("Other players (M3U)", f"{entry.page}/playlist.m3u8")
+    yield _Button(gettext_noop("Other players (M3U)"), f"{entry.page}/playlist.m3u8")
 
 
 def readable(size: int) -> str:
@@ -173,11 +179,21 @@ def readable(size: int) -> str:
     return f"{value / 1000:.3g} TB"
 
 
+<<<<<<< HEAD
 def _render(template: str, link: Link, theme: str, **values: object) -> str:
     """A page in a theme; in that of the browser if there is no such theme."""
     chosen = theme if theme in THEMES else ""
     page = _templates().get_template(template)
     return page.render(name=shown_name(link.name), style=_style(), theme=chosen, **values)
+=======
+def _render(template: str, link: Link, **values: object) -> str:
+    t = translator(requested.get())
+    return (
+        _templates()
+        .get_template(template)
+        .render(name=shown_name(link.name), style=_style(), t=t.message, language=t.language, **values)
+    )
+>>>>>>> 124aac4 (Every view is checked by axe, with hostile texts and in Chinese; pages of links are in the language of the reader; the first run ends with a shared video that plays)
 
 
 @cache

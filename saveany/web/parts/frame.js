@@ -67,9 +67,9 @@ function Flow() {
   const rate = [...tasks.value.values()].reduce((sum, task) => sum + (task.value.status === "running" ? task.value.progress.speed_bps : 0), 0);
   const isPaused = queue.value?.paused;
   return html`<div class="flow">
-    <span class=${`dot ${connection.value}`} title=${STATES[connection.value]()}><span class="unseen">${STATES[connection.value]()}</span></span>
     ${uploading.value && html`<a class="rate" href=${to("add")}>${t("Uploading {part} %", { part: Math.floor(uploading.value.part * 100) })}</a>`}
     <span class="rate" aria-label=${t("Speed")}>${speed(rate)}</span>
+    <span class=${`dot ${connection.value}`} title=${STATES[connection.value]()}><span class="unseen">${STATES[connection.value]()}</span></span>
     ${queue.value && html`<${Button} icon=${isPaused ? "resume" : "pause"} kind=${isPaused ? "main" : ""}
       label=${isPaused ? t("Resume queue") : t("Pause queue")} action=${() => turn(isPaused)} />`}</div>`;
 }

@@ -89,7 +89,7 @@ function Progress({ archive }) {
   const done = Math.max(0, Math.min(total, total - archive.unaccounted - counts.pending));
   const part = total ? done / total : 0;
   const isOpen = archive.start !== "now" && !["complete", "following"].includes(state);
-  const words = [plural("{n} file saved", "{n} files saved", counts.saved + counts.duplicate), bytes(archive.bytes),
+  const words = [plural("{n} file saved", "{n} files saved", counts.saved + counts.duplicate), archive.bytes > 0 && bytes(archive.bytes),
     counts.failed > 0 && plural("{n} failed", "{n} failed", counts.failed), counts.pending > 0 && plural("{n} waiting", "{n} waiting", counts.pending),
     isOpen && total > 0 && t("{done} of {all} messages", { done: done.toLocaleString(), all: total.toLocaleString() }),
     state === "reading" && archive.eta_seconds > 0 && t("about {time} left", { time: duration(archive.eta_seconds) })];

@@ -99,7 +99,7 @@ function Setting({ setting, edited, isEdited, problem, change, undo }) {
   const isShared = !setting.is_secret && setting.source === "file";
   return html`<${ValueField} field=${setting} value=${value} problem=${problem} locked=${locked} onChange=${change}>
     <p class="tags">${locked && html`<${Tag} kind="warn">${t("Locked: {variable} of the environment sets it", { variable: setting.variable })}</${Tag}>`}
-      ${setting.source === "file" && html`<${Tag}>${t("from the file")}</${Tag}>`}
+      ${setting.source === "file" ? html`<${Tag}>${t("from the file")}</${Tag}>` : !locked && html`<${Tag} kind="faint">${t("default")}</${Tag}>`}
       ${!setting.needs_restart && html`<${Tag} kind="good">${t("applies at once")}</${Tag}>`}
       ${isEdited && html`<${Tag} kind="main">${setting.needs_restart ? t("changed; needs a restart") : t("changed")}</${Tag}><${Button} kind="plain" label=${t("Undo")} action=${undo} />`}
       ${!isEdited && !locked && setting.source === "file" && (isShared || setting.is_secret) && html`<${Button} kind="plain" label=${t("Back to the default")} action=${() => change(null)} />`}</p></${ValueField}>`;

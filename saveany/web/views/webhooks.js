@@ -5,6 +5,7 @@ import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { More, usePages } from "../parts/pages.js";
 import { ask, Button, Empty, Failure, Loading, Tag, tell } from "../parts/ui.js";
+import { to } from "../router.js";
 import { plural, t } from "../texts.js";
 
 const STATES = { pending: ["main", () => t("Pending")], delivered: ["good", () => t("Delivered")], gave_up: ["bad", () => t("Given up")] };
@@ -18,8 +19,8 @@ export default function Webhooks() {
   if (pages.error && !pages.rows.length) return html`<${Failure} error=${pages.error} retry=${pages.reload} />`;
   if (!pages.isLoaded) return html`<${Loading} />`;
   if (!pages.rows.length && pages.isComplete) {
-    return html`<${Empty} icon="webhooks" title=${t("No webhook was sent yet")}><p>${t("With api.webhook_url in the configuration, every task that ends is reported to that address, and people are notified by notify.urls.")}</p>
-      <${Tests} /></${Empty}>`;
+    return html`<${Empty} icon="webhooks" title=${t("No webhook was sent yet")}><p>${t("SaveAny reports every task that ends to the addresses that you set: a webhook for programs, and notifications for people, by e-mail, ntfy and others.")}</p>
+      ${session.value.is_operator && html`<a class="button main" href=${to("configuration", { q: "webhook" })}>${t("Set an address")}</a>`}<${Tests} /></${Empty}>`;
   }
   return html`<div class="tools second"><p></p><${Tests} /><${Button} icon="retry" label=${t("Refresh")} action=${pages.reload} /></div>
     <ul class="rows list">${pages.rows.map((delivery) => {

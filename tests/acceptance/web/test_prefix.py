@@ -1,4 +1,4 @@
-"""The web UI behind a proxy that has a path of its own for SaveAny (DA2)."""
+"""Every view, and the events of the API, behind a proxy that has a path of its own for SaveAny (DA2)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.web.conftest import RunningDemo
+from tests.acceptance.web.test_web import add
+from tests.acceptance.web.views import addresses, show
 from tests.fixtures.browser import Browser
 from tests.fixtures.servers import answers, free_port, program, running
 
@@ -32,6 +34,11 @@ reverse_proxy {target}
 }}
 }}
 """
+
+
+#: What is saved behind each proxy: events show its progress while the stream is open.
+SAMPLES = {"nginx": 124, "caddy": 126}
+NAMES = {"nginx": "one-byte.bin", "caddy": "1MiB-and-1.bin"}
 
 
 @contextmanager
@@ -62,6 +69,12 @@ async def test_the_page_works_below_a_path(
     with proxy(kind, folder, demo.base) as address:
         async with browser.page(address + "#/login/" + demo.login().rpartition("/")[2]) as page:
             await page.wait("document.querySelector('.dot.live')")
+            streams = [each for each in page.requests.values() if each["url"].endswith("/api/v1/events")]
+            assert [each["status"] for each in streams] == [200]
+            await add(page, f"https://t.me/channel/{SAMPLES[kind]}", NAMES[kind])
+            for view in addresses():
+                await show(page, view)
+                assert not await page.run("document.querySelector('.failure')"), view
             await page.run("location.hash = '#/library'")
             await page.sees("Trash")
             await page.click("Log out", "button")

@@ -106,6 +106,11 @@ async def test_settings_show_where_they_come_from_and_are_changed(
     async with logged_in(browser, demo, **screen) as page:
         await show(page, "configuration")
         await page.sees("from the file")
+        unknown = await page.run(
+            "[...document.querySelectorAll('.value')].map(each => each.innerText)"
+            ".filter(each => !/default|from the file|Locked|Change them/.test(each))"
+        )
+        assert unknown == [], "settings without their source"
         await page.fill("Search settings", "ttl_days")
         await page.fill("ttl_days", "never")
         await page.click("Save", ENABLED)

@@ -85,9 +85,12 @@ def error_templates() -> set[str]:
         found,
         extract(ROOT / "saveany/api", {"ConfigError": None}),
         extract(ROOT / "saveany/config", CONFIG_KEYWORDS),
+        extract(ROOT / "saveany/delivery", {"messages": (1, 2)}),
         extract(ROOT / "storages", CONFIG_KEYWORDS, OPTIONS),
     )
-    return {forms[0] for _, forms in found} | {str(message) for _, message, *_ in modules}
+    pages = (file.read_text() for file in (ROOT / "saveany/delivery").glob("*.html"))
+    shown = {text for page in pages for text in re.findall(r'\bt\("([^"]+)"\)', page)}
+    return shown | {forms[0] for _, forms in found} | {str(message) for _, message, *_ in modules}
 
 
 def descriptions() -> set[str]:
