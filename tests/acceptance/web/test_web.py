@@ -166,8 +166,9 @@ async def test_without_javascript_the_page_of_a_link_downloads(
         await until(files, within=60)
         link = {"file_id": files()[0]["file_id"], "user_id": user}
         address = api.post("/api/v1/links", json=link).raise_for_status().json()["page_url"]
-    async with browser.page(address, scripts=False) as page:
+    async with browser.page("about:blank", scripts=False) as page:
         await page.save_downloads(tmp_path)
+        await page.open(address)
         await page.click_element("a[href*='/dl/']")
         await until((tmp_path / "plain.bin").exists, within=20)
     assert (tmp_path / "plain.bin").read_bytes() == content
