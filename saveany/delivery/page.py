@@ -14,12 +14,9 @@ from urllib.parse import quote
 from saveany.catalogue.link_models import FolderFiles, Link, LinkedFile
 from saveany.delivery.content import mime_of
 from saveany.delivery.headers import shown_name
-<<<<<<< HEAD
 from saveany.delivery.themes import THEMES
-=======
 from saveany.languages import requested, translator
 from saveany.texts import gettext_noop
->>>>>>> 124aac4 (Every view is checked by axe, with hostile texts and in Chinese; pages of links are in the language of the reader; the first run ends with a shared video that plays)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -179,21 +176,17 @@ def readable(size: int) -> str:
     return f"{value / 1000:.3g} TB"
 
 
-<<<<<<< HEAD
 def _render(template: str, link: Link, theme: str, **values: object) -> str:
     """A page in a theme; in that of the browser if there is no such theme."""
-    chosen = theme if theme in THEMES else ""
-    page = _templates().get_template(template)
-    return page.render(name=shown_name(link.name), style=_style(), theme=chosen, **values)
-=======
-def _render(template: str, link: Link, **values: object) -> str:
-    t = translator(requested.get())
-    return (
-        _templates()
-        .get_template(template)
-        .render(name=shown_name(link.name), style=_style(), t=t.message, language=t.language, **values)
+    t, page = translator(requested.get()), _templates().get_template(template)
+    return page.render(
+        name=shown_name(link.name),
+        style=_style(),
+        theme=theme if theme in THEMES else "",
+        t=t.message,
+        language=t.language,
+        **values,
     )
->>>>>>> 124aac4 (Every view is checked by axe, with hostile texts and in Chinese; pages of links are in the language of the reader; the first run ends with a shared video that plays)
 
 
 @cache
