@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ async def test_the_code_is_replaced_after_wrong_ones_and_is_for_the_local_networ
         for number in range(MAX_ATTEMPTS):
             await page.fill("Code", f"AAAAA-AAAA{number}")
             await page.click("Continue", "button:not(:disabled)")
-            await until(lambda count=number + 1: len(page_posts(page)) == count)
+            await until(partial(_has_answered, page, number + 1))
             await page.sees("not the code")
         await until(lambda: instance.code() != first)
         await page.fill("Code", instance.code())
@@ -262,9 +263,9 @@ async def test_the_code_is_replaced_after_wrong_ones_and_is_for_the_local_networ
     assert not (instance.folder / "config.toml").exists()
 
 
-def page_posts(page: Page) -> list[dict[str, Any]]:
-    """The requests with a code that have been answered."""
-    return [each for each in page.requests.values() if each["method"] == "POST" and "status" in each]
+def _has_answered(page: Page, count: int) -> bool:
+    posts = [each for each in page.requests.values() if each["method"] == "POST" and "status" in each]
+    return len(posts) == count
 
 
 async def test_roles_of_their_own_wait_for_the_setup_and_restart_on_request(tmp_path: Path) -> None:
