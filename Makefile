@@ -38,6 +38,7 @@ lint: $(VENV)/.dev ## Types, style and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/python scripts/structure.py
+	@$(BIN)/python scripts/check_js.py
 
 format: $(VENV)/.dev ## Put the source into the common format
 	$(BIN)/ruff check --fix .

@@ -52,10 +52,18 @@ async function ask(method, path, { body, query, headers, signal: stop } = {}) {
   throw new ApiError(sentence(data?.message ?? reply.statusText), reply.status, data?.details ?? [], data?.error ?? "");
 }
 
+/** @template {string} P @param {P} path @param {Record<string, unknown>} [query] @param {AbortSignal} [stop]
+ * @returns {Promise<import("saveany-api").Reply<"get", P>>} */
 export const get = (path, query, stop) => ask("GET", path, { query, signal: stop });
+/** @template {string} P @param {P} path @param {unknown} [body] @param {Record<string, string>} [headers]
+ * @returns {Promise<import("saveany-api").Reply<"post", P>>} */
 export const post = (path, body = {}, headers = {}) => ask("POST", path, { body, headers });
+/** @template {string} P @param {P} path @param {unknown} body @returns {Promise<import("saveany-api").Reply<"put", P>>} */
 export const put = (path, body) => ask("PUT", path, { body });
+/** @template {string} P @param {P} path @param {unknown} body @returns {Promise<import("saveany-api").Reply<"patch", P>>} */
 export const patch = (path, body) => ask("PATCH", path, { body });
+/** @template {string} P @param {P} path @param {Record<string, unknown>} [query]
+ * @returns {Promise<import("saveany-api").Reply<"delete", P>>} */
 export const remove = (path, query) => ask("DELETE", path, { query });
 
 /** All pages of a list, as one. For lists that are short. */

@@ -12,7 +12,7 @@ export function StorageForm({ storage, done, cancel, first = false }) {
   const [type, setType] = useState(storage?.type ?? "local");
   const [name, setName] = useState(storage?.name ?? (first ? "local1" : ""));
   const [values, setValues] = useState(first ? { base_path: "downloads" } : {});
-  const [problems, setProblems] = useState({});
+  const [problems, setProblems] = useState(/** @type {Record<string, string>} */ ({}));
   const [tested, setTested] = useState(0);
   if (error) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!types) return html`<${Loading} />`;
@@ -26,7 +26,7 @@ export function StorageForm({ storage, done, cancel, first = false }) {
   const given = () => Object.fromEntries(options.filter((field) => field.name in values).map((field) => [field.name, entered(field, values[field.name])]));
   const body = () => ({ name: name.trim(), type, options: { ...(storage?.options ?? {}), ...given() } });
   const show = (failure) => {
-    const found = {};
+    const found = /** @type {Record<string, string>} */ ({});
     for (const { field, message } of failure.details) found[field.replace(/^storages\[\d+\]\./, "")] = message;
     setProblems(found);
     if (!options.some((field) => found[field.name]) && !found.name) throw failure;

@@ -62,9 +62,11 @@ export function Loading({ rows = 4 }) {
     ${Array.from({ length: rows }, () => html`<div class="loading-row"></div>`)}</div>`;
 }
 
-/** Load something when the parts of `key` change: `[value, error, reload]`. What was loaded stays visible. */
+/** Load something when the parts of `key` change: `[value, error, reload]`. What was loaded stays visible.
+ * @template T @param {(stop: AbortSignal) => Promise<T>} load @param {unknown[]} [key]
+ * @returns {[T | undefined, Error | undefined, () => void]} */
 export function useLoaded(load, key = []) {
-  const [state, setState] = useState({ value: undefined, error: undefined });
+  const [state, setState] = useState(/** @type {{value: T | undefined, error: Error | undefined}} */ ({ value: undefined, error: undefined }));
   const [count, setCount] = useState(0);
   useEffect(() => {
     const stop = new AbortController();

@@ -138,6 +138,7 @@ function usePreviews(lines, request) {
       for (let line = todo.shift(); line && !stop.signal.aborted; line = todo.shift()) {
         const key = JSON.stringify([line, same]);
         if (!known.current.has(key)) {
+          /** @type {any} */
           const result = await post("resolve", { url: line, ...same }).catch((error) => ({ error }));
           if (!result.error || result.error.status) known.current.set(key, result);
         }

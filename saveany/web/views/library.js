@@ -49,7 +49,7 @@ function Folder({ id, query }) {
   };
   const place = pages.rows.findIndex((each) => each.file_id === opened);
   const file = pages.rows[place];
-  const turn = (step) => (pages.rows[place + step] ? () => setOpened(pages.rows[place + step].file_id) : undefined);
+  const step = (by) => (pages.rows[place + by] ? () => setOpened(pages.rows[place + by].file_id) : undefined);
   const perRow = isGrid.value ? Math.max(2, Math.floor((width + 10) / TILE_WIDTH)) : 1;
   const open = (entry) => (entry.isFolder ? go(to(`library/${entry.folder_id}`)) : setOpened(entry.file_id));
   const acts = { open, link: setLinked, move: (entry) => setMoved([entry]), rename: (entry) => rename(entry, reload), trash: (entry) => throwAway([entry], reload, pages) };
@@ -65,7 +65,7 @@ function Folder({ id, query }) {
     <${SelectionBar} selection=${selection}>
       <${Button} icon="library" label=${t("Move")} action=${() => setMoved(chosen)} />
       <${Button} icon="trash" label=${t("Delete")} action=${async () => (await throwAway(chosen, reload, pages), selection.clear())} /></${SelectionBar}>
-    ${file && html`<${Preview} file=${file} close=${() => setOpened("")} next=${turn(1)} previous=${turn(-1)}>
+    ${file && html`<${Preview} file=${file} close=${() => setOpened("")} next=${step(1)} previous=${step(-1)}>
       ${may("links") && html`<${Button} kind="main" icon="links" label=${t("Create link")} action=${() => setLinked(file)} />`}
       ${may("files") && html`<${Button} icon="edit" label=${t("Rename")} action=${() => acts.rename(file)} />
       <${Button} icon="library" label=${t("Move")} action=${() => setMoved([file])} />

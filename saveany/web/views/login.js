@@ -11,7 +11,7 @@ export default function Login() {
   document.title = `${t("Log in")} · SaveAny`;
   async function submit(event) {
     event.preventDefault();
-    const secret = new FormData(event.target).get("secret").trim();
+    const secret = String(new FormData(event.target).get("secret")).trim();
     setBusy(true);
     setProblem("");
     try {

@@ -42,9 +42,9 @@ function shown(url) {
 function Tests() {
   if (!session.value.is_operator) return null;
   const test = async (url) => {
-    const { url: shown, delivered, status, error, seconds } = await post("webhooks/test", { url });
-    if (!delivered) throw new Error(`${shown}: ${error}`);
-    tell(t("{url} has accepted the test with HTTP {status}, after {seconds} s", { url: shown, status, seconds: seconds.toFixed(2) }));
+    const { url: address, delivered, status, error, seconds } = await post("webhooks/test", { url });
+    if (!delivered) throw new Error(`${address}: ${error}`);
+    tell(t("{url} has accepted the test with HTTP {status}, after {seconds} s", { url: address, status, seconds: seconds.toFixed(2) }));
   };
   const other = async () => {
     const url = await ask(t("Test another address"), t("Address"), "https://", t("Send a test"));
