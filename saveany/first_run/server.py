@@ -21,6 +21,7 @@ from uvicorn.server import Server
 
 from saveany.api import errors, web
 from saveany.api.bodies import Strict
+from saveany.api.connections import Connections, HttpConnection, connection_limit
 from saveany.api.limits import BodyLimit
 from saveany.api.models import Reply
 from saveany.api.same_origin import SameOrigin
@@ -37,6 +38,7 @@ _EVERY_NETWORK: Final = "0.0.0.0"  # noqa: S104  those who are not in the local 
 _SETUP: Final = "/api/v1/setup"
 #: The user of an installation without Telegram; every request needs a user.
 _LOCAL_USER: Final = 1
+_MAX_CONNECTIONS: Final = 400
 _MIN_TOKEN: Final = 12
 #: Headers in which proxies list the addresses that they pass a request on for.
 _PROXY_HEADERS: Final = (
@@ -94,7 +96,7 @@ def serve(file: Path) -> None:
         port = sock.getsockname()[1]
         show = f"http://{local_address(host)}:{port}"
         app = create_app(file, SetupCode(lambda code: _announce(show, code)))
-        server = Server(_server_config(app, config.api.trusted_proxies))
+        server = SetupServer(app, config.api.trusted_proxies)
         app.state.finish = partial(setattr, server, "should_exit", True)
         asyncio.run(server.serve(sockets=[sock]))
 
@@ -108,18 +110,31 @@ def _announce(address: str, code: str) -> None:
     )
 
 
+class SetupServer(Server):
+    """uvicorn with the limits of the API for connections: those that others leave open do not keep anybody
+    out."""
+
+    def __init__(self, app: FastAPI, proxies: Sequence[str] = ()) -> None:
+        super().__init__(_server_config(app, proxies))
+        self.server_state: Connections = Connections(connection_limit(_MAX_CONNECTIONS), lambda: None)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close connections that are too slow, ten times a second."""
+        self.server_state.sweep()
+        return await super().on_tick(counter)
+
+
 def _server_config(app: FastAPI, proxies: Sequence[str]) -> ServerConfig:
     return ServerConfig(
         app,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
-        http="h11",
+        http=HttpConnection,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=100,
         timeout_keep_alive=9,
         timeout_graceful_shutdown=3,
     )

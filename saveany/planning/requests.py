@@ -133,7 +133,7 @@ def _upload_params(upload: UploadedFile) -> dict[str, Any]:
 def _target(config: Config, user: User, request: TaskRequest, preferences: Preferences) -> str:
     """The requested storage, else the user's default storage if it is still allowed."""
     default = preferences.storage if preferences.storage in config.allowed_storages(user) else ""
-    return _storage(config, user, request.storage or default)
+    return chosen_storage(config, user, request.storage or default)
 
 
 def _path(request: TaskRequest, preferences: Preferences, storage: str) -> str:
@@ -189,10 +189,10 @@ def _source_storage(config: Config, user: User, request: TaskRequest) -> str:
     if request.upload:
         return request.upload.storage
     name = str(request.params.get("source_storage", ""))
-    return _storage(config, user, name) if name else ""
+    return chosen_storage(config, user, name) if name else ""
 
 
-def _storage(config: Config, user: User, name: str) -> str:
+def chosen_storage(config: Config, user: User, name: str) -> str:
     """`name`, or the user's first storage if it is "". Raises `Forbidden` or `NotFound`."""
     allowed = config.allowed_storages(user)
     if not allowed:

@@ -294,7 +294,7 @@ class ArchiveService:
             raise Forbidden("only operators may let an archive adopt files")
         archive = await self.find(principal, archive_id)
         for each in found:
-            if posixpath.normpath(f"/{each.path}") != f"/{each.path}":
+            if each.path.startswith("/") or posixpath.normpath(f"/{each.path}") != f"/{each.path}":
                 raise InvalidInput("{path!r} is not the path of a file in a storage", "files", path=each.path)
         user = self._config.user(archive.user_id)
         chosen = archive.adopts or archive.storage
@@ -357,10 +357,15 @@ def parse_date(text: str, field: str) -> int:
     """A date or time, in UTC unless it names a zone, in ms since the epoch. Raises `InvalidInput`."""
     try:
         moment = datetime.fromisoformat(text)
-        found = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return telegram_date(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         raise InvalidInput("write a date such as 2024-01-31, not {given!r}", field, given=text) from None
-    return min(max(found, _FIRST_DATE), _LAST_DATE)
+
+
+def telegram_date(moment: datetime) -> int:
+    """A moment in ms since the epoch; before and after all dates that Telegram takes, the first and the last
+    of them."""
+    return min(max(int(moment.timestamp() * 1000), _FIRST_DATE), _LAST_DATE)
 
 
 def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> Archive:

@@ -13,9 +13,10 @@ from saveany.ids import new_id
 from saveany.models import Rule, TaskSpec
 from saveany.planning.messages import Albums
 from saveany.planning.plan import plan, rule_for
+from saveany.planning.requests import chosen_storage
 from saveany.planning.rules import format_rule
 from saveany.preferences import Preferences
-from saveany.service.archives import refusals
+from saveany.service.archives import refusals, telegram_date
 from saveany.service.principal import Principal
 from saveany.store.archives import is_channel
 from saveany.telegram import links
@@ -96,7 +97,7 @@ class ChatService:
         with refusals():
             history = (await self._accounts()).history
             if not before and wanted.before:
-                date_ms = int(wanted.before.timestamp() * 1000)
+                date_ms = telegram_date(wanted.before)
                 before = 1 + await history.last_before(
                     state.id, date_ms, username=state.username, prefer=state.account, only=only
                 )
@@ -137,7 +138,7 @@ class ChatService:
             type="tgfiles",
             links=(),
             user_id=user.id,
-            storage=preferences.storage or self._config.allowed_storages(user)[0],
+            storage=preferences.storage or chosen_storage(self._config, user, ""),
             path=preferences.folder,
             template=preferences.template,
             rules=tuple(rules),

@@ -80,3 +80,21 @@ async def test_rules_are_tried_on_the_newest_messages(harness: ArchiveHarness) -
         "/api/v1/rules/test-chat", json={"chat": "@x", "rules": ["size>"], "user_id": USER_ID}
     )
     assert (reply.status_code, reply.json()["details"][0]["field"]) == (400, "rules[0]")
+
+
+async def test_rules_of_a_user_without_storages_are_refused(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Unsaved")
+    await harness.change_user(storages=[STORAGE], blacklist=True)
+    body = {"chat": f"@{chat.username}", "rules": [], "user_id": USER_ID}
+    reply = await harness.stack.client.post("/api/v1/rules/test-chat", json=body)
+    await harness.change_user(storages=None, blacklist=None)
+    assert reply.status_code == 403, reply.text
+    assert "may use no storage" in reply.json()["message"]
+
+
+async def test_files_before_any_date_are_listed(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Any date")
+    harness.post(chat, name="a.mkv")
+    for date, names in (("0001-01-01T00:00:00+14:00", []), ("9999-12-31T23:59:59-14:00", ["a.mkv"])):
+        found = await post(harness, "chats/files", chat=f"@{chat.username}", filter={"before": date})
+        assert [each["name"] for each in found["files"]] == names

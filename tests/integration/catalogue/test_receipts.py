@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as change
 
+from saveany.catalogue.adoption import FoundFile
 from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
@@ -207,6 +208,15 @@ async def test_a_retry_ends_even_if_everything_fails_again_at_once(
     await any_catalogue.receipts.write("a", page(*media, media=media))
     async with asyncio.timeout(60):
         assert await service.retry(OPERATOR, "a") == 450
+
+
+async def test_only_paths_inside_the_storage_are_adopted(store: Store, any_catalogue: Catalogue) -> None:
+    service = ArchiveService(Config(), store, any_catalogue, cast(Any, None), cast(Any, None))
+    await store.archives.add(Archive(id="a", user_id=1, chat=CHAT, title="", account="me", created_at=1))
+    for path in ("/etc/passwd", "../b", "a/../b", "a//b", "a/", "."):
+        with pytest.raises(InvalidInput):
+            await service.add_found(OPERATOR, "a", [FoundFile(path, 1, 0)])
+    await service.add_found(OPERATOR, "a", [FoundFile("a/b", 1, 0)])
 
 
 async def test_two_writers_note_each_message_once(any_catalogue: Catalogue) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from saveany.api.server import bind
 from saveany.config import load
 from saveany.errors import Forbidden, TooMany
 from saveany.first_run import is_needed
 from saveany.first_run.code import CODE_SECONDS, MAX_ATTEMPTS, PAUSE_SECONDS, SetupCode
-from saveany.first_run.server import create_app
+from saveany.first_run.server import SetupServer, create_app
+from tests.fixtures.tcp import connection
 
 OWNER = "192.168.1.2"
 
@@ -186,6 +190,20 @@ class TestSetup:
             page = await api.get("/")
         assert page.headers["x-frame-options"] == "DENY"
         assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+
+    async def test_connections_that_others_leave_open_keep_nobody_out(self, app: FastAPI, log: Log) -> None:
+        server = SetupServer(app)
+        app.state.finish = lambda: setattr(server, "should_exit", True)
+        async with AsyncExitStack() as closing:
+            sock = closing.enter_context(bind("127.0.0.1", 0))
+            address = sock.getsockname()
+            serving = asyncio.create_task(server.serve(sockets=[sock]))
+            for _ in range(120):
+                await closing.enter_async_context(connection(*address))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{address[1]}") as api:
+                reply = await api.post("/api/v1/setup", json={"code": log.codes[0]})
+            assert reply.status_code == 201
+            await serving
 
     async def test_wrong_codes_are_throttled(self, app: FastAPI, log: Log) -> None:
         replies = [(await post(app, "WRONG")).status_code for _ in range(MAX_ATTEMPTS + 1)]
