@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -16,10 +15,6 @@ from saveany.embedded import EmbeddedRedis
 from saveany.restart import RestartRequests, begin_again, is_supervised
 
 T = TypeVar("T")
-
-#: New objects after which the garbage collector looks for cycles. Telegram's replies are large trees without
-#: any; with Python's default of 700, looking through them took a sixth of the time of reading a chat.
-_GC_THRESHOLD = 10_000
 
 
 def run_role(config: Config, serve: Callable[[str], Awaitable[None]]) -> None:
@@ -50,7 +45,6 @@ def _stop() -> None:
 
 def prepare(config: Config) -> None:
     """Set up logging as configured, and mask the secrets of the configuration in it."""
-    gc.set_threshold(_GC_THRESHOLD)
     logs.keep_tail()
     logs.setup(config.log.level, config.log.format)
     for secret in config.secrets():
