@@ -95,7 +95,7 @@ export function Dialog({ title, close, children, wide = false }) {
     const before = document.activeElement;
     ref.current.showModal();
     // not the button that closes it, which is the first
-    if (!ref.current.querySelector("[autofocus]")) ref.current.querySelector("input:enabled, select, textarea")?.focus();
+    if (!ref.current.querySelector("[autofocus]")) ref.current.querySelector("input:enabled:not([type=checkbox]), textarea")?.focus();
     return () => before instanceof HTMLElement && before.focus();
   }, []);
   const outside = (event) => event.target === ref.current && close();
