@@ -9,7 +9,7 @@
 | DA5 | without the API | `test_large_and_long`: `test_an_outage_is_shown_and_survived`; `test_web`: `test_without_a_connection_nothing_is_lost` |
 | DA6 | axe, keyboard, less motion, forced colours | `test_every_view`: `test_nothing_serious_for_axe`; `test_first_run` (claim and setup); `test_safety` |
 | DA7 | hostile names and captions, files that never run | `test_every_view`: `test_hostile_texts_are_text`; `test_safety` |
-| DA8 | cookie, end of the stream, CSRF, fixation, the code of the first run | `test_web`, `test_safety`; `test_first_run`: `test_the_code_is_replaced_...` |
+| DA8 | cookie, end of the stream, CSRF, fixation, the code of the first run | `test_web`, `test_safety`; `test_first_run`: `test_wrong_codes_...` |
 | DA9 | share target | `test_web`: `test_a_shared_link_survives_the_login` |
 | DA10 | without JavaScript | `test_web`: two tests |
 | DA11 | source of each setting, locked ones | `test_settings`; `test_first_run`: `locked` |
