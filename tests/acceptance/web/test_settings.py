@@ -108,7 +108,7 @@ async def test_settings_show_where_they_come_from_and_are_changed(
         await page.sees("from the file")
         unknown = await page.run(
             "[...document.querySelectorAll('.value')].map(each => each.innerText)"
-            ".filter(each => !/default|from the file|Locked|Change them/.test(each))"
+            ".filter(each => !/default|from the file|Locked|Change them|Add an entry/.test(each))"
         )
         assert unknown == [], "settings without their source"
         await page.fill("Search settings", "ttl_days")
