@@ -26,7 +26,7 @@ run: $(VENV)/.runtime ## Run SaveAny with ./config.toml (`.venv/bin/saveany init
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" for some)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-bench: $(VENV)/.dev ## Measure speed and memory: about 20 minutes (ARGS="rtt50 api_post" for some)
+bench: $(VENV)/.dev ## Measure speed and memory: 20 minutes, and an hour of sleep of the web UI (ARGS="rtt50 api_post" for some)
 	@$(BIN)/python -m bench $(ARGS)
 
 chaos: $(VENV)/.dev ## Kill, freeze and starve everything, then count what is lost (ARGS="--short kills" for some)

@@ -57,10 +57,21 @@ async def list_files(
     ] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
+    offset: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            lt=2**31,
+            description="Leave out as many files, to begin anywhere in the list; the reply has the `total`. "
+            "Not with `q` or `cursor`.",
+        ),
+    ] = None,
 ) -> FilePageView:
     """The files that tasks have saved, newest first unless `sort` says otherwise."""
     if start and sort != "name":
         raise InvalidInput("start is only for sort=name", "start")
+    if offset is not None and (q or cursor):
+        raise InvalidInput("offset is not for searches, and not together with a cursor", "offset")
     wanted = FileFilter(
         user_id=user_id,
         folder_id=folder,
@@ -70,8 +81,9 @@ async def list_files(
         order=FileOrder(sort),
         start=start,
     )
-    page = await services.files.page(principal, wanted, limit, cursor)
-    return FilePageView(files=await _views(services, page.files), next_cursor=page.cursor or None)
+    page = await services.files.page(principal, wanted, limit, cursor, offset)
+    files = await _views(services, page.files)
+    return FilePageView(files=files, next_cursor=page.cursor or None, total=page.total)
 
 
 @router.get(

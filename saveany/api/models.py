@@ -262,6 +262,9 @@ class FilePageView(Reply):
         "cursor.",
         examples=[None],
     )
+    total: int | None = Field(
+        default=None, description="With `offset`, the number of all files of the list.", examples=[None]
+    )
 
 
 class FolderView(Reply):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -38,9 +39,11 @@ class Files:
         self._database = database
         self._recorder = recorder
 
-    async def page(self, wanted: FileFilter, limit: int = 50, cursor: str = "") -> FilePage:
+    async def page(
+        self, wanted: FileFilter, limit: int = 50, cursor: str = "", skip: int | None = None
+    ) -> FilePage:
         """At most `limit` files after `cursor`. A page of a search may have fewer, even none, and still a
-        cursor.
+        cursor. With `skip`, which is not for searches, as many files are left out, and all are counted.
 
         They include all files that were saved before this call. Raises `InvalidInput` for an invalid cursor.
         """
@@ -51,8 +54,11 @@ class Files:
         await self._recorder.catch_up()
         listing = Listing(files, column, descending=descending)
         async with self._database.read() as connection:
-            page = await listing.page(connection, _conditions(wanted), wanted.q, start, limit)
-            return await read_page(connection, page)
+            page = await listing.page(connection, _conditions(wanted), wanted.q, start, limit, skip or 0)
+            found = await read_page(connection, page)
+            if skip is None:
+                return found
+            return replace(found, total=await listing.count(connection, _conditions(wanted), start))
 
     async def note_copy(self, file_id: str, *, missing: bool) -> None:
         """Record that the copy of a file was deleted or changed from outside, or that it is there again."""

@@ -45,11 +45,12 @@ class Listing:
         query: str,
         start: Key | None,
         limit: int,
+        skip: int = 0,
     ) -> Rows:
         """At most `limit` rows after `start` that pass all conditions and contain `query`. A page of a search
-        may have fewer rows, even none, although there are more."""
+        may have fewer rows, even none, although there are more. Without a query, `skip` rows are left out."""
         if not query:
-            keys = await self._keys(connection, self._sorted(where, start).limit(limit + 1))
+            keys = await self._keys(connection, self._sorted(where, start).offset(skip).limit(limit + 1))
             return _cut(keys, limit, None)
         if found := await self._scan(connection, where, query, start, limit, _FIRST, must_fill=True):
             return found
@@ -57,6 +58,13 @@ class Listing:
             return _cut(await self._by_index(connection, where, query, start, limit + 1), limit, None)
         found = await self._scan(connection, where, query, start, limit, _MOST)
         return found or Rows([], None)
+
+    async def count(
+        self, connection: AsyncConnection, where: Sequence[ColumnElement[bool]], start: Key | None
+    ) -> int:
+        """The number of rows after `start` that pass all conditions."""
+        rows = self._sorted(where, start).order_by(None).subquery()
+        return int(await connection.scalar(select(func.count()).select_from(rows)) or 0)
 
     def _columns(self) -> Select[Any]:
         return select(self._column, self._table.c.id)

@@ -102,6 +102,7 @@ class FilePage:
 
     files: list[SavedFile]
     cursor: str
+    total: int | None = None  # of the whole list, if it was asked for
 
 
 class Folder(msgspec.Struct, frozen=True, kw_only=True):

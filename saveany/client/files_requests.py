@@ -33,6 +33,7 @@ def list_saved_files(
     start: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
+    offset: int | None = None,
 ) -> ApiRequest[FilePageView]:
     """Saved files.
 
@@ -53,6 +54,9 @@ def list_saved_files(
     start: With `sort=name`: begin with the first name from this text on.
 
     cursor: `next_cursor` of the previous page.
+
+    offset: Leave out as many files, to begin anywhere in the list; the reply has the `total`. Not with
+    `q` or `cursor`.
     """
     return ApiRequest(
         "GET",
@@ -67,6 +71,7 @@ def list_saved_files(
             "start": start,
             "limit": limit,
             "cursor": cursor,
+            "offset": offset,
         },
     )
 

@@ -405,6 +405,8 @@ class FilePageView(TypedDict):
     files: list[SavedFileView]
     #: Null on the last page. A page of a search may be short, even empty, and still have a cursor.
     next_cursor: str | None
+    #: With `offset`, the number of all files of the list.
+    total: NotRequired[int | None]
 
 
 class FileStatsView(TypedDict):

@@ -26,13 +26,19 @@ class FileService:
         self._catalogue = catalogue
 
     async def page(
-        self, principal: Principal, wanted: FileFilter, limit: int = 50, cursor: str = ""
+        self,
+        principal: Principal,
+        wanted: FileFilter,
+        limit: int = 50,
+        cursor: str = "",
+        skip: int | None = None,
     ) -> FilePage:
-        """At most `limit` files after `cursor`. Raises `InvalidInput` for a bad cursor."""
+        """At most `limit` files after `cursor`, or after the first `skip` ones; then they are also counted.
+        Raises `InvalidInput` for a bad cursor."""
         visible = replace(wanted, user_id=principal.visible_user(wanted.user_id))
         if wanted.folder_id:
             await self.folder(principal, wanted.folder_id)
-        return await self._catalogue.files.page(visible, limit, cursor)
+        return await self._catalogue.files.page(visible, limit, cursor, skip)
 
     async def get(self, principal: Principal, file_id: str) -> SavedFile:
         """The file with this id."""

@@ -7,38 +7,23 @@ import { html } from "./html.js";
 const PER_PAGE = 200;
 const SPARE_ROWS = 8;
 const MAX_KEPT = 12;
+/** Pages that are asked for at a time. */
+const MAX_AT_ONCE = 3;
 
 /** Lists that were read, by their addresses, with the place to which the reader had scrolled. */
 const kept = new Map();
 
-/** The rows of a list of the API. `reload` reads it anew from its beginning; `drop` forgets one row. */
-export function usePages(/** @type {string} */ path, /** @type {string} */ name, /** @type {Record<string, unknown>} */ query) {
-  const key = JSON.stringify([path, name, query]);
+/** @typedef {{rows: any[], cursor: string | null | undefined, error: any, isBusy: boolean}} ListState */
+
+/** What is known of a list, which stays when the reader comes back; so does the place to which it was scrolled.
+ * @returns {{state: import("@preact/signals").Signal<ListState>, scroll: number, version: number, range: [number, number], asked: Set<number>}} */
+function useKept(/** @type {string} */ key) {
   if (!kept.has(key)) {
-    kept.set(key, { state: signal({ rows: [], cursor: undefined, error: null, isBusy: false }), scroll: 0, version: 0 });
+    const state = signal(/** @type {ListState} */ ({ rows: [], cursor: undefined, error: null, isBusy: false }));
+    kept.set(key, { state, scroll: 0, version: 0, range: [0, 1], asked: new Set() });
     if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
   }
   const list = kept.get(key);
-  const state = list.state.value;
-  async function more(fresh = false) {
-    const now = list.state.peek();
-    if ((now.isBusy || now.cursor === null) && !fresh) return;
-    const version = (list.version += 1);
-    list.state.value = { ...now, isBusy: true, error: null };
-    try {
-      const page = await get(path, { ...query, limit: PER_PAGE, cursor: fresh ? undefined : now.cursor });
-      if (version !== list.version) return;
-      const rows = fresh ? page[name] : [...now.rows, ...page[name]];
-      list.state.value = { rows, cursor: page.next_cursor, error: null, isBusy: false };
-      if (!page[name].length && page.next_cursor) await more();
-    } catch (error) {
-      if (version === list.version) list.state.value = { ...list.state.peek(), error, isBusy: false };
-    }
-  }
-  useEffect(() => {
-    if (list.state.peek().cursor === undefined) more();
-    else more(list.state.peek().rows.length <= PER_PAGE);
-  }, [key]);
   useLayoutEffect(() => {
     scrollTo(0, list.scroll);
     dispatchEvent(new Event("resize")); // so that the rows there are drawn at once
@@ -48,17 +33,91 @@ export function usePages(/** @type {string} */ path, /** @type {string} */ name,
     addEventListener("scroll", note, { passive: true });
     return () => removeEventListener("scroll", note);
   }, [key]);
+  return list;
+}
+
+/** The rows of a list of the API. `reload` reads it anew, `drop` forgets some rows.
+ *
+ * Usually the pages are read one after the other, with `more`. With `isAnywhere` all rows are counted, and those are
+ * read that `show` names; the others are holes in `rows`. */
+export function usePages(/** @type {string} */ path, /** @type {string} */ name, /** @type {Record<string, unknown>} */ query, isAnywhere = false) {
+  const key = JSON.stringify([path, name, query, isAnywhere]);
+  const list = useKept(key);
+  const state = list.state.value;
+  const set = (/** @type {Partial<ListState>} */ fields) => {
+    list.state.value = { ...list.state.peek(), ...fields };
+  };
+  async function more(fresh = false) {
+    const now = list.state.peek();
+    if ((now.isBusy || now.cursor === null) && !fresh) return;
+    const version = (list.version += 1);
+    set({ isBusy: true, error: null });
+    try {
+      const page = await get(path, { ...query, limit: PER_PAGE, cursor: fresh ? undefined : now.cursor });
+      if (version !== list.version) return;
+      const rows = fresh ? page[name] : [...now.rows, ...page[name]];
+      set({ rows, cursor: page.next_cursor, isBusy: false });
+      if (!page[name].length && page.next_cursor) await more();
+    } catch (error) {
+      if (version === list.version) set({ error, isBusy: false });
+    }
+  }
+  /** Read the pages of the range that are missing, a few at a time. While the reader drags the scroll bar, those that
+   * have left the screen are never asked for. */
+  function show(/** @type {number} */ first, /** @type {number} */ last) {
+    list.range = [first, last];
+    const { rows, cursor } = list.state.peek();
+    const end = cursor === undefined ? 0 : Math.floor(Math.min(last, rows.length - 1) / PER_PAGE);
+    for (let page = Math.floor(first / PER_PAGE); page <= end && list.asked.size < MAX_AT_ONCE; page += 1) {
+      if (!list.asked.has(page) && (cursor === undefined || isMissing(rows, page))) readPage(page);
+    }
+  }
+  async function readPage(/** @type {number} */ page, isFresh = false) {
+    const version = isFresh ? (list.version += 1) : list.version;
+    list.asked.add(page);
+    try {
+      const found = await get(path, { ...query, limit: PER_PAGE, offset: page * PER_PAGE });
+      if (version !== list.version) return;
+      const rows = isFresh ? [] : list.state.peek().rows.slice();
+      rows.length = found.total;
+      found[name].forEach((/** @type {any} */ row, /** @type {number} */ n) => {
+        rows[page * PER_PAGE + n] = row;
+      });
+      set({ rows, cursor: null, error: null });
+    } catch (error) {
+      if (version === list.version) set({ error });
+    } finally {
+      list.asked.delete(page);
+      if (!list.state.peek().error) show(...list.range);
+    }
+  }
+  const reload = () => (isAnywhere ? readPage(Math.floor(list.range[0] / PER_PAGE), true) : more(true));
+  useEffect(() => {
+    if (list.state.peek().cursor === undefined) (isAnywhere ? readPage(0) : more());
+    else if (isAnywhere) reload();
+    else more(list.state.peek().rows.length <= PER_PAGE);
+  }, [key]);
   return {
     rows: state.rows,
     error: state.error,
     isLoaded: state.cursor !== undefined,
     isComplete: state.cursor === null,
-    more,
-    reload: () => more(true),
-    change: (change) => {
-      list.state.value = { ...list.state.peek(), rows: change(list.state.peek().rows) };
+    more: () => isAnywhere || more(),
+    show: isAnywhere ? show : undefined,
+    reload,
+    change: (/** @type {(rows: any[]) => any[]} */ change) => set({ rows: change(list.state.peek().rows) }),
+    /** Forget rows; those behind them move up. */
+    drop: (/** @type {(row: any) => boolean} */ isGone) => {
+      const rows = list.state.peek().rows.slice();
+      for (let n = rows.length - 1; n >= 0; n -= 1) if (rows[n] && isGone(rows[n])) rows.splice(n, 1);
+      set({ rows });
     },
   };
+}
+
+function isMissing(/** @type {any[]} */ rows, /** @type {number} */ page) {
+  for (let n = page * PER_PAGE; n < Math.min((page + 1) * PER_PAGE, rows.length); n += 1) if (!rows[n]) return true;
+  return false;
 }
 
 /** Forget all lists, after a change that may concern any of them. */
@@ -66,11 +125,14 @@ export function forgetPages() {
   kept.clear();
 }
 
-/** Rows of the same height, of which only those on the screen exist. `perRow` of them stand side by side. */
-export function VirtualList({ count, height, perRow = 1, render, more, label, kind = "" }) {
+/** Rows of the same height, of which only those on the screen exist. `perRow` of them stand side by side. `show` is
+ * called with the first and the last of them. */
+export function VirtualList({ count, height, perRow = 1, render, more, show, label, kind = "" }) {
   const ref = useRef(null);
   const [range, setRange] = useState([0, 30]);
   const lines = Math.ceil(count / perRow);
+  const latest = useRef({ more, show });
+  latest.current = { more, show };
   useLayoutEffect(() => {
     let frame = 0;
     function measure() {
@@ -79,7 +141,8 @@ export function VirtualList({ count, height, perRow = 1, render, more, label, ki
       const first = Math.max(0, Math.floor(top / height) - SPARE_ROWS);
       const last = Math.min(lines, Math.ceil((top + innerHeight) / height) + SPARE_ROWS);
       setRange((before) => (before[0] === first && before[1] === last ? before : [first, last]));
-      if (last >= lines - SPARE_ROWS) more?.();
+      if (last >= lines - SPARE_ROWS) latest.current.more?.();
+      latest.current.show?.(first * perRow, last * perRow);
     }
     const soon = () => {
       frame ||= requestAnimationFrame(measure);

@@ -34,12 +34,15 @@ function Folder({ id, query }) {
   const isSearch = Boolean(query.q || query.type);
   const [folder, folderError] = useLoaded((stop) => pathTo(id, stop), [id]);
   const [folders, , reloadFolders] = useLoaded(() => (isSearch ? Promise.resolve([]) : all("folders", "folders", { parent: id, limit: 200 })), [id, isSearch]);
-  const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, start: isByName(query) ? query.from : undefined, sort: query.sort ?? (isSearch ? "-added" : "name") });
+  const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, start: isByName(query) ? query.from : undefined, sort: query.sort ?? (isSearch ? "-added" : "name") }, !query.q);
   const [opened, setOpened] = useState("");
   const [linked, setLinked] = useState(null);
   const [moved, setMoved] = useState(null);
   const width = useWidth();
-  const entries = [...(isSearch ? [] : (folders ?? []).map((each) => ({ ...each, isFolder: true, key: `f${each.folder_id}` }))), ...pages.rows.map((each) => ({ ...each, key: each.file_id }))];
+  const above = isSearch ? [] : (folders ?? []).map((each) => ({ ...each, isFolder: true, key: `f${each.folder_id}` }));
+  const count = above.length + pages.rows.length;
+  const entryAt = (index) => (index < above.length ? above[index] : keyed(pages.rows[index - above.length]));
+  const entries = [...above, ...pages.rows.filter(Boolean).map(keyed)];
   const selection = useSelection(entries.map((each) => each.key));
   useEffect(() => onEnd((task) => task.status === "completed" && pages.reload()), [id, query.q, query.type]);
   const chosen = entries.filter((each) => selection.ids.has(each.key));
@@ -47,21 +50,27 @@ function Folder({ id, query }) {
     reloadFolders();
     await pages.reload();
   };
-  const place = pages.rows.findIndex((each) => each.file_id === opened);
+  const place = pages.rows.findIndex((each) => each?.file_id === opened);
   const file = pages.rows[place];
   const step = (by) => (pages.rows[place + by] ? () => setOpened(pages.rows[place + by].file_id) : undefined);
   const perRow = isGrid.value ? Math.max(2, Math.floor((width + 10) / TILE_WIDTH)) : 1;
   const open = (entry) => (entry.isFolder ? go(to(`library/${entry.folder_id}`)) : setOpened(entry.file_id));
+  useEffect(() => {
+    if (place >= 0) pages.show?.(Math.max(0, place - 1), place + 1); // so that one can step there
+  }, [place]);
   const acts = { open, link: setLinked, move: (entry) => setMoved([entry]), rename: (entry) => rename(entry, reload), trash: (entry) => throwAway([entry], reload, pages) };
   if (folderError) return html`<${Failure} error=${folderError} />`;
   return html`<${Tools} id=${id} query=${query} folder=${folder} isLarge=${Boolean(query.from) || pages.rows.length >= LARGE} reload=${reload} share=${() => setLinked({ ...folder.at(-1), isFolder: true })} />
     ${pages.error && html`<${Failure} error=${pages.error} retry=${reload} />`}
     ${!pages.isLoaded && !pages.error && html`<${Loading} rows=${8} />`}
-    ${pages.isLoaded && !entries.length && pages.isComplete && html`<${Nothing} isSearch=${isSearch} id=${id} />`}
-    ${entries.length > 0 && html`<${VirtualList} count=${entries.length} height=${isGrid.value ? TILE_HEIGHT : ROW_HEIGHT} perRow=${perRow}
-      kind=${isGrid.value ? "grid" : "rows"} label=${t("Files")} more=${() => pages.more()}
-      render=${(index) => html`<${Entry} key=${entries[index].key} entry=${entries[index]} acts=${acts} withFolder=${isSearch}
-        isSelected=${selection.ids.has(entries[index].key)} toggle=${(shift) => selection.toggle(entries[index].key, shift)} />`} />`}
+    ${pages.isLoaded && !count && pages.isComplete && html`<${Nothing} isSearch=${isSearch} id=${id} />`}
+    ${count > 0 && html`<${VirtualList} count=${count} height=${isGrid.value ? TILE_HEIGHT : ROW_HEIGHT} perRow=${perRow}
+      kind=${isGrid.value ? "grid" : "rows"} label=${t("Files")} more=${pages.more} show=${pages.show && ((first, last) => pages.show(Math.max(0, first - above.length), Math.max(0, last - above.length)))}
+      render=${(index) => {
+        const entry = entryAt(index);
+        if (!entry) return html`<li key=${`unread ${index}`} class="row unread" aria-busy="true"><div class="loading-row"></div></li>`;
+        return html`<${Entry} key=${entry.key} entry=${entry} acts=${acts} withFolder=${isSearch} isSelected=${selection.ids.has(entry.key)} toggle=${(shift) => selection.toggle(entry.key, shift)} />`;
+      }} />`}
     <${SelectionBar} selection=${selection}>
       <${Button} icon="library" label=${t("Move")} action=${() => setMoved(chosen)} />
       <${Button} icon="trash" label=${t("Delete")} action=${async () => (await throwAway(chosen, reload, pages), selection.clear())} /></${SelectionBar}>
@@ -73,6 +82,11 @@ function Folder({ id, query }) {
     ${linked && html`<${LinkForm} name=${linked.name} user=${linked.user_id} close=${() => setLinked(null)}
       target=${linked.isFolder ? { folder_id: linked.folder_id } : { file_id: linked.file_id }} />`}
     ${moved && html`<${MoveForm} entries=${moved} close=${() => setMoved(null)} done=${() => (setMoved(null), selection.clear(), reload())} />`}`;
+}
+
+/** A file as an entry; undefined if it is not read yet. */
+function keyed(file) {
+  return file && { ...file, key: file.file_id };
 }
 
 /** The folders from the top to this one. */
@@ -212,7 +226,7 @@ async function throwAway(entries, reload, pages) {
     await remove(`files/${each.file_id}`);
     gone.add(each.file_id);
   }
-  pages.change((rows) => rows.filter((each) => !gone.has(each.file_id)));
+  pages.drop((each) => gone.has(each.file_id));
   if (folders.length) await reload();
   if (!files.length) return;
   tell(plural("{n} file is in the trash", "{n} files are in the trash", files.length), "good", async () => {

@@ -28,6 +28,20 @@ async def test_saved_files_are_listed_with_their_folders(client: httpx.AsyncClie
     assert len(inside["files"]) == 2
 
 
+async def test_a_list_of_files_can_be_entered_anywhere(client: httpx.AsyncClient, store: Store) -> None:
+    await save(store, "c.pdf", "a.pdf", "b.pdf")
+    params: dict[str, str | int] = {"sort": "name", "limit": 1}
+    page = (await client.get("/api/v1/files", params={**params, "offset": 2})).json()
+    assert [each["name"] for each in page["files"]] == ["c.pdf"]
+    assert (page["total"], page["next_cursor"]) == (3, None)
+    page = (await client.get("/api/v1/files", params={**params, "offset": 1, "start": "b"})).json()
+    assert ([each["name"] for each in page["files"]], page["total"]) == (["c.pdf"], 2)
+    assert (await client.get("/api/v1/files", params={**params, "offset": 9})).json()["files"] == []
+    assert (await client.get("/api/v1/files", params=params)).json()["total"] is None
+    refused = await client.get("/api/v1/files", params={"offset": 1, "q": "pdf"})
+    assert "offset" in check_error(refused, 400)["message"]
+
+
 async def test_sums_are_reported(client: httpx.AsyncClient, store: Store) -> None:
     await save(store, "a.mkv", "b.txt", user=7, size=5)
     sums = (await client.get("/api/v1/stats")).json()
