@@ -1,8 +1,9 @@
 """Texts in the language of each reader: of the bot, and of a client of the API.
 
-The code contains the English texts, which are also the message ids. Each other language has a gettext catalog
-in `locales/`, read with Babel. A test collects every text in the code that the bot, the API or the web UI may
-show, and fails if a catalog lacks one.
+The code contains the English texts, which are also the message ids. Each other language has a gettext
+catalog in `locales/`, read with Babel, which a process loads for the first reader who names a language. A
+test collects every text in the code that the bot, the API or the web UI may show, and fails if a catalog
+lacks one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,6 @@ from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
 from io import BytesIO
 from typing import Final
-
-from babel import Locale, UnknownLocaleError
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 
 from saveany.texts import Field, StoredText, Text, loaded
 
@@ -97,8 +94,12 @@ def _quality(parameter: str) -> float:
 
 
 def _known(language: str) -> str | None:
+    if not language:
+        return None
+    from babel import Locale, UnknownLocaleError
+
     try:
-        code = Locale.parse(language.replace("-", "_")).language if language else ""
+        code = Locale.parse(language.replace("-", "_")).language
     except (UnknownLocaleError, ValueError):
         code = ""
     return next((tag for tag in LANGUAGES if tag.partition("-")[0] == code), None)
@@ -113,6 +114,9 @@ def _catalog(language: str) -> NullTranslations:
     file = files("saveany") / "locales" / f"{language.replace('-', '_')}.po"
     if not file.is_file():
         return NullTranslations()
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+
     compiled = BytesIO()
     with file.open("rb") as stream:
         write_mo(compiled, read_po(stream))
