@@ -25,6 +25,8 @@ def is_hidden(value: object) -> bool:
     """Whether a secret is hidden in a value."""
     if isinstance(value, list):
         return any(map(is_hidden, value))
+    if isinstance(value, dict):
+        return any(map(is_hidden, value.values()))
     return isinstance(value, str) and (value == HIDDEN or HIDDEN in passwords(value))
 
 
@@ -33,8 +35,14 @@ def restored(value: Any, present: Any) -> Any:
     it is not certain which of them is meant."""
     if not is_hidden(value):
         return value
+    if isinstance(value, dict):
+        table = present if isinstance(present, dict) else {}
+        return {name: restored(each, table.get(name)) for name, each in value.items()}
     if isinstance(value, list):
         known = present if isinstance(present, list) else []
+        if all(isinstance(each, dict) for each in [*value, *known]):
+            named = {each.get("name"): each for each in known}
+            return [restored(each, named.get(each.get("name"))) for each in value]
         if len(value) < len(known):
             raise ValueError("a secret is missing, and nobody knows which")
         return [restored(each, known[n] if n < len(known) else None) for n, each in enumerate(value)]

@@ -125,6 +125,7 @@ function Tables({ setting, rows, isEdited, problem, change, undo }) {
       onChange=${(value) => setAdded({ ...added, [field.name]: value })} />`)}
       <p class="buttons"><${Button} label=${t("Cancel")} action=${() => setAdded(null)} /><${Button} kind="main" label=${t("Add to the list")} action=${add} /></p></fieldset>`}
     <p class="tags">${locked && html`<${Tag} kind="warn">${t("Locked: {variable} of the environment sets it", { variable: setting.variable })}</${Tag}>`}
+      ${setting.source === "file" ? html`<${Tag}>${t("from the file")}</${Tag}>` : !locked && html`<${Tag} kind="faint">${t("default")}</${Tag}>`}
       ${!locked && !added && html`<${Button} icon="add" label=${t("Add an entry")} aria-label=${`${t("Add an entry")}: ${setting.key}`} action=${() => setAdded({})} />`}
       ${isEdited && html`<${Tag} kind="main">${setting.needs_restart ? t("changed; needs a restart") : t("changed")}</${Tag}><${Button} kind="plain" label=${t("Undo")} action=${undo} />`}</p></div>`;
 }

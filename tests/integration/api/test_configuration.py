@@ -140,6 +140,18 @@ class TestSettings:
         assert now.proxy == "socks5://me:hush@127.0.0.2:1"
         assert [each.get_secret_value() for each in now.telegram.sessions] == ["1aaa", "1bbb", "1ccc"]
 
+    async def test_secrets_in_lists_of_tables_stay(self, client: httpx.AsyncClient, file: Path) -> None:
+        rows = [
+            {"name": name, "user_id": 7, "secret": f"a-long-secret-of-{name * 30}"} for name in ("a", "b")
+        ]
+        reply = await client.patch("/api/v1/config", json={"values": {"api.keys": rows}})
+        assert reply.status_code == 200, reply.text
+        shown = (await setting(client, "api.keys"))["value"]
+        assert [each["secret"] for each in shown] == [HIDDEN, HIDDEN]
+        reply = await client.patch("/api/v1/config", json={"values": {"api.keys": shown[1:]}})
+        assert reply.status_code == 200, reply.text
+        assert [each.secret.get_secret_value() for each in load(file, {}).api.keys] == [rows[1]["secret"]]
+
     @pytest.mark.parametrize(
         "values",
         [

@@ -61,3 +61,12 @@ def test_the_log_masks_the_passwords_of_urls() -> None:
         {"proxy": "socks5://me:p%40ss@host:1080", "redis": {"url": "redis://:hush@h"}}
     )
     assert {"p%40ss", "p@ss", "hush"} <= set(config.secrets())
+
+
+def test_secrets_of_tables_are_those_of_the_tables_with_the_same_names() -> None:
+    known = [{"name": "a", "secret": "s-a"}, {"name": "b", "secret": "s-b"}]
+    sent = [{"name": "b", "secret": HIDDEN}, {"name": "c", "secret": "new"}]
+    assert restored(sent, known) == [{"name": "b", "secret": "s-b"}, {"name": "c", "secret": "new"}]
+    for row in ({"name": "x", "secret": HIDDEN}, {"secret": HIDDEN}):
+        with pytest.raises(ValueError, match="no such secret"):
+            restored([row], known)
