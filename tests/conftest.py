@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import structlog
@@ -51,15 +51,15 @@ def plain_commands() -> Iterator[None]:
     os.environ.pop(advice.VARIABLE, None)
 
 
-def pytest_collection() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Nothing that is made here is garbage: do not search it, now or later."""
     gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """See above."""
-    gc.freeze()
-    gc.enable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 _repository = ""  # its state when the tests began
