@@ -179,7 +179,7 @@ def _normal(chat: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class CallSpec:
+class StreamCallSpec:
     """A call: what handles it, and what its requests must be."""
 
     handle: Callable[[StreamCall], Awaitable[list[Element]]]
@@ -187,12 +187,12 @@ class CallSpec:
     required: tuple[str, ...] = ()
 
 
-CALLS: Final[Mapping[str, CallSpec]] = {
-    "session/create": CallSpec(create_session, "POST"),
-    "session/live": CallSpec(live_session, required=("public_hostid",)),
-    "session/live/list": CallSpec(live_sessions),
-    "host/id/public": CallSpec(session_ids, required=("private_hostid",)),
-    "host/id/private": CallSpec(session_ids, required=("public_hostid",)),
-    "video/list": CallSpec(recordings),
-    "theme/list": CallSpec(themes),
+CALLS: Final[Mapping[str, StreamCallSpec]] = {
+    "session/create": StreamCallSpec(create_session, "POST"),
+    "session/live": StreamCallSpec(live_session, required=("public_hostid",)),
+    "session/live/list": StreamCallSpec(live_sessions),
+    "host/id/public": StreamCallSpec(session_ids, required=("private_hostid",)),
+    "host/id/private": StreamCallSpec(session_ids, required=("public_hostid",)),
+    "video/list": StreamCallSpec(recordings),
+    "theme/list": StreamCallSpec(themes),
 }
