@@ -205,22 +205,9 @@ def with_secrets(name: str, value: Any, present: Any) -> Any:
     """A value that was sent, with the secrets of the present one where they are hidden in it. Raises
     `InvalidInput` if there are none, or it is not certain which of several is meant."""
     try:
-        if name in keys.TABLE_LISTS:
-            return _restored_tables(value, present)
         return restored(value, present)
     except ValueError as error:
         raise InvalidInput("a secret is hidden here; enter it again", name) from error
-
-
-def _restored_tables(value: Any, present: Any) -> Any:
-    """A list of tables with the secrets of those that have the same names. Raises `ValueError`."""
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        return value
-    known = {each["name"]: each for each in present}
-    return [
-        {field: restored(given, known.get(each.get("name"), {}).get(field)) for field, given in each.items()}
-        for each in value
-    ]
 
 
 def _value(config: Config, key: keys.ConfigKey, *, reveal: bool = False) -> Any:
