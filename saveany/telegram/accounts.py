@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait, PhotoSizeMismatch
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink, parse
+from saveany.telegram.livestream import StreamReader, find_stream
 from saveany.telegram.media import Media, thumbnail_of
 from saveany.telegram.messages import FilesWithheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
@@ -213,6 +215,15 @@ class Accounts:
     def pool(self, name: str) -> ConnectionPool:
         """The connections of an account to its home data center that carry parts of files."""
         return self._downloader.pool(name, self.client(name).home_dc)
+
+    async def livestream(self, name: str, chat: str) -> StreamReader:
+        """The stream of a channel or group that is live. Raises `NotLive`, and as `resolve` does."""
+        peer = await self.peer(name, chat)
+        if not isinstance(peer, types.InputPeerChannel):
+            raise Permanent("only channels and groups can be recorded")
+        async with self.using(name) as client:
+            call = await find_stream(client, types.InputChannel(peer.channel_id, peer.access_hash))
+        return StreamReader(client, partial(self._downloader.pool, name), call)
 
     async def peer(self, name: str, chat: str) -> Any:
         """A chat as Telegram's type, for the account. `chat` is `me`, @name, -100… for a channel or group, -…
