@@ -21,7 +21,7 @@ from saveany.store import codec, keys
 from saveany.store.db import Arg, Db
 from saveany.store.duplicates import DuplicateQueries
 from saveany.store.records import Unreadable, decoder, text
-from saveany.store.results import ClaimResult, RecordResult
+from saveany.store.results import AppendResult, ClaimResult, RecordResult
 from saveany.store.tasks import delivery_args, read_items
 from saveany.texts import Text, gettext_noop
 
@@ -75,6 +75,15 @@ class Claim:
         named = codec.encode(subject or Text(title))
         args = (named, codec.encode(progress), *codec.item_args(items), *delivery_args(deliveries))
         await self._write("plan", title, *args)
+
+    async def append(
+        self, items: Sequence[Item], progress: Progress, deliveries: Sequence[Delivery] = ()
+    ) -> None:
+        """Add files to a planned task, after those that it has: their indexes continue the indexes so far.
+        Raises `ValueError` if they do not."""
+        args = (codec.encode(progress), *codec.item_args(list(items)), *delivery_args(list(deliveries)))
+        if await self._write("append", *args) == AppendResult.GAP:
+            raise ValueError(f"task {self.task.id}: the items do not continue those it has")
 
     async def progress(self, stage: Stage, progress: Progress) -> None:
         """Publish stage and progress of the task."""

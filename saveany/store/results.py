@@ -73,6 +73,16 @@ class ClaimResult(StrEnum):
     PAUSE = "pause"  # the task is paused, or must make room for a task of another user
 
 
+class AppendResult(StrEnum):
+    """What `append.lua` did: as `ClaimResult`, or nothing because the items do not continue those before."""
+
+    OK = "ok"
+    FENCED = "fenced"
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    GAP = "gap"
+
+
 class RecordResult(StrEnum):
     """What `item.lua` did: as `ClaimResult`, or nothing because a copy is being removed."""
 

@@ -24,6 +24,7 @@ ENUMS: dict[str, type[StrEnum]] = {
     "plan": results.ClaimResult,
     "progress": results.ClaimResult,
     "item": results.RecordResult,
+    "append": results.AppendResult,
 }
 
 

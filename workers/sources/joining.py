@@ -1,0 +1,41 @@
+"""Joins consecutive videos of one stream into one MP4, without encoding anything anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from saveany.errors import Permanent
+from saveany.net.guard import AddressGuard
+from saveany.programs import SELF_CONTAINED_FORMATS, find_program
+from workers.sources.process import run
+
+_LIST: Final = "parts.txt"
+
+
+async def join(
+    program: str, folder: Path, pieces: Sequence[tuple[str, float]], out: str, guard: AddressGuard
+) -> None:
+    """Join the files with these names in `folder` into the file `out` there, which begins to play before all
+    of it is loaded. Each piece has its length in seconds: the next one begins exactly that much later, so that
+    sound and picture stay together, however many pieces there are. `program` is ffmpeg."""
+    path = find_program(program)
+    if path is None:
+        raise Permanent("{program} is not installed", program=program)
+    lines = [f"file '{name}'\nduration {seconds:.6f}\n" for name, seconds in pieces]
+    await asyncio.to_thread((folder / _LIST).write_text, "".join(["ffconcat version 1.0\n", *lines]))
+    await run(
+        [
+            *(path, "-v", "error", "-nostdin", "-y", "-threads", "1"),
+            *("-protocol_whitelist", "file", "-format_whitelist", f"concat,{SELF_CONTAINED_FORMATS}"),
+            *("-f", "concat", "-i", f"file:{_LIST}", "-map", "0:v?", "-map", "0:a?", "-c", "copy"),
+            *("-movflags", "+faststart", "-f", "mp4", f"file:{out}"),
+        ],
+        folder=folder,
+        guard=guard,
+        proxy="",
+        on_line=lambda _: None,
+    )
+    await asyncio.to_thread((folder / _LIST).unlink)
