@@ -19,7 +19,7 @@ async def join(
     program: str, folder: Path, pieces: Sequence[tuple[str, float]], out: str, guard: AddressGuard
 ) -> None:
     """Join the files with these names in `folder` into the file `out` there, which begins to play before all
-    of it is loaded. Each piece has its length in seconds: the next one begins exactly that much later, so that
+    of it is loaded. Each piece has its length in seconds: the next one begins exactly that much later, so
     sound and picture stay together, however many pieces there are. `program` is ffmpeg."""
     path = find_program(program)
     if path is None:
