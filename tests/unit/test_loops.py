@@ -18,6 +18,7 @@ OF_ONE = {
         storages.local.jail.Disk.run storages.local.commits.Commits.run
         saveany.uploads.folder._in_thread saveany.uploads.multipart.first_file
         saveany.service.uploads.UploadService._resume saveany.delivery.limits.DeliveryLimits.open
+        saveany.service.archives.ArchiveService.retry
         storages.ftp.connections.FtpConnections.close
         storages.ftp.connections.FtpConnections._free_connection
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",
@@ -29,6 +30,7 @@ OF_ONE = {
         workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
         workers.task_files.TaskFiles._save_files workers.task_files.TaskFiles._save_files.help_out
+        saveany.telegram.livestream.StreamReader._newest saveany.telegram.livestream.StreamReader._join
         workers.publishing_order.PublishingOrder.wait
         workers.transfer.save workers.conflicts.ConflictPolicy.reserve
         workers.conflicts.ConflictPolicy.publish
