@@ -106,7 +106,7 @@ function takeShared() {
   const found = ["url", "text", "title"].flatMap((name) => given.get(name)?.match(/(?:https?:\/\/|magnet:)\S+/g) ?? []);
   if (given.size) history.replaceState(null, "", `${location.pathname}${found.length ? "#/add" : location.hash}`);
   if (!found.length) return;
-  keepDraft({ text: [...new Set(found)].join("\n") });
+  keepDraft({ text: [...new Set(found)].join("\n"), type: "" });
   go("#/add", true);
 }
 

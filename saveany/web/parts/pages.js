@@ -1,6 +1,6 @@
 // Long lists: read page by page as the reader scrolls, and drawn only where they are on the screen.
 import { signal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get } from "../api.js";
 import { html } from "./html.js";
 
@@ -15,15 +15,24 @@ const kept = new Map();
 
 /** @typedef {{rows: any[], cursor: string | null | undefined, error: any, isBusy: boolean}} ListState */
 
-/** What is known of a list, which stays when the reader comes back; so does the place to which it was scrolled.
- * @returns {{state: import("@preact/signals").Signal<ListState>, scroll: number, version: number, range: [number, number], asked: Set<number>}} */
-function useKept(/** @type {string} */ key) {
+/** What is known of a list. `fresh` are the pages that are as they were when the list was last read anew.
+ * @typedef {{state: import("@preact/signals").Signal<ListState>, scroll: number, version: number, range: [number, number],
+ *   asked: Set<number>, fresh: Set<number>, reloading: Promise<void> | null, next: Promise<void> | null}} List */
+
+/** @returns {List} */
+function keptList(/** @type {string} */ key) {
   if (!kept.has(key)) {
     const state = signal(/** @type {ListState} */ ({ rows: [], cursor: undefined, error: null, isBusy: false }));
-    kept.set(key, { state, scroll: 0, version: 0, range: [0, 1], asked: new Set() });
+    kept.set(key, { state, scroll: 0, version: 0, range: [0, 1], asked: new Set(), fresh: new Set(), reloading: null, next: null });
     if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
   }
-  const list = kept.get(key);
+  return kept.get(key);
+}
+
+/** What is known of a list, which stays when the reader comes back; so does the place to which it was scrolled. The
+ * list on the screen also stays when all are forgotten: nobody would read another one in its place. */
+function useKept(/** @type {string} */ key) {
+  const list = useMemo(() => keptList(key), [key]);
   useLayoutEffect(() => {
     scrollTo(0, list.scroll);
     dispatchEvent(new Event("resize")); // so that the rows there are drawn at once
@@ -67,18 +76,25 @@ export function usePages(/** @type {string} */ path, /** @type {string} */ name,
   function show(/** @type {number} */ first, /** @type {number} */ last) {
     list.range = [first, last];
     const { rows, cursor } = list.state.peek();
-    const end = cursor === undefined ? 0 : Math.floor(Math.min(last, rows.length - 1) / PER_PAGE);
+    if (cursor === undefined) return; // its first page is being read
+    const end = Math.floor(Math.min(last, rows.length - 1) / PER_PAGE);
     for (let page = Math.floor(first / PER_PAGE); page <= end && list.asked.size < MAX_AT_ONCE; page += 1) {
-      if (!list.asked.has(page) && (cursor === undefined || isMissing(rows, page))) readPage(page);
+      if (!list.asked.has(page) && !list.fresh.has(page)) readPage(page);
     }
   }
-  async function readPage(/** @type {number} */ page, isFresh = false) {
-    const version = isFresh ? (list.version += 1) : list.version;
+  /** From now on, no page is as it was read, and what is being read is thrown away. */
+  function expire() {
+    list.fresh.clear();
+    return (list.version += 1);
+  }
+  async function readPage(/** @type {number} */ page, version = list.version) {
     list.asked.add(page);
     try {
       const found = await get(path, { ...query, limit: PER_PAGE, offset: page * PER_PAGE });
       if (version !== list.version) return;
-      const rows = isFresh ? [] : list.state.peek().rows.slice();
+      const rows = list.state.peek().rows.slice();
+      if (rows.length !== found.total) list.fresh.clear(); // the others may have moved
+      list.fresh.add(page);
       rows.length = found.total;
       found[name].forEach((/** @type {any} */ row, /** @type {number} */ n) => {
         rows[page * PER_PAGE + n] = row;
@@ -91,11 +107,26 @@ export function usePages(/** @type {string} */ path, /** @type {string} */ name,
       if (!list.state.peek().error) show(...list.range);
     }
   }
-  const reload = () => (isAnywhere ? readPage(Math.floor(list.range[0] / PER_PAGE), true) : more(true));
+  /** Read the list anew; until then its rows stay. A call while that goes on has one more reading follow, which is that
+   * of all such calls: many tasks that end after each other would otherwise never let one be shown. */
+  function reload() {
+    const read = () => (isAnywhere ? readPage(Math.floor(list.range[0] / PER_PAGE), expire()) : more(true));
+    if (list.reloading) {
+      list.next ??= list.reloading.then(() => {
+        list.next = null;
+        return reload();
+      });
+      return list.next;
+    }
+    list.reloading = read().finally(() => {
+      list.reloading = null;
+    });
+    return list.reloading;
+  }
   useEffect(() => {
-    if (list.state.peek().cursor === undefined) (isAnywhere ? readPage(0) : more());
-    else if (isAnywhere) reload();
-    else more(list.state.peek().rows.length <= PER_PAGE);
+    const { rows, cursor } = list.state.peek();
+    if (cursor === undefined || isAnywhere || rows.length <= PER_PAGE) reload();
+    else more();
   }, [key]);
   return {
     rows: state.rows,
@@ -110,14 +141,10 @@ export function usePages(/** @type {string} */ path, /** @type {string} */ name,
     drop: (/** @type {(row: any) => boolean} */ isGone) => {
       const rows = list.state.peek().rows.slice();
       for (let n = rows.length - 1; n >= 0; n -= 1) if (rows[n] && isGone(rows[n])) rows.splice(n, 1);
+      if (isAnywhere) expire();
       set({ rows });
     },
   };
-}
-
-function isMissing(/** @type {any[]} */ rows, /** @type {number} */ page) {
-  for (let n = page * PER_PAGE; n < Math.min((page + 1) * PER_PAGE, rows.length); n += 1) if (!rows[n]) return true;
-  return false;
 }
 
 /** Forget all lists, after a change that may concern any of them. */

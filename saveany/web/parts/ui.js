@@ -115,10 +115,10 @@ export function confirm(title, text, agree, kind = "danger") {
   });
 }
 
-/** Ask for a text; null if the reader does not want to give one. */
-export function ask(title, label, value, agree) {
+/** Ask for a text; null if the reader does not want to give one. One that `isLong` may have lines, or be empty. */
+export function ask(title, label, value, agree, isLong = false) {
   return new Promise((resolve) => {
-    question.value = { title, label, value, agree, kind: "main", resolve };
+    question.value = { title, label, value, agree, isLong, kind: "main", resolve };
   });
 }
 
@@ -138,7 +138,8 @@ export function Questions() {
     <form method="dialog" onSubmit=${(event) => (event.preventDefault(), yes())}>
       ${asked.text && html`<p>${asked.text}</p>`}
       ${asked.label && html`<label class="field"><span>${asked.label}</span>
-        <input value=${value} onInput=${(event) => setValue(event.target.value)} required autofocus /></label>`}
+        ${asked.isLong ? html`<textarea rows="6" maxlength="4096" dir="auto" value=${value} onInput=${(event) => setValue(event.target.value)} autofocus></textarea>`
+          : html`<input value=${value} onInput=${(event) => setValue(event.target.value)} required autofocus />`}</label>`}
       <footer><button type="button" class="button" onClick=${no}>${t("Cancel")}</button>
       <button class=${`button ${asked.kind}`} autofocus=${!asked.label}>${asked.agree}</button></footer>
     </form></${Dialog}>`;

@@ -17,6 +17,17 @@ const SHOWN_FILES = 20;
 /** A link to a chat instead of one of its messages. */
 const WHOLE_CHAT = /^(?:https?:\/\/)?(?:www\.)?(?:t|telegram)\.me\/(?:c\/\d+|[a-z]\w{3,31})(?:\?.*)?\/?$/i;
 
+/** Where files come from, by the type of the task. */
+const TYPES = {
+  tgfiles: () => t("Telegram messages"),
+  tphpics: () => t("Pictures of a telegra.ph page"),
+  parseditem: () => t("Media of a page (gallery-dl)"),
+  ytdlp: () => t("Videos (yt-dlp)"),
+  aria2: () => t("Torrents, magnets and files (aria2)"),
+  directlinks: () => t("Files at their own addresses"),
+  transfer: () => t("Another storage"),
+};
+
 export default function Add() {
   const [users, error, reload] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
   if (error && !users) return html`<${Failure} error=${error} retry=${reload} />`;
@@ -28,9 +39,12 @@ export default function Add() {
 }
 
 function Form({ users }) {
-  const [form, setForm] = useState(() => ({ text: "", storage: "", folder: "", conflict: "", duplicate: "", priority: "0", user: String(users[0].user_id), ...draft() }));
+  const [form, setForm] = useState(() => ({ text: "", storage: "", folder: "", conflict: "", duplicate: "", priority: "0", type: "", webhook: "", source: "", pattern: "", user: String(users[0].user_id), ...draft() }));
   const [results, setResults] = useState({});
+  const [types] = useLoaded((stop) => get("task-types", {}, stop).then((found) => found.details.filter((each) => each.available)));
+  const [areSet] = useState(() => Boolean(form.type || form.webhook));
   const user = users.find((each) => String(each.user_id) === form.user) ?? users[0];
+  const isTransfer = form.type === "transfer";
   const lines = linesOf(form.text);
   const previews = usePreviews(lines, options(form, user));
   function change(fields) {
@@ -42,39 +56,47 @@ function Form({ users }) {
     let count = 0;
     for (let start = 0; start < lines.length; start += AT_ONCE) {
       await Promise.all(lines.slice(start, start + AT_ONCE).map(async (line) => {
+        const body = bodyOf(line, options(form, user));
         try {
-          await post("tasks", { url: line, ...options(form, user) }, { "Idempotency-Key": keyOf(line) });
+          await post("tasks", body, { "Idempotency-Key": keyOf(body) });
           count += 1;
-          forgetKey(line);
+          forgetKey(body);
         } catch (problem) {
           refused[line] = problem.message;
         }
       }));
     }
     setResults(refused);
-    change({ text: Object.keys(refused).join("\n") });
+    change({ text: Object.keys(refused).join("\n"), ...(Object.keys(refused).length ? {} : { type: "" }) });
     if (count) tell(plural("{n} task added", "{n} tasks added", count));
     if (count && !Object.keys(refused).length) go(to("now"));
   }
   return html`<form class="add" onSubmit=${(event) => event.preventDefault()}>
-    <label class="field"><span>${t("Links, one per line")}</span>
+    <label class="field"><span>${isTransfer ? t("Files and folders, one per line (/ for all)") : t("Links, one per line")}</span>
       <textarea rows="4" value=${form.text} autofocus spellcheck=${false} autocapitalize="off" dir="ltr"
-        placeholder="https://t.me/channel/123" onInput=${(event) => change({ text: event.target.value })}
+        placeholder=${isTransfer ? "films/2024" : "https://t.me/channel/123"} onInput=${(event) => change({ text: event.target.value })}
         onKeyDown=${(event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && save()}></textarea></label>
     <div class="fields">
-      ${users.length > 1 && html`<${Choice} label=${t("For user")} value=${form.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(value) => change({ user: value, storage: "" })} />`}
+      ${users.length > 1 && html`<${Choice} label=${t("For user")} value=${form.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(value) => change({ user: value, storage: "", source: "" })} />`}
+      ${isTransfer && html`<${Choice} label=${t("From storage")} value=${form.source || user.storage} options=${user.storages.map((name) => [name, name])} onChange=${(source) => change({ source })} />
+        <label class="field"><span>${t("Only files such as (empty: all)")}</span><input value=${form.pattern} placeholder="*.mkv" spellcheck=${false}
+          onInput=${(event) => change({ pattern: event.target.value })} /></label>`}
       <${Choice} label=${t("Storage")} value=${form.storage} onChange=${(storage) => change({ storage })}
         options=${[["", t("By my rules, else {name}", { name: user.storage })], ...user.storages.map((name) => [name, name])]} />
       <label class="field"><span>${t("Folder")}</span><input value=${form.folder} placeholder=${t("By my rules, else {name}", { name: user.folder })}
         dir="auto" onInput=${(event) => change({ folder: event.target.value })} /></label>
     </div>
-    <details class="options"><summary>${t("More options")}</summary><div class="fields">
+    <details class="options" open=${areSet}><summary>${t("More options")}</summary><div class="fields">
       <${Choice} label=${t("If the name is taken")} value=${form.conflict} onChange=${(conflict) => change({ conflict })}
         options=${[["", t("As in my settings")], ["rename", t("Choose another name")], ["overwrite", t("Replace the file")], ["skip", t("Skip the file")]]} />
       <${Choice} label=${t("If it was saved before")} value=${form.duplicate} onChange=${(duplicate) => change({ duplicate })}
         options=${[["", t("As in my settings")], ["save", t("Save it again")], ["skip", t("Skip the file")], ["link", t("List the same copy twice")]]} />
       <${Choice} label=${t("Priority")} value=${form.priority} onChange=${(priority) => change({ priority })}
         options=${[["100", t("Before all others")], ["0", t("Normal")], ["-100", t("After all others")]]} />
+      <${Choice} label=${t("Source")} value=${form.type} onChange=${(type) => change({ type })}
+        options=${[["", t("Chosen by the link")], ...(types ?? []).map((each) => [each.type, TYPES[each.type]?.() ?? each.title])]} />
+      <label class="field"><span>${t("Webhook when it ends (address)")}</span><input type="url" value=${form.webhook} placeholder="https://example.com/hook"
+        spellcheck=${false} dir="ltr" onInput=${(event) => change({ webhook: event.target.value.trim() })} /></label>
     </div></details>
     <div class="submit"><${Button} kind="main" icon="download" disabled=${!lines.length}
       label=${lines.length > 1 ? plural("Save {n} link", "Save {n} links", lines.length) : t("Save")} action=${save} />
@@ -88,10 +110,20 @@ function linesOf(/** @type {string} */ text) {
   return [...new Set(text.split(/\s*\n\s*|\s+(?=https?:\/\/|magnet:)/).map((line) => line.trim()).filter(Boolean))].slice(0, MAX_LINES);
 }
 
+/** The body of the request for a line. That of a transfer names what to read in `params`. */
+function bodyOf(/** @type {string} */ line, { params, ...same }) {
+  if (!params) return { url: line, ...same };
+  const { storage_name: storage, dir_path: path, webhook_url: webhook, ...others } = same;
+  return { ...others, storage, path, webhook, params: { ...params, source_path: line } };
+}
+
 /** The fields of the request that are the same for all lines. */
 function options(form, user) {
   return {
     user_id: user.user_id,
+    ...(form.type ? { type: form.type } : {}),
+    ...(form.type === "transfer" ? { params: { source_storage: form.source || user.storage, pattern: form.pattern } } : {}),
+    ...(form.webhook ? { webhook_url: form.webhook } : {}),
     ...(form.storage ? { storage_name: form.storage } : {}),
     ...(form.folder ? { dir_path: form.folder.startsWith("/") ? form.folder : `/${form.folder}` } : {}),
     ...(form.conflict ? { on_conflict: form.conflict } : {}),
@@ -102,21 +134,22 @@ function options(form, user) {
 
 /** The fields of an upload. */
 function uploadFields(form, user) {
-  const { dir_path: folder, priority, ...fields } = options(form, user);
+  const { dir_path: folder, priority, ...fields } = options({ ...form, type: "", webhook: "" }, user);
   return folder ? { ...fields, folder } : fields;
 }
 
 /** @type {Map<string, string>} */
 const keys = new Map();
 
-/** The same link, sent again after a lost connection, becomes no second task. */
-function keyOf(/** @type {string} */ line) {
-  if (!keys.has(line)) keys.set(line, `web-${Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("")}`);
-  return keys.get(line);
+/** The same request, sent again after a lost connection, becomes no second task. */
+function keyOf(/** @type {object} */ body) {
+  const text = JSON.stringify(body);
+  if (!keys.has(text)) keys.set(text, `web-${Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("")}`);
+  return keys.get(text);
 }
 
-function forgetKey(/** @type {string} */ line) {
-  keys.delete(line);
+function forgetKey(/** @type {object} */ body) {
+  keys.delete(JSON.stringify(body));
 }
 
 /** What each line would save, asked for when the reader has stopped typing. */
@@ -139,7 +172,7 @@ function usePreviews(lines, request) {
         const key = JSON.stringify([line, same]);
         if (!known.current.has(key)) {
           /** @type {any} */
-          const result = await post("resolve", { url: line, ...same }).catch((error) => ({ error }));
+          const result = await post("resolve", bodyOf(line, same)).catch((error) => ({ error }));
           if (!result.error || result.error.status) known.current.set(key, result);
         }
         const result = known.current.get(key);

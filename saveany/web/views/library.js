@@ -35,7 +35,7 @@ function Folder({ id, query }) {
   const [folder, folderError] = useLoaded((stop) => pathTo(id, stop), [id]);
   const [folders, , reloadFolders] = useLoaded(() => (isSearch ? Promise.resolve([]) : all("folders", "folders", { parent: id, limit: 200 })), [id, isSearch]);
   const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, start: isByName(query) ? query.from : undefined, sort: query.sort ?? (isSearch ? "-added" : "name") }, !query.q);
-  const [opened, setOpened] = useState("");
+  const [opened, setOpened] = useState(null);
   const [linked, setLinked] = useState(null);
   const [moved, setMoved] = useState(null);
   const width = useWidth();
@@ -44,17 +44,17 @@ function Folder({ id, query }) {
   const entryAt = (index) => (index < above.length ? above[index] : keyed(pages.rows[index - above.length]));
   const entries = [...above, ...pages.rows.filter(Boolean).map(keyed)];
   const selection = useSelection(entries.map((each) => each.key));
-  useEffect(() => onEnd((task) => task.status === "completed" && pages.reload()), [id, query.q, query.type]);
   const chosen = entries.filter((each) => selection.ids.has(each.key));
   const reload = async () => {
     reloadFolders();
     await pages.reload();
   };
-  const place = pages.rows.findIndex((each) => each?.file_id === opened);
-  const file = pages.rows[place];
-  const step = (by) => (pages.rows[place + by] ? () => setOpened(pages.rows[place + by].file_id) : undefined);
+  useEffect(() => onEnd((task) => task.status === "completed" && reload())); // of the list that is shown now
+  const place = opened ? pages.rows.findIndex((each) => each?.file_id === opened.file_id) : -1;
+  const file = pages.rows[place] ?? opened; // it stays open where a new order, another name or a filter hides its row
+  const step = (by) => (place >= 0 && pages.rows[place + by] ? () => setOpened(pages.rows[place + by]) : undefined);
   const perRow = isGrid.value ? Math.max(2, Math.floor((width + 10) / TILE_WIDTH)) : 1;
-  const open = (entry) => (entry.isFolder ? go(to(`library/${entry.folder_id}`)) : setOpened(entry.file_id));
+  const open = (entry) => (entry.isFolder ? go(to(`library/${entry.folder_id}`)) : setOpened(entry));
   useEffect(() => {
     if (place >= 0) pages.show?.(Math.max(0, place - 1), place + 1); // so that one can step there
   }, [place]);
@@ -74,14 +74,15 @@ function Folder({ id, query }) {
     <${SelectionBar} selection=${selection}>
       <${Button} icon="library" label=${t("Move")} action=${() => setMoved(chosen)} />
       <${Button} icon="trash" label=${t("Delete")} action=${async () => (await throwAway(chosen, reload, pages), selection.clear())} /></${SelectionBar}>
-    ${file && html`<${Preview} file=${file} close=${() => setOpened("")} next=${step(1)} previous=${step(-1)}>
+    ${file && html`<${Preview} file=${file} close=${() => setOpened(null)} next=${step(1)} previous=${step(-1)}>
       ${may("links") && html`<${Button} kind="main" icon="links" label=${t("Create link")} action=${() => setLinked(file)} />`}
-      ${may("files") && html`<${Button} icon="edit" label=${t("Rename")} action=${() => acts.rename(file)} />
+      ${may("files") && html`<${Button} icon="edit" label=${t("Rename")} action=${async () => setOpened(await acts.rename(file))} />
+      <${Button} icon="edit" label=${t("Edit caption")} action=${async () => setOpened(await changeCaption(file, reload))} />
       <${Button} icon="library" label=${t("Move")} action=${() => setMoved([file])} />
-      <${Button} icon="trash" label=${t("Delete")} action=${() => (setOpened(""), acts.trash(file))} />`}</${Preview}>`}
+      <${Button} icon="trash" label=${t("Delete")} action=${() => (setOpened(null), acts.trash(file))} />`}</${Preview}>`}
     ${linked && html`<${LinkForm} name=${linked.name} user=${linked.user_id} close=${() => setLinked(null)}
       target=${linked.isFolder ? { folder_id: linked.folder_id } : { file_id: linked.file_id }} />`}
-    ${moved && html`<${MoveForm} entries=${moved} close=${() => setMoved(null)} done=${() => (setMoved(null), selection.clear(), reload())} />`}`;
+    ${moved && html`<${MoveForm} entries=${moved} close=${() => setMoved(null)} done=${() => (setMoved(null), setOpened(null), selection.clear(), reload())} />`}`;
 }
 
 /** A file as an entry; undefined if it is not read yet. */
@@ -204,12 +205,25 @@ function Picture({ entry, open }) {
     ${has ? html`<img src=${thumbnailOf(entry)} alt="" loading="lazy" onError=${fail} />` : html`<${Icon} name=${icon} />`}</span>`;
 }
 
+/** The entry, as it is then. */
 async function rename(entry, reload) {
   const name = await ask(t("Rename"), t("Name"), entry.name, t("Rename"));
-  if (!name || name === entry.name) return;
-  await patch(entry.isFolder ? `folders/${entry.folder_id}` : `files/${entry.file_id}`, { name });
+  if (!name || name === entry.name) return entry;
+  return change(entry, { name }, reload);
+}
+
+/** The file, as it is then. */
+async function changeCaption(file, reload) {
+  const caption = await ask(t("Edit caption"), t("Caption"), file.caption, t("Save"), true);
+  if (caption === null || caption === file.caption) return file;
+  return change(file, { caption }, reload);
+}
+
+async function change(entry, fields, reload) {
+  const changed = await patch(entry.isFolder ? `folders/${entry.folder_id}` : `files/${entry.file_id}`, fields);
   forgetPages();
   await reload();
+  return changed;
 }
 
 async function throwAway(entries, reload, pages) {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import httpx
 import pytest
 
 from tests.acceptance.web.conftest import RunningDemo, logged_in
@@ -42,6 +45,116 @@ async def test_a_chat_is_opened_and_files_are_picked_from_it(demo: RunningDemo, 
             return any("picked/" in each["path"] for each in found)
 
         await until(is_saved, within=60)
+
+
+async def choose(page: Page, label: str, value: str) -> None:
+    """Choose an option of a list."""
+    await page.wait(
+        """(label, value) => {
+          const isIt = (each) => each.labels[0]?.innerText.startsWith(label);
+          const list = [...document.querySelectorAll("select")].find(isIt);
+          if (![...list?.options ?? []].some((each) => each.value === value)) return false;
+          list.value = value;
+          return list.dispatchEvent(new Event("change", {bubbles: true}));
+        }""",
+        label,
+        value,
+    )
+
+
+def files_like(api: httpx.Client, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get("/api/v1/files", params={"q": name}).json()["files"]
+    return found
+
+
+def send(api: httpx.Client, demo: RunningDemo, name: str) -> None:
+    params = {"name": name, "user_id": demo.facts["user_id"]}
+    api.post("/api/v1/files", params=params, content=name.encode()).raise_for_status()
+
+
+async def upload(api: httpx.Client, demo: RunningDemo, name: str) -> dict[str, Any]:
+    """A saved file."""
+    send(api, demo, name)
+    await until(lambda: files_like(api, name), within=60)
+    return files_like(api, name)[0]
+
+
+async def test_a_file_gets_a_caption_and_a_name_while_the_library_changes(
+    demo: RunningDemo, browser: Browser
+) -> None:
+    """What is previewed stays open while a task ends, and when the search leads to it no more."""
+    with demo.api() as api:
+        file = await upload(api, demo, "plan one.bin")
+        async with logged_in(browser, demo) as page:
+            await open_view(page, "library")
+            await page.click("plan one.bin", "button.row-name")
+            await page.click("Edit caption", "button")
+            await page.fill("Caption", "The plan\nof the house")
+            await page.click("Save", "button")
+            await page.wait("document.querySelector('dialog .caption')?.innerText.includes('of the house')")
+            await upload(api, demo, "other.bin")
+            await page.click("Rename", "button")
+            await page.fill("Name", "a house.bin")
+            await page.click("Rename", "form button")
+            await page.wait("document.querySelector('dialog h2')?.innerText === 'a house.bin'")
+            await page.press("Escape", 27)
+            for name in ("a house.bin", "other.bin"):
+                await page.wait(
+                    "name => document.querySelector('.virtual')?.innerText.includes(name)",
+                    name,
+                )
+            await open_view(page, "library?q=a%20house")
+            await page.click("a house.bin", "button.row-name")
+            await page.click("Rename", "button")
+            await page.fill("Name", "garden.bin")
+            await page.click("Rename", "form button")
+            await page.wait("document.querySelector('dialog h2')?.innerText === 'garden.bin'")
+            await page.click("Edit caption", "button")
+            await page.fill("Caption", "")
+            await page.press("Backspace", 8)
+            await page.click("Save", "button")
+            await page.wait(
+                "document.querySelector('dialog h2') && !document.querySelector('dialog .caption')"
+            )
+        changed = api.get(f"/api/v1/files/{file['file_id']}").json()
+    assert (changed["name"], changed["caption"]) == ("garden.bin", "")
+
+
+async def test_a_link_gets_a_source_and_a_webhook_and_files_of_a_storage_are_copied(
+    demo: RunningDemo, browser: Browser
+) -> None:
+    with demo.api() as api:
+        file = await upload(api, demo, "to copy.bin")
+        async with logged_in(browser, demo) as page:
+            await open_view(page, "add")
+            await page.click("More options", "summary")
+            await choose(page, "Source", "directlinks")
+            await page.fill("Webhook when it ends (address)", "https://hooks.invalid/web")
+            await page.fill("Links, one per line", "https://youtu.be/saveany-tests")
+            await page.click("Save", "button")
+            await page.wait("location.hash === '#/now'")
+            tasks = api.get("/api/v1/tasks").json()["tasks"] + api.get("/api/v1/history").json()["tasks"]
+            [task] = [each for each in tasks if each["type"] == "directlinks"]
+            api.delete(f"/api/v1/tasks/{task['task_id']}")
+
+            def deliveries() -> list[dict[str, Any]]:
+                found: list[dict[str, Any]] = api.get("/api/v1/webhooks/deliveries").json()["deliveries"]
+                return found
+
+            await until(lambda: "hooks.invalid" in str(deliveries()), within=60)
+            await open_view(page, "add")
+            await choose(page, "Source", "transfer")
+            await choose(page, "From storage", file["storage"])
+            await page.fill("Files and folders, one per line", file["path"])
+            await page.fill("Folder", "copied")
+            await page.sees("copied/")
+            await page.click("Save", "button")
+            await page.wait("location.hash === '#/now'")
+
+        def is_copied() -> bool:
+            return any(each["path"].startswith("copied/") for each in files_like(api, "to copy.bin"))
+
+        await until(is_copied, within=60)
 
 
 async def test_rules_are_tried_on_a_chat(demo: RunningDemo, browser: Browser) -> None:

@@ -9,7 +9,7 @@ import saveany.web
 from tests.fixtures.browser import Page
 
 _APP = Path(saveany.web.__file__).parent / "app.js"
-#: Views that only those see who are not logged in; `test_first_run` and `test_safety` open them.
+#: Views that only those see who are not logged in; `test_first_run` and `test_every_view` check them.
 _WITHOUT_SESSION = frozenset({"claim", "login"})
 #: What else is looked at: parts of views that an address opens. All settings at once take long.
 _MORE = {
