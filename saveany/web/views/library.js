@@ -1,6 +1,6 @@
 // What was saved: folders and files, to be found, seen, moved, shared and thrown away.
 import { signal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { all, get, may, patch, post, remove, session } from "../api.js";
 import { bytes, time } from "../format.js";
 import { onEnd } from "../live.js";
@@ -45,11 +45,14 @@ function Folder({ id, query }) {
   const entries = [...above, ...pages.rows.filter(Boolean).map(keyed)];
   const selection = useSelection(entries.map((each) => each.key));
   const chosen = entries.filter((each) => selection.ids.has(each.key));
+  const latest = useRef(pages);
+  latest.current = pages;
+  /** Reads the list that is shown then: while a change was sent, the reader may have chosen another filter. */
   const reload = async () => {
     reloadFolders();
-    await pages.reload();
+    await latest.current.reload();
   };
-  useEffect(() => onEnd((task) => task.status === "completed" && reload())); // of the list that is shown now
+  useEffect(() => onEnd((task) => task.status === "completed" && reload()), []);
   const place = opened ? pages.rows.findIndex((each) => each?.file_id === opened.file_id) : -1;
   const file = pages.rows[place] ?? opened; // it stays open where a new order, another name or a filter hides its row
   const step = (by) => (place >= 0 && pages.rows[place + by] ? () => setOpened(pages.rows[place + by]) : undefined);

@@ -104,6 +104,7 @@ async def test_a_file_gets_a_caption_and_a_name_while_the_library_changes(
                     name,
                 )
             await open_view(page, "library?q=a%20house")
+            await page.wait("!document.querySelector('.virtual')?.innerText.includes('other.bin')")
             await page.click("a house.bin", "button.row-name")
             await page.click("Rename", "button")
             await page.fill("Name", "garden.bin")
@@ -135,7 +136,7 @@ async def test_a_link_gets_a_source_and_a_webhook_and_files_of_a_storage_are_cop
             await page.wait("location.hash === '#/now'")
             tasks = api.get("/api/v1/tasks").json()["tasks"] + api.get("/api/v1/history").json()["tasks"]
             [task] = [each for each in tasks if each["type"] == "directlinks"]
-            api.delete(f"/api/v1/tasks/{task['task_id']}")
+            api.delete(f"/api/v1/tasks/{task['task_id']}").raise_for_status()
 
             def deliveries() -> list[dict[str, Any]]:
                 found: list[dict[str, Any]] = api.get("/api/v1/webhooks/deliveries").json()["deliveries"]
