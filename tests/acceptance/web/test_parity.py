@@ -137,12 +137,6 @@ async def test_a_link_gets_a_source_and_a_webhook_and_files_of_a_storage_are_cop
             tasks = api.get("/api/v1/tasks").json()["tasks"] + api.get("/api/v1/history").json()["tasks"]
             [task] = [each for each in tasks if each["type"] == "directlinks"]
             api.delete(f"/api/v1/tasks/{task['task_id']}").raise_for_status()
-
-            def deliveries() -> list[dict[str, Any]]:
-                found: list[dict[str, Any]] = api.get("/api/v1/webhooks/deliveries").json()["deliveries"]
-                return found
-
-            await until(lambda: "hooks.invalid" in str(deliveries()), within=60)
             await open_view(page, "add")
             await choose(page, "Source", "transfer")
             await choose(page, "From storage", file["storage"])
@@ -155,7 +149,11 @@ async def test_a_link_gets_a_source_and_a_webhook_and_files_of_a_storage_are_cop
         def is_copied() -> bool:
             return any(each["path"].startswith("copied/") for each in files_like(api, "to copy.bin"))
 
+        def has_webhook() -> bool:
+            return "hooks.invalid" in api.get("/api/v1/webhooks/deliveries").text
+
         await until(is_copied, within=60)
+        await until(has_webhook, within=60)
 
 
 async def test_rules_are_tried_on_a_chat(demo: RunningDemo, browser: Browser) -> None:
