@@ -111,7 +111,7 @@ function linesOf(/** @type {string} */ text) {
 }
 
 /** The body of the request for a line. That of a transfer names what to read in `params`. */
-function bodyOf(/** @type {string} */ line, { params, ...same }) {
+function bodyOf(/** @type {string} */ line, /** @type {any} */ { params, ...same }) {
   if (!params) return { url: line, ...same };
   const { storage_name: storage, dir_path: path, webhook_url: webhook, ...others } = same;
   return { ...others, storage, path, webhook, params: { ...params, source_path: line } };
