@@ -44,6 +44,7 @@ const isNew = signal(false);
 function View({ name }) {
   const [state, setState] = useState({ name: "", View: null, error: null });
   useEffect(() => {
+    if (state.name === name) return undefined; // also if the reader came back before the next view was loaded
     let isLeft = false; // before it was loaded
     (VIEWS[name] ?? VIEWS.now)().then(
       (module) => {
@@ -56,7 +57,7 @@ function View({ name }) {
     return () => {
       isLeft = true;
     };
-  }, [name]);
+  }, [name, state.name]);
   if (state.name !== name) return html`<${Loading} />`;
   if (state.error) return html`<${Failure} error=${state.error} retry=${() => location.reload()} />`;
   return html`<${state.View} />`;

@@ -37,6 +37,17 @@ async def test_a_large_folder_is_scrolled_to_its_end(it: Scene, browser: Browser
         await page.run("history.back()")
         await page.sees("z film 002999.bin")
         assert abs(await page.run("scrollY") - place) < 200
+        # Also from a view that has not arrived yet.
+        await page.send("Network.enable")
+        slow = {"offline": False, "latency": 1000, "downloadThroughput": -1, "uploadThroughput": -1}
+        await page.send("Network.emulateNetworkConditions", **slow)
+        await page.run("location.hash = '#/webhooks'")
+        await page.wait("!document.querySelector('.virtual')")
+        await page.run("history.back()")
+        await page.sees("z film 002999.bin")
+        await page.wait("new Promise(done => setTimeout(() => requestAnimationFrame(() => done(1)), 0))")
+        assert abs(await page.run("scrollY") - place) < 200
+        await page.send("Network.emulateNetworkConditions", **slow | {"latency": 0})
         await page.fill("Begin at the name", "m")
         await page.wait(
             "document.querySelector('.virtual .row')?.innerText.includes('m film') && scrollY < 10",
