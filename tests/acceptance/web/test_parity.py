@@ -106,6 +106,7 @@ async def test_a_file_gets_a_caption_and_a_name_while_the_library_changes(
             await open_view(page, "library?q=a%20house")
             await page.wait("!document.querySelector('.virtual')?.innerText.includes('other.bin')")
             await page.click("a house.bin", "button.row-name")
+            await page.wait("document.querySelector('dialog[open]')")
             await page.click("Rename", "button")
             await page.fill("Name", "garden.bin")
             await page.click("Rename", "form button")

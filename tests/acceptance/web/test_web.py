@@ -43,7 +43,7 @@ async def test_from_a_link_to_a_shared_file(
         await add(page, "https://t.me/channel/142", "video_2024")
         await page.run("location.hash = '#/library?q=video_2024'")
         await page.click("video_2024", "button.row-name")
-        await page.wait("document.querySelector('dialog video')")
+        await page.wait("document.querySelector('dialog[open] video')")
         await page.click("Create link", "button")
         await page.fill("Number of downloads", "5")
         await page.click("Create link", "button")
