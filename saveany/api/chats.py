@@ -98,11 +98,7 @@ async def list_chats(
     return ChatList(
         chats=[
             ChatView(
-                chat=f"@{each.username}"
-                if each.username
-                else "me"
-                if each.kind == "saved"
-                else str(each.chat),
+                chat=_name(each),
                 title=each.title,
                 kind=each.kind,
                 last_at=rfc3339(each.last_ms) if each.last_ms else None,
@@ -149,6 +145,7 @@ def _view(found: ChatFiles) -> ChatFilesView:
 
 
 def _name(dialog: Dialog) -> str:
+    """How a chat is named in requests."""
     if dialog.kind == "saved":
         return "me"
     return f"@{dialog.username}" if dialog.username else str(dialog.chat)
