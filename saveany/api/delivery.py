@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from saveany.api.auth import public
-from saveany.api.errors import rate_limit
+from saveany.api.errors import rate_limit, refused
 from saveany.api.services import ApiServices
 from saveany.delivery.headers import PICTURE, PREFLIGHT, REDIRECT, headers_of
 from saveany.delivery.response import ContentResponse
-from saveany.errors import StorageError
+from saveany.errors import RequestError, StorageError
 from saveany.languages import localized
 from saveany.net.addresses import network_of
 
@@ -27,7 +28,26 @@ if TYPE_CHECKING:
     from saveany.delivery.content import Content
     from saveany.delivery.delivery import LinkDelivery
 
-router = APIRouter(tags=["links"], dependencies=[Depends(public)])
+
+class _LinkRoute(APIRoute):
+    """A route that tells a browser in a page, not in JSON, why a link does not work."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of requests."""
+        handle = super().get_route_handler()
+
+        async def handle_readably(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestError as error:
+                if "text/html" not in request.headers.get("accept", ""):
+                    raise
+                return _error_page(error)
+
+        return handle_readably
+
+
+router = APIRouter(tags=["links"], dependencies=[Depends(public)], route_class=_LinkRoute)
 
 _METHODS = ["GET", "HEAD"]
 #: Maximum size of the form with a password, in bytes; the rest of a longer one is ignored.
@@ -123,6 +143,14 @@ async def unlock(request: Request, token: str) -> Response:
             samesite="lax",
         )
     return response
+
+
+def _error_page(error: RequestError) -> Response:
+    from saveany.delivery import page
+
+    plain = refused(error)
+    kept = {name: value for name, value in plain.headers.items() if not name.startswith("content-")}
+    return HTMLResponse(page.error_page(error.text), plain.status_code, {**kept, **page.headers()})
 
 
 def _prefixes(request: Request) -> set[str]:

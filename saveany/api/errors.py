@@ -136,10 +136,16 @@ def install(app: FastAPI) -> None:
     app.exception_handler(RequestError)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
-    app.exception_handler(StoreUnavailable)(_outage)
 
 
 async def _refused(_: Request, error: RequestError) -> Response:
+    return refused(error)
+
+
+def refused(error: RequestError) -> Response:
+    """The response for a request that has failed; an outage of the store is logged."""
+    if isinstance(error, StoreUnavailable):
+        log.error("request_failed", reason=error.message, cause=str(error.__cause__ or ""))
     return error_response(error)
 
 
@@ -170,11 +176,6 @@ def _allowed(request: Request) -> str:
     found = [route for route in request.app.state.routes if route.path_regex.match(path)]
     own = [route for route in found if route.path == path] or found
     return ", ".join(sorted({method for route in own for method in route.methods}))
-
-
-async def _outage(_: Request, error: StoreUnavailable) -> Response:
-    log.error("request_failed", reason=error.message, cause=str(error.__cause__ or ""))
-    return error_response(error)
 
 
 class RequestedLanguage:

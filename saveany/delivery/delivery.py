@@ -33,6 +33,7 @@ from saveany.loops import repeat
 from saveany.storage_set import StorageSet
 from saveany.store import Store
 from saveany.store.openings import Opening
+from saveany.texts import gettext_noop
 
 #: Seconds for which a link that was read is not read again; also while the catalogue is down.
 _FRESH, _OUTAGE = 2.0, 60.0
@@ -43,10 +44,10 @@ _COUNT_SECONDS: Final = 5.0
 _MAX_KNOWN: Final = 10_000
 
 _WHY: Final = {
-    State.EXPIRED: "this link has expired",
-    State.REVOKED: "this link was revoked",
-    State.USED_UP: "this link was downloaded as often as it may be",
-    State.GONE: "the file of this link was deleted",
+    State.EXPIRED: gettext_noop("this link has expired"),
+    State.REVOKED: gettext_noop("this link was revoked"),
+    State.USED_UP: gettext_noop("this link was downloaded as often as it may be"),
+    State.GONE: gettext_noop("the file of this link was deleted"),
 }
 
 

@@ -15,6 +15,7 @@ from saveany.delivery.errors import FileNotFound, RateLimited, TrafficUsedUp
 from saveany.errors import StoreUnavailable
 from saveany.store import Store
 from saveany.store.openings import Opening
+from saveany.texts import gettext_noop
 
 #: Seconds of the window in which openings are counted.
 _WINDOW: Final = 600
@@ -30,7 +31,7 @@ _RETRY_CONNECTION: Final = 5
 #: Seconds between two checks whether another request has counted its download.
 _PENDING_SECONDS: Final = 0.05
 _GB: Final = 10**9
-_MESSAGE: Final = "Too many requests, please try again later"
+_MESSAGE: Final = gettext_noop("Too many requests, please try again later")
 
 
 class DeliveryLimits:

@@ -16,7 +16,7 @@ from saveany.delivery.content import mime_of
 from saveany.delivery.headers import shown_name
 from saveany.delivery.themes import THEMES
 from saveany.languages import requested, translator
-from saveany.texts import gettext_noop
+from saveany.texts import Text, gettext_noop
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -176,17 +176,20 @@ def readable(size: int) -> str:
     return f"{value / 1000:.3g} TB"
 
 
+def error_page(error: Text) -> str:
+    """The page that says why a link does not work."""
+    return _rendered("base.html", name=translator(requested.get()).sentence(error))
+
+
 def _render(template: str, link: Link, theme: str, **values: object) -> str:
     """A page in a theme; in that of the browser if there is no such theme."""
+    theme = theme if theme in THEMES else ""
+    return _rendered(template, name=shown_name(link.name), theme=theme, **values)
+
+
+def _rendered(template: str, **values: object) -> str:
     t, page = translator(requested.get()), _templates().get_template(template)
-    return page.render(
-        name=shown_name(link.name),
-        style=_style(),
-        theme=theme if theme in THEMES else "",
-        t=t.message,
-        language=t.language,
-        **values,
-    )
+    return page.render(style=_style(), t=t.message, language=t.language, **values)
 
 
 @cache

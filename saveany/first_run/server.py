@@ -227,7 +227,7 @@ async def complete_setup(request: Request, response: Response, body: NewSetup) -
     state = request.app.state
     token = body.token or secrets.token_urlsafe(24)
     if len(token) < _MIN_TOKEN:
-        raise InvalidInput(f"must have at least {_MIN_TOKEN} characters", "token")
+        raise InvalidInput("must have at least {n} characters", "token", n=_MIN_TOKEN)
     try:
         values.token(SecretStr(token))
     except ValueError as error:

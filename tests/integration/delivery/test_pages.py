@@ -214,3 +214,25 @@ async def test_pages_are_in_the_language_of_the_reader(
         assert said in page.text
         assert '<html lang="zh-Hans">' in page.text
         assert said not in (await public.get(each["page_url"])).text
+
+
+async def test_a_browser_gets_a_page_that_says_why_a_link_does_not_work(
+    live: httpx.AsyncClient, public: httpx.AsyncClient
+) -> None:
+    """With the same status as other clients, which get JSON; a reader in their own language."""
+    made = await link(live, "https://t.me/channel/142")
+    await live.patch(f"/api/v1/links/{made['token']}", json={"revoked": True})
+    base = made["url"].partition("/dl/")[0]
+    for url in (made["page_url"], made["url"], made["stream_url"], f"{base}/s/nothing", f"{base}/dl/nothing"):
+        plain = await public.get(url)
+        check_error(plain, plain.status_code)
+        assert plain.status_code in (404, 410)
+        for language, sign in (("en-GB", "<h1>"), ("zh-CN", "[\u4e00-\u9fff]")):
+            accept = {"Accept": "text/html,*/*;q=0.8", "Accept-Language": language}
+            page = await public.get(url, headers=accept)
+            check_page(page)
+            assert page.status_code == plain.status_code
+            assert re.search(sign, page.text)
+            assert page.headers["cache-control"] == "no-store"
+            if language == "en-GB":
+                assert plain.json()["message"].lower() in page.text.lower()

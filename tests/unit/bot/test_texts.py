@@ -1,5 +1,6 @@
 """Every text of the bot, and every error of the API, is translated into every language."""
 
+import ast
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -93,6 +94,57 @@ def error_templates() -> set[str]:
     return shown | {forms[0] for _, forms in found} | {str(message) for _, message, *_ in modules}
 
 
+def implied_templates() -> set[str]:
+    """The templates of errors that are not in the call of their constructor: a constant of the module, or the
+    docstring of a class that is raised without a text."""
+    folders = [ROOT / package for package in ERROR_PACKAGES]
+    trees = [ast.parse(file.read_text()) for each in folders for file in each.rglob("*.py")]
+    kinds = error_classes([*trees, ast.parse((ROOT / "saveany/errors.py").read_text())])
+    found: set[str] = set()
+    for tree in trees:
+        constants = dict(assigned(tree))
+        for node in ast.walk(tree):
+            called = node.exc if isinstance(node, ast.Raise) else getattr(node, "func", None)
+            kind = kinds.get(called.id) if isinstance(called, ast.Name) else None
+            if kind and isinstance(node, ast.Call) and node.args:
+                found |= values_of(node.args[0], constants)
+            if kind and (not getattr(node, "args", None) or "super().__init__()" in ast.unparse(kind)):
+                found.add((ast.get_docstring(kind) or "").strip())
+    return found
+
+
+def error_classes(trees: list[ast.Module]) -> dict[str, ast.ClassDef]:
+    """The classes of errors, by name."""
+    classes = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    found: dict[str, ast.ClassDef] = {}
+    count = -1
+    while count < len(found):
+        count = len(found)
+        for each in classes:
+            bases = {base.id for base in each.bases if isinstance(base, ast.Name)}
+            if each.name == "SaveAnyError" or bases & found.keys():
+                found[each.name] = each
+    return found
+
+
+def assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """The constants of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            yield node.target.id, node.value
+
+
+def values_of(argument: ast.expr, constants: Mapping[str, ast.expr]) -> set[str]:
+    """The texts of a constant, or of a table of constants, that is given to a constructor."""
+    named = argument.value if isinstance(argument, ast.Subscript) else argument
+    value = constants.get(named.id) if isinstance(named, ast.Name) else None
+    each = value.values if isinstance(value, ast.Dict) else [value]
+    # One that is marked with `gettext_noop` is found by its mark.
+    return {str(one.value) for one in each if isinstance(one, ast.Constant)}
+
+
 def descriptions() -> set[str]:
     """What forms say about settings, and about options of storages."""
     types = [each for each in registry.types() if each not in ("memory", "minio")]
@@ -144,7 +196,7 @@ def test_every_text_is_translated(tag: str) -> None:
 
 @pytest.mark.parametrize("tag", OTHERS)
 def test_every_translation_is_used(tag: str) -> None:
-    used = {forms[0] for _, forms in texts()} | error_templates() | descriptions()
+    used = {forms[0] for _, forms in texts()} | error_templates() | implied_templates() | descriptions()
     ids = (each.id for each in catalog(tag) if each.id)
     assert [each for each in ids if (each[0] if isinstance(each, tuple) else each) not in used] == []
 
@@ -152,7 +204,7 @@ def test_every_translation_is_used(tag: str) -> None:
 @pytest.mark.parametrize("tag", OTHERS)
 def test_every_error_and_reason_that_the_bot_may_show_is_translated(tag: str) -> None:
     known = catalog(tag)
-    missing = [each for each in sorted(error_templates()) if not known.get(each)]
+    missing = [each for each in sorted(error_templates() | implied_templates()) if not known.get(each)]
     assert [each for each in missing if re.search("[a-z]{2}", re.sub(r"{\w+}", "", each))] == []
 
 
