@@ -67,9 +67,11 @@ class Inventory:
                 await connection.execute(insert(files), added)
         return len(new)
 
-    async def copies(self, storage: str, below: str = "") -> AsyncIterator[SavedCopy]:
-        """The copies in a storage, or below one of its folders, by path; files in the trash have none."""
-        last = ("", "")
+    async def copies(
+        self, storage: str, below: str = "", last: tuple[str, str] = ("", "")
+    ) -> AsyncIterator[SavedCopy]:
+        """The copies in a storage, or below one of its folders, by path, after the path and id `last`; files
+        in the trash have none."""
         columns = [files.c[name] for name in SavedCopy.__struct_fields__]
         where = [files.c.storage == storage, files.c.deleted_at.is_(None)]
         if below:

@@ -238,6 +238,15 @@ class ChatView(TypedDict):
     last_at: str | None
 
 
+class CheckStorage(TypedDict):
+    """Which saved files to look for."""
+
+    #: Number of files to check.
+    limit: NotRequired[int]
+    #: `next_cursor` of the previous reply.
+    cursor: NotRequired[str]
+
+
 class ConfigurationChange(TypedDict):
     """New values of settings."""
 
@@ -257,6 +266,17 @@ class ConfigurationView(TypedDict):
     waiting: list[str]
     #: Whether `POST /api/v1/config/restart` works.
     can_restart: bool
+
+
+class CopyDifference(TypedDict):
+    """A saved file whose copy is missing, or has another size."""
+
+    file_id: str
+    path: str
+    #: Bytes of the saved file.
+    size: int
+    #: Bytes of the copy; null: it is missing.
+    found: int | None
 
 
 class Created(TypedDict):
@@ -1212,6 +1232,19 @@ class SavedFileView(TypedDict):
     deleted_at: NotRequired[str | None]
 
 
+class ScanStorage(TypedDict):
+    """Which files to add."""
+
+    #: A folder; empty means the root.
+    path: NotRequired[str]
+    #: User of the files. Default: the first user.
+    user_id: NotRequired[int | None]
+    #: `next` of the previous reply.
+    after: NotRequired[str]
+    #: Number of files after which it replies.
+    limit: NotRequired[int]
+
+
 class SessionView(TypedDict):
     """Who sends this request, and what for."""
 
@@ -1296,6 +1329,16 @@ class StorageChange(TypedDict):
     moved: NotRequired[bool]
 
 
+class StorageCheck(TypedDict):
+    """What the check has found so far."""
+
+    #: Number of files that this request has checked.
+    checked: int
+    differences: list[CopyDifference]
+    #: `cursor` of the next request; null at the end.
+    next_cursor: str | None
+
+
 class StorageConfigList(TypedDict):
     """Storages of the configuration."""
 
@@ -1316,6 +1359,17 @@ class StorageList(TypedDict):
     """All configured storages."""
 
     storages: list[StorageView]
+
+
+class StorageScan(TypedDict):
+    """What this request has done."""
+
+    #: Files that are new in the list of saved files.
+    added: int
+    #: Files that it had before.
+    known: int
+    #: `after` of the next request; null at the end.
+    next: str | None
 
 
 class StorageTest(TypedDict):

@@ -8,12 +8,16 @@ from saveany.client.request import ApiRequest, quoted
 
 if TYPE_CHECKING:
     from saveany.client.models import (
+        CheckStorage,
         FileList,
         Health,
         Info,
         LogLinesView,
         Ready,
+        ScanStorage,
+        StorageCheck,
         StorageList,
+        StorageScan,
         StorageTest,
         StorageUsage,
         TaskTypes,
@@ -75,6 +79,29 @@ def test_storage(name: str) -> ApiRequest[StorageTest]:
     name: Name of the storage.
     """
     return ApiRequest("POST", f"/api/v1/storages/{quoted(name)}/test")
+
+
+def check_storage(name: str, body: CheckStorage) -> ApiRequest[StorageCheck]:
+    """Check the saved files of a storage.
+
+    Look for the copies of some saved files: which are missing, or have another size? Nothing is changed.
+    A request with `next_cursor` checks the next ones.
+
+    name: Name of the storage.
+    """
+    return ApiRequest("POST", f"/api/v1/storages/{quoted(name)}/check", body=body)
+
+
+def scan_storage(name: str, body: ScanStorage) -> ApiRequest[StorageScan]:
+    """List the files of a storage as saved.
+
+    Add some files that are already in a storage to the list of saved files. Nothing is moved or changed
+    in the storage; files that are listed already stay as they are, and unfinished ones are left out. A
+    request with `next` as `after` continues.
+
+    name: Name of the storage.
+    """
+    return ApiRequest("POST", f"/api/v1/storages/{quoted(name)}/scan", body=body)
 
 
 def list_task_types() -> ApiRequest[TaskTypes]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import posixpath
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from saveany.catalogue.inventory import FoundCopy, Inventory
+from saveany.catalogue.cursors import make_cursor, parse_cursor
+from saveany.catalogue.inventory import FoundCopy, Inventory, SavedCopy
 from saveany.errors import InvalidInput, StorageError, StorageUnavailable
+from storages.listing import MAX_DEPTH, endless_listing
 from storages.parts import is_reserved
 
 if TYPE_CHECKING:
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
 _BATCH = 500
 #: Number of folders whose listings are remembered: copies are checked by path.
 _FOLDERS = 200
+#: Number of queries to a worker at the same time, and of entries that one of them lists.
+_QUERIES, _ENTRIES = 16, 1000
+#: Seconds after which a page of a scan ends: a proxy in between may end longer requests.
+_PAGE_SECONDS = 5.0
+
+#: Asks a worker about a storage: `query(kind, **args)`, as in `workers.storage_queries`.
+Query = Callable[..., Awaitable[Any]]
 
 
 class Scanned(msgspec.Struct, frozen=True):
@@ -77,6 +87,83 @@ async def check(inventory: Inventory, storage: Storage) -> AsyncIterator[Differe
             yield Difference(copy.id, copy.path, copy.size, found)
 
 
+async def scan_page(
+    inventory: Inventory,
+    storage: str,
+    query: Query,
+    path: str,
+    user_id: int,
+    *,
+    after: str,
+    limit: int,
+    now_ms: int,
+) -> tuple[Scanned, str]:
+    """`scan` of about `limit` files after the path `after`, in a storage that a worker lists. Returns what
+    was done, and the path to continue after: "" at the end."""
+    clock = asyncio.get_running_loop().time
+    until, found, last = clock() + _PAGE_SECONDS, list[FoundCopy](), ""
+    async for entry in _walk(query, storage, path, after.removeprefix(f"{path}/") if path else after):
+        if not entry["is_dir"] and not _is_left_out(entry["name"]):
+            found.append(FoundCopy(entry["path"], entry["size"], entry["modified_at"] or now_ms))
+        if len(found) >= limit or clock() > until:
+            last = entry["path"]
+            break
+    added = await inventory.add(storage, found, user_id) if found else 0
+    return Scanned(added, len(found) - added), last
+
+
+async def check_page(
+    inventory: Inventory, storage: str, query: Query, *, cursor: str, limit: int
+) -> tuple[int, list[Difference], str]:
+    """`check` of at most `limit` files after `cursor`, in a storage where a worker looks for them. Returns
+    their number, the differences, and the cursor of the next page: "" at the end."""
+    key = parse_cursor(cursor, str)
+    last = (str(key[0]), key[1]) if key else ("", "")
+    copies: list[SavedCopy] = []
+    async for copy in inventory.copies(storage, last=last):
+        copies.append(copy)
+        if len(copies) == limit:
+            break
+    sizes: list[int | None] = []
+    for start in range(0, len(copies), _QUERIES):
+        some = copies[start : start + _QUERIES]
+        sizes += await asyncio.gather(*(query("size", path=copy.path) for copy in some))
+    differences = [
+        Difference(copy.id, copy.path, copy.size, found)
+        for copy, found in zip(copies, sizes, strict=True)
+        if found != copy.size
+    ]
+    is_last = len(copies) < limit
+    return len(copies), differences, "" if is_last else make_cursor((copies[-1].path, copies[-1].id))
+
+
+async def _walk(query: Query, storage: str, folder: str, after: str) -> AsyncGenerator[dict[str, Any], None]:
+    """The entries below a folder, sorted by name, after the path `after` in it. A folder comes after what is
+    in it, so each entry is a place to continue after."""
+    if folder.count("/") >= MAX_DEPTH:
+        raise endless_listing(storage, folder)
+    name, _, rest = after.partition("/")
+    if rest:
+        below = f"{folder}/{name}" if folder else name
+        async for each in _walk(query, storage, below, rest):
+            yield each
+    is_last = False
+    while not is_last:
+        entries = await query("list", path=folder, after=name, limit=_ENTRIES)
+        for entry in entries:
+            if entry["is_dir"]:
+                async for each in _walk(query, storage, entry["path"], ""):
+                    yield each
+            yield entry
+        is_last = len(entries) < _ENTRIES
+        name = entries[-1]["name"] if entries else ""
+
+
+def _is_left_out(name: str) -> bool:
+    """Whether a file of that name is unfinished, or SaveAny's own."""
+    return is_reserved(name) or name.endswith(".partial")
+
+
 def _require_listing(storage: Storage) -> Storage:
     if not storage.capabilities.lists:
         raise InvalidInput("storage {storage!r} cannot list its files", "storage", storage=storage.name)
@@ -86,7 +173,7 @@ def _require_listing(storage: Storage) -> Storage:
 async def _batches(storage: Storage, path: str, now_ms: int) -> AsyncIterator[list[FoundCopy]]:
     batch: list[FoundCopy] = []
     async for entry in storage.walk(path):
-        if is_reserved(entry.name) or entry.name.endswith(".partial"):
+        if _is_left_out(entry.name):
             continue
         batch.append(FoundCopy(entry.path, entry.size, entry.modified_at or now_ms))
         if len(batch) == _BATCH:

@@ -4,6 +4,7 @@ import { get, patch, post, remove } from "../api.js";
 import { bytes, time } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
+import { Check, Scan } from "../parts/inventory.js";
 import { StorageForm } from "../parts/storageform.js";
 import { Button, confirm, Dialog, Empty, Failure, Loading, Tag, tell, useLoaded, usePolling } from "../parts/ui.js";
 import { t } from "../texts.js";
@@ -23,6 +24,7 @@ export default function Storages() {
   const [stats] = useLoaded((stop) => get("stats", {}, stop));
   const [configs, , reloadConfigs] = useLoaded((stop) => get("config/storages", {}, stop).then((reply) => reply.storages));
   const [browsed, setBrowsed] = useState("");
+  const [compared, setCompared] = useState(null);
   const [edited, setEdited] = useState(null);
   const active = new Map(found?.storages.map((each) => [each.name, each]));
   usePolling(Boolean(configs?.some((each) => each.enable && !active.get(each.name)?.ready)), reload);
@@ -58,13 +60,16 @@ export default function Storages() {
           <${Tag} kind=${!config.enable ? "" : storage?.ready ? "good" : "bad"}>${!config.enable ? t("Off") : storage?.ready ? t("Ready") : t("Not ready")}</${Tag}></div>
         ${storage?.error && html`<p class="problem"><${Icon} name="warning" />${storage.error}</p>`}
         <div class="buttons">${storage && html`<${Button} icon="check" label=${t("Test")} action=${() => test(config.name)} />`}
-          ${storage?.capabilities?.lists && html`<${Button} icon="library" label=${t("Browse")} action=${() => setBrowsed(config.name)} />`}
+          ${storage?.capabilities?.lists && html`<${Button} icon="library" label=${t("Browse")} action=${() => setBrowsed(config.name)} />
+            <${Button} icon="search" label=${t("Check the files")} action=${() => setCompared({ name: config.name, kind: Check })} />
+            <${Button} icon="add" label=${t("List what is there")} action=${() => setCompared({ name: config.name, kind: Scan })} />`}
           ${configs && html`<${Button} icon="edit" label=${t("Change")} action=${() => setEdited(config)} />
             <${Button} label=${config.enable ? t("Turn off") : t("Turn on")} action=${() => change(config.name, !config.enable)} />
             <${Button} icon="trash" label=${t("Remove")} action=${() => removeStorage(config.name)} />`}</div></li>`;
     })}</ul>`}
     ${!known.length && html`<${Empty} icon="storages" title=${t("No storage is configured")}>${t("Add a folder of this machine, or a server.")}</${Empty}>`}
     ${browsed && html`<${Browse} name=${browsed} close=${() => setBrowsed("")} />`}
+    ${compared && html`<${compared.kind} name=${compared.name} close=${() => (setCompared(null), reload())} />`}
     ${edited && html`<${Dialog} title=${edited.name ?? t("Add storage")} close=${() => setEdited(null)}>
       <${StorageForm} storage=${edited.name ? edited : undefined} cancel=${() => setEdited(null)} done=${() => (setEdited(null), again())} /></${Dialog}>`}`;
 }

@@ -194,3 +194,18 @@ async def test_a_list_of_tables_is_edited_in_the_configuration(demo: RunningDemo
         await page.click("Save", ".selection button")
         await page.wait("!document.querySelector('.selection')")
         await page.sees("There is none")
+
+
+async def test_a_storage_is_compared_with_the_library(demo: RunningDemo, browser: Browser) -> None:
+    """What is there already is listed; after that, all saved files are found."""
+    async with logged_in(browser, demo) as page:
+        await open_view(page, "storages")
+        await page.click("List what is there", "button")
+        await page.click("Add to the library", "dialog button")
+        await page.wait(r"/known before\.$/.test(document.querySelector('dialog [role=status]')?.innerText)")
+        await page.click("Close", "dialog footer button")
+        await page.click("Check the files", "button")
+        await page.click("Check", "dialog footer button")
+        await page.wait(
+            r"/checked, 0 .*changed\.$/.test(document.querySelector('dialog [role=status]')?.innerText)"
+        )
