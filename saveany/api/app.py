@@ -18,6 +18,7 @@ from saveany import __version__
 from saveany.api import (
     accounts,
     archives,
+    backups,
     chats,
     compat,
     configuration,
@@ -94,6 +95,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         storage_config,
         accounts,
         configuration,
+        backups,
         task_types,
         workers,
         health,
@@ -118,6 +120,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
     from saveany.delivery.telegram import TelegramFiles
     from saveany.service.accounts import AccountService
     from saveany.service.archives import ArchiveService
+    from saveany.service.backups import BackupService
     from saveany.service.chats import ChatService
     from saveany.service.configuration import ConfigurationService
     from saveany.service.conversions import ConversionService
@@ -166,6 +169,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
         accounts=AccountService(config, store),
         preferences=PreferencesService(config, store),
         chats=ChatService(config, telegram.accounts),
+        backups=BackupService(config, store),
     )
 
 

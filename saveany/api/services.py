@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from saveany.delivery.delivery import LinkDelivery
     from saveany.service.accounts import AccountService
     from saveany.service.archives import ArchiveService
+    from saveany.service.backups import BackupService
     from saveany.service.chats import ChatService
     from saveany.service.configuration import ConfigurationService
     from saveany.service.conversions import ConversionService
@@ -61,6 +62,7 @@ class ApiServices:
     accounts: AccountService
     preferences: PreferencesService
     chats: ChatService
+    backups: BackupService
 
 
 async def _services(request: Request) -> ApiServices:

@@ -45,7 +45,7 @@ async def make_backup(
             redis_db=snapshot.number(store.db),
             members={},
         )
-        return archive.write(file, parts, manifest)
+        return await asyncio.to_thread(archive.write, file, parts, manifest)
 
 
 @contextmanager

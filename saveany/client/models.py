@@ -781,6 +781,13 @@ class NewArchive(TypedDict):
     paused: NotRequired[bool]
 
 
+class NewBackup(TypedDict):
+    """What a backup contains."""
+
+    #: Include the logins of the Telegram accounts: whoever has the file can use the accounts.
+    logins: NotRequired[bool]
+
+
 class NewFolder(TypedDict):
     """A new folder."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Health,
         Info,
         LogLinesView,
+        NewBackup,
         Ready,
         ScanStorage,
         StorageCheck,
@@ -102,6 +103,15 @@ def scan_storage(name: str, body: ScanStorage) -> ApiRequest[StorageScan]:
     name: Name of the storage.
     """
     return ApiRequest("POST", f"/api/v1/storages/{quoted(name)}/scan", body=body)
+
+
+def make_backup(body: NewBackup) -> ApiRequest[bytes]:
+    """Make a backup.
+
+    The catalogue, Redis at the same moment, and the configuration with its passwords and tokens, as one
+    file, which `saveany restore` brings back. Saved files are not part of it: they are in the storages.
+    """
+    return ApiRequest("POST", "/api/v1/backup", body=body, reply="bytes")
 
 
 def list_task_types() -> ApiRequest[TaskTypes]:

@@ -18,14 +18,19 @@ export class ApiError extends Error {
   }
 }
 
+/** @typedef {{body?: unknown, query?: Record<string, unknown>, headers?: Record<string, string>, signal?: AbortSignal}} Options */
+
 /** Ask the API, and return the JSON of its reply. Raises `ApiError`.
- * @param {string} method @param {string} path below /api/v1/
- * @param {{body?: unknown, query?: Record<string, unknown>, headers?: Record<string, string>, signal?: AbortSignal}} options */
-async function ask(method, path, { body, query, headers, signal: stop } = {}) {
+ * @param {string} method @param {string} path below /api/v1/ @param {Options} [options] */
+async function ask(method, path, options) {
+  return jsonOf(await send(method, path, options));
+}
+
+/** @param {string} method @param {string} path @param {Options} [options] of which a `body` may be a file */
+async function send(method, path, { body, query, headers, signal: stop } = {}) {
   const token = session.value?.csrf_token;
-  let reply;
   try {
-    reply = await fetch(`api/v1/${path}${queryText(query)}`, {
+    return await fetch(`api/v1/${path}${queryText(query)}`, {
       method,
       headers: {
         "Accept-Language": language(),
@@ -33,13 +38,17 @@ async function ask(method, path, { body, query, headers, signal: stop } = {}) {
         ...(token && method !== "GET" ? { "X-CSRF-Token": token } : {}),
         ...headers,
       },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
       signal: stop,
     });
   } catch (error) {
     if (stop?.aborted) throw error;
     throw new ApiError(t("SaveAny does not answer. Is it running, and are you online?"), 0);
   }
+}
+
+/** The content of a reply. Raises `ApiError` with the message in it. */
+async function jsonOf(/** @type {Response} */ reply) {
   const text = await reply.text();
   let data;
   try {
@@ -50,6 +59,22 @@ async function ask(method, path, { body, query, headers, signal: stop } = {}) {
   if (reply.ok) return data;
   if (reply.status === 401 && session.value) session.value = null;
   throw new ApiError(sentence(data?.message ?? reply.statusText), reply.status, data?.details ?? [], data?.error ?? "");
+}
+
+/** Have the API make a file, and the browser save it under the name that it has there. Returns its size.
+ * @param {string} path @param {unknown} body */
+export async function download(path, body) {
+  const reply = await send("POST", path, { body });
+  if (!reply.ok) return jsonOf(reply);
+  const file = await reply.blob().catch(() => {
+    throw new ApiError(t("The connection broke before the end of the file."), 0);
+  });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = reply.headers.get("Content-Disposition")?.match(/filename="(.+)"/)?.[1] ?? "";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  return file.size;
 }
 
 /** @template {string} P @param {P} path @param {Record<string, unknown>} [query] @param {AbortSignal} [stop]

@@ -2,6 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { get } from "../api.js";
 import { ago, bytes } from "../format.js";
+import { Backup } from "../parts/backup.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
 import { Log, Space } from "../parts/log.js";
@@ -48,5 +49,5 @@ export default function Status() {
     <section class="card"><h2>${t("Saved files")}</h2><table><tbody>${Object.entries(stats.by_type).map(([kind, sum]) => html`<tr key=${kind}><td>${KINDS[kind]?.() ?? kind}</td><td class="number">${sum.files}</td><td class="number">${bytes(sum.bytes)}</td></tr>`)}</tbody></table>
       ${!stats.files && html`<p class="dim">${t("Nothing has been saved yet")}</p>`}</section><${Space} /></div>
     <section class="card"><h2>${t("Sources")}</h2><ul class="sources">${types.map((each) => html`<li key=${each.type}><${Tag} kind=${each.available ? "good" : ""}>${each.available ? t("Ready") : t("Off")}</${Tag}>
-      <span>${each.title}${each.error && html`<small class="dim"> ${each.error}</small>`}</span></li>`)}</ul></section><${Log} />`;
+      <span>${each.title}${each.error && html`<small class="dim"> ${each.error}</small>`}</span></li>`)}</ul></section><${Backup} /><${Log} />`;
 }
