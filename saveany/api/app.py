@@ -17,6 +17,7 @@ from starlette.responses import Response
 from saveany import __version__
 from saveany.api import (
     accounts,
+    adoption,
     archives,
     backups,
     chats,
@@ -76,6 +77,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         history,
         files,
         archives,
+        adoption,
         chats,
         file_contents,
         uploads,
@@ -119,6 +121,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
     from saveany.delivery.delivery import LinkDelivery  # only the process that serves needs it
     from saveany.delivery.telegram import TelegramFiles
     from saveany.service.accounts import AccountService
+    from saveany.service.adoption import AdoptionService
     from saveany.service.archives import ArchiveService
     from saveany.service.backups import BackupService
     from saveany.service.chats import ChatService
@@ -159,6 +162,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
         keys=key_service,
         archives=archives,
         archive_verifier=ArchiveVerifier(archives, config, store, catalogue, telegram.accounts),
+        adoption=AdoptionService(config, store, archives),
         archive_role=ArchiveRole(config, store, catalogue, tasks_, telegram.accounts, stands_by=True),
         authenticator=authenticator,
         foreground=foreground,

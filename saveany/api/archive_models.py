@@ -174,6 +174,29 @@ class ArchiveView(Reply):
     completed_at: Time | None
 
 
+class FoundFileView(Reply):
+    """A file in the folder."""
+
+    path: str
+    size: int
+    message: int = Field(description="The message that it belongs to; 0: contents are compared.")
+
+
+class AdoptionView(Reply):
+    """What an archive adopts, or would adopt: the files whose sizes are those of their messages."""
+
+    archive: ArchiveView | None = Field(description="Null if this was a trial.")
+    chat_id: int = Field(description="-100… for a channel or supergroup.", examples=[-1001234567890])
+    title: str
+    storage: str
+    dir_path: str
+    files: int = Field(description="Number of files in the folder.")
+    bytes: int = Field(description="Their size.")
+    known: int = Field(description="Number of messages that are known to have one of them.")
+    truncated: bool = Field(description="Whether the export ends in the middle: what is before is used.")
+    examples: list[FoundFileView] = Field(description="The first 100 files.")
+
+
 class ArchiveList(Reply):
     """Archives, oldest first."""
 

@@ -53,7 +53,7 @@ async def create(services: InjectedServices, principal: TasksPrincipal, body: Ne
     """Save all files of a chat, and account for every message. A user account must be able to read the
     chat."""
     archive = await services.archives.add(principal, _request(body))
-    return _view(await services.archives.get(principal, archive.id))
+    return archive_view(await services.archives.get(principal, archive.id))
 
 
 def _request(body: NewArchive) -> ArchiveRequest:
@@ -102,13 +102,15 @@ async def list_archives(
     services: InjectedServices, principal: TasksPrincipal, user_id: UserId = None
 ) -> ArchiveList:
     """All archives with their receipts, oldest first. Watched chats are archives that start with `now`."""
-    return ArchiveList(archives=[_view(each) for each in await services.archives.all(principal, user_id)])
+    return ArchiveList(
+        archives=[archive_view(each) for each in await services.archives.all(principal, user_id)]
+    )
 
 
 @router.get("/{archive_id}", operation_id="getArchive", summary="One archive", responses=responses(404))
 async def get(services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId) -> ArchiveView:
     """An archive with its receipt."""
-    return _view(await services.archives.get(principal, archive_id))
+    return archive_view(await services.archives.get(principal, archive_id))
 
 
 @router.get(
@@ -139,14 +141,14 @@ async def messages(
 async def pause(services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId) -> ArchiveView:
     """Read no further messages. Tasks that exist continue."""
     await services.archives.pause(principal, archive_id)
-    return _view(await services.archives.get(principal, archive_id))
+    return archive_view(await services.archives.get(principal, archive_id))
 
 
 @router.post("/{archive_id}/resume", operation_id="resumeArchive", summary="Resume", responses=responses(404))
 async def resume(services: InjectedServices, principal: TasksPrincipal, archive_id: ArchiveId) -> ArchiveView:
     """Continue a paused archive."""
     await services.archives.resume(principal, archive_id)
-    return _view(await services.archives.get(principal, archive_id))
+    return archive_view(await services.archives.get(principal, archive_id))
 
 
 @router.post("/{archive_id}/retry", operation_id="retryArchive", summary="Retry", responses=responses(404))
@@ -225,7 +227,8 @@ def estimate_view(found: ArchiveEstimate) -> ArchiveEstimateView:
     )
 
 
-def _view(shown: ShownArchive) -> ArchiveView:
+def archive_view(shown: ShownArchive) -> ArchiveView:
+    """An archive with its receipt."""
     archive, receipt = shown.archive, shown.receipt
     return ArchiveView(
         id=archive.id,

@@ -251,8 +251,8 @@ class HttpConnection(HttpToolsProtocol):
             if not self.refused:
                 self.server_state.count_refusal("a response was not read in time")
             self.transport.abort()
-        elif _is_incomplete(self._running) and self._receiving != "body":
-            self.deadline = now + HEAD_SECONDS  # the client waits for the response
+        elif _is_incomplete(self._running) and (self._receiving != "body" or self.flow.read_paused):
+            self.deadline = now + HEAD_SECONDS  # the client waits for us
         elif self._running is not None and not self._receiving:
             self.transport.close()  # idle after a response
         else:

@@ -13,9 +13,9 @@ MAX_BODY = 2 * 1024 * 1024
 #: Maximum number of bytes that are read and discarded before the response. A client that is still sending
 #: when the connection closes would get a connection error instead of the response.
 MAX_DISCARDED = 64 * 1024 * 1024
-#: Addresses that receive files, which have a limit of their own (`uploads.max_mb`).
+#: Addresses that receive files: what is saved has a limit of its own (`uploads.max_mb`), an export has none.
 _UPLOADS = "/api/v1/uploads"
-_FILES = "/api/v1/files"
+_POSTED = ("/api/v1/files", "/api/v1/archives/adopt")
 
 
 class BodyLimit:
@@ -76,7 +76,7 @@ class _Body:
 
 def _is_upload(scope: Scope) -> bool:
     path: str = scope["path"]
-    return path.startswith(_UPLOADS) or (path == _FILES and scope["method"] == "POST")
+    return path.startswith(_UPLOADS) or (path in _POSTED and scope["method"] == "POST")
 
 
 def _has_body(scope: Scope) -> bool:

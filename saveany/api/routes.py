@@ -125,12 +125,13 @@ def _check_type(request: Request, takes_body: bool) -> None:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
             return
-    elif not (takes_body or _has_body(headers) or _anybody_could_post(request)):
+    elif not (takes_body or has_body(headers) or _anybody_could_post(request)):
         return
     raise HTTPException(415)
 
 
-def _has_body(headers: Headers) -> bool:
+def has_body(headers: Headers) -> bool:
+    """Whether a request has a body that is not empty."""
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
     from saveany.delivery.delivery import LinkDelivery
     from saveany.service.accounts import AccountService
+    from saveany.service.adoption import AdoptionService
     from saveany.service.archives import ArchiveService
     from saveany.service.backups import BackupService
     from saveany.service.chats import ChatService
@@ -52,6 +53,7 @@ class ApiServices:
     keys: KeyService
     archives: ArchiveService
     archive_verifier: ArchiveVerifier
+    adoption: AdoptionService
     archive_role: ArchiveRole
     authenticator: Authenticator
     foreground: Foreground

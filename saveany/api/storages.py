@@ -23,12 +23,12 @@ from saveany.api.models import (
 )
 from saveany.api.routes import JsonRoute
 from saveany.api.services import ApiServices, InjectedServices
-from saveany.errors import InvalidInput, NotFound, RequestError, Unavailable
+from saveany.errors import InvalidInput
 from saveany.languages import localized
 from saveany.planning.available import storage_problem
 from saveany.planning.paths import folder
+from saveany.service.storage_queries import ask, require_worker
 from saveany.store import WorkerInfo
-from saveany.texts import Text
 from saveany.timefmt import rfc3339
 from storages.base import StorageOptions
 from storages.listing import MAX_DEPTH
@@ -150,11 +150,11 @@ async def check(services: InjectedServices, name: StorageName, body: CheckStorag
     A request with `next_cursor` checks the next ones."""
     from saveany.service import inventory  # loads the database library
 
-    await _require_worker(services, name)
+    await require_worker(services.config, services.store, name)
     checked, found, cursor = await inventory.check_page(
         services.catalogue.inventory,
         name,
-        partial(_ask, services, name),
+        partial(ask, services.store, name),
         cursor=body.cursor,
         limit=body.limit,
     )
@@ -184,11 +184,11 @@ async def scan(services: InjectedServices, name: StorageName, body: ScanStorage)
     if body.after and not _is_below(body.after, path):
         raise InvalidInput("this is no path in the folder {path!r}", "after", path=path)
     user_id = _owner(services, body.user_id)
-    await _require_worker(services, name)
+    await require_worker(services.config, services.store, name)
     done, last = await inventory.scan_page(
         services.catalogue.inventory,
         name,
-        partial(_ask, services, name),
+        partial(ask, services.store, name),
         path,
         user_id,
         after=body.after,
@@ -215,31 +215,8 @@ def _owner(services: ApiServices, user_id: int | None) -> int:
 
 
 async def _query(services: ApiServices, name: str, kind: str, **args: object) -> Any:
-    await _require_worker(services, name)
-    return await _ask(services, name, kind, **args)
-
-
-async def _require_worker(services: ApiServices, name: str) -> None:
-    if services.config.storage(name) is None:
-        raise NotFound("there is no storage {name!r}", name=name)
-    workers = await services.store.workers.living()
-    if not any(name in worker.storages for worker in workers):
-        problem = storage_problem(name, workers) or Text("no worker has it")
-        raise Unavailable("storage {name!r}: {problem}", name=name, problem=problem)
-
-
-async def _ask(services: ApiServices, name: str, kind: str, **args: object) -> Any:
-    reply = await services.store.queries.send(name, kind, args)
-    if reply.error:
-        raise _ERRORS.get(reply.error, Unavailable)(reply.text)
-    return reply.result
-
-
-_ERRORS: dict[str, type[RequestError]] = {
-    "InvalidInput": InvalidInput,
-    "UnsafePath": InvalidInput,
-    "NotFound": NotFound,
-}
+    await require_worker(services.config, services.store, name)
+    return await ask(services.store, name, kind, **args)
 
 
 def _entry(entry: dict[str, Any]) -> FileEntry:

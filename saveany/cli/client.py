@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -147,6 +148,15 @@ class ApiClient:
         if patient:
             options["timeout"] = _PATIENT_SECONDS
         return await self._ask("POST", f"/api/v1/{route}", **options)
+
+    async def send_file(self, route: str, file: Path | None, **params: str | int | None) -> Json:
+        """The reply to POST `/api/v1/ROUTE` with the content of a file, which may be large. The caller waits
+        for an hour."""
+        path, options = f"/api/v1/{route}", {"params": _given(**params), "timeout": _PATIENT_SECONDS}
+        if file is None:
+            return await self._ask("POST", path, **options)
+        with file.open("rb") as content:
+            return await self._ask("POST", path, content=content, **options)
 
     async def patch(self, route: str, body: Json) -> Json:
         """The reply to PATCH `/api/v1/ROUTE`."""

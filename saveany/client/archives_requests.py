@@ -8,6 +8,7 @@ from saveany.client.request import ApiRequest, quoted
 
 if TYPE_CHECKING:
     from saveany.client.models import (
+        AdoptionView,
         ArchiveEstimateView,
         ArchiveList,
         ArchiveMessagesView,
@@ -148,6 +149,55 @@ def verify_archive(archive_id: str, body: VerifyArchive) -> ApiRequest[Verificat
     archive_id: The id of the archive.
     """
     return ApiRequest("POST", f"/api/v1/archives/{quoted(archive_id)}/verify", body=body)
+
+
+def adopt_folder(
+    content: bytes,
+    *,
+    chat: str,
+    dir_path: str,
+    storage: str | None = None,
+    user_id: int | None = None,
+    account: str | None = None,
+    follow: bool | None = None,
+    trial: bool | None = None,
+) -> ApiRequest[AdoptionView]:
+    """Archive a chat, and adopt files.
+
+    Archive a chat whose files another program has saved, and fetch only the rest. A file belongs to a
+    message if the export in the body says so, or else its name, as tdl and telegram_media_downloader name
+    files; and if its size is right. Other files are compared by size and contents. Nothing is moved or
+    changed in the folder. A second request of the same kind is refused (409). Only operators may do this.
+
+    chat: As in `POST /api/v1/archives`.
+
+    dir_path: Folder in the storage with the files; what is missing is saved there. `/` is the root of the
+    storage.
+
+    storage: Default: the default storage of the user.
+
+    user_id: Telegram user id. Default: the first user.
+
+    account: The user account that reads the chat. Default: any that can.
+
+    follow: Save new messages, too, from then on.
+
+    trial: Only say what would be adopted: make no archive.
+    """
+    return ApiRequest(
+        "POST",
+        "/api/v1/archives/adopt",
+        content=content,
+        params={
+            "chat": chat,
+            "dir_path": dir_path,
+            "storage": storage,
+            "user_id": user_id,
+            "account": account,
+            "follow": follow,
+            "trial": trial,
+        },
+    )
 
 
 def list_chats(*, account: str | None = None) -> ApiRequest[ChatList]:

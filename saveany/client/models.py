@@ -27,6 +27,28 @@ class AccountView(TypedDict):
     problem: str
 
 
+class AdoptionView(TypedDict):
+    """What an archive adopts, or would adopt: the files whose sizes are those of their messages."""
+
+    #: Null if this was a trial.
+    archive: ArchiveView | None
+    #: -100… for a channel or supergroup.
+    chat_id: int
+    title: str
+    storage: str
+    dir_path: str
+    #: Number of files in the folder.
+    files: int
+    #: Their size.
+    bytes: int
+    #: Number of messages that are known to have one of them.
+    known: int
+    #: Whether the export ends in the middle: what is before is used.
+    truncated: bool
+    #: The first 100 files.
+    examples: list[FoundFileView]
+
+
 class ArchiveCounts(TypedDict):
     """The numbers of messages by what became of them."""
 
@@ -507,6 +529,15 @@ class FoundFileBody(TypedDict):
     #: The message that it belongs to; in a group that has become a supergroup, messages from before have
     #: their id less 1,000,000,000. 0: unknown; then contents are compared.
     message: NotRequired[int]
+
+
+class FoundFileView(TypedDict):
+    """A file in the folder."""
+
+    path: str
+    size: int
+    #: The message that it belongs to; 0: contents are compared.
+    message: int
 
 
 class FoundFiles(TypedDict):

@@ -139,6 +139,12 @@ class ArchiveService:
     async def add(self, principal: Principal, request: ArchiveRequest) -> Archive:
         """Archive a chat. Raises `InvalidInput`, `Forbidden`, `NotFound` or `Unavailable` with the reason why
         it cannot be read, and `WrongState` if the user has the same archive."""
+        archive = await self.prepare(principal, request)
+        await self.keep(archive)
+        return archive
+
+    async def prepare(self, principal: Principal, request: ArchiveRequest) -> Archive:
+        """The archive that `add` would make. Raises as `add`."""
         user, state = await self._resolve(principal, request)
         if request.comments and not state.discussion:
             raise InvalidInput("this chat has no comments: it is not a channel with a discussion", "comments")
@@ -154,13 +160,16 @@ class ArchiveService:
             notice = archive.notice or stored(_protection(state, request.copy))
             archive = replace(archive, copy=request.copy, in_order=True, notice=notice)
         await self._check_is_new(archive)
+        return archive
+
+    async def keep(self, archive: Archive) -> None:
+        """Begin a prepared archive. Raises `WrongState` if the user has the same one by now."""
         await self._store.archives.add(archive)
         try:
             await self._check_is_new(archive)  # the same request may have come twice at the same time
         except WrongState:
             await self._store.archives.remove(archive.id)
             raise
-        return archive
 
     async def estimate(self, principal: Principal, request: ArchiveRequest) -> ArchiveEstimate:
         """What the whole chat contains, and the free space in its storage. Raises as `add`."""
@@ -296,11 +305,15 @@ class ArchiveService:
         for each in found:
             if each.path.startswith("/") or posixpath.normpath(f"/{each.path}") != f"/{each.path}":
                 raise InvalidInput("{path!r} is not the path of a file in a storage", "files", path=each.path)
-        user = self._config.user(archive.user_id)
-        chosen = archive.adopts or archive.storage
-        storage = await self._storage(user, chosen) if user else chosen
+        storage = await self.storage_of(archive)
         await self._catalogue.adoption.add(archive_id, found)
         await self._store.archives.change(archive_id, lambda now: replace(now, adopts=storage))
+
+    async def storage_of(self, archive: Archive) -> str:
+        """The storage in which an archive adopts files."""
+        user = self._config.user(archive.user_id)
+        chosen = archive.adopts or archive.storage
+        return await self._storage(user, chosen) if user else chosen
 
     async def remove(self, principal: Principal, archive_id: str) -> None:
         """End an archive and delete its receipt. Files and tasks stay."""

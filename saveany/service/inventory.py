@@ -102,8 +102,8 @@ async def scan_page(
     was done, and the path to continue after: "" at the end."""
     clock = asyncio.get_running_loop().time
     until, found, last = clock() + _PAGE_SECONDS, list[FoundCopy](), ""
-    async for entry in _walk(query, storage, path, after.removeprefix(f"{path}/") if path else after):
-        if not entry["is_dir"] and not _is_left_out(entry["name"]):
+    async for entry in walk(query, storage, path, after.removeprefix(f"{path}/") if path else after):
+        if is_saved_file(entry):
             found.append(FoundCopy(entry["path"], entry["size"], entry["modified_at"] or now_ms))
         if len(found) >= limit or clock() > until:
             last = entry["path"]
@@ -137,7 +137,9 @@ async def check_page(
     return len(copies), differences, "" if is_last else make_cursor((copies[-1].path, copies[-1].id))
 
 
-async def _walk(query: Query, storage: str, folder: str, after: str) -> AsyncGenerator[dict[str, Any], None]:
+async def walk(
+    query: Query, storage: str, folder: str, after: str = ""
+) -> AsyncGenerator[dict[str, Any], None]:
     """The entries below a folder, sorted by name, after the path `after` in it. A folder comes after what is
     in it, so each entry is a place to continue after."""
     if folder.count("/") >= MAX_DEPTH:
@@ -145,18 +147,23 @@ async def _walk(query: Query, storage: str, folder: str, after: str) -> AsyncGen
     name, _, rest = after.partition("/")
     if rest:
         below = f"{folder}/{name}" if folder else name
-        async for each in _walk(query, storage, below, rest):
+        async for each in walk(query, storage, below, rest):
             yield each
     is_last = False
     while not is_last:
         entries = await query("list", path=folder, after=name, limit=_ENTRIES)
         for entry in entries:
             if entry["is_dir"]:
-                async for each in _walk(query, storage, entry["path"], ""):
+                async for each in walk(query, storage, entry["path"]):
                     yield each
             yield entry
         is_last = len(entries) < _ENTRIES
         name = entries[-1]["name"] if entries else ""
+
+
+def is_saved_file(entry: dict[str, Any]) -> bool:
+    """Whether an entry of `walk` is a complete file."""
+    return not entry["is_dir"] and not _is_left_out(entry["name"])
 
 
 def _is_left_out(name: str) -> bool:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saveany.cli import exports
-from saveany.cli.exports import Export, ExportedFile
-from saveany.errors import ConfigError
+from saveany.errors import InvalidInput
+from saveany.service import exports
+from saveany.service.exports import Export, ExportedFile
 
 _text = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
     ['\\"messages": [', '"id": 7', "\\x0b", "\x0b", "]}", "\\\\"]
@@ -81,5 +81,5 @@ def test_a_file_that_ends_early_says_so_and_one_that_is_no_json_is_refused(
     assert export.is_truncated
     monkeypatch.setattr(exports, "_MAX_MESSAGE", 100)
     monkeypatch.setattr(exports, "_CHUNK", 10)
-    with pytest.raises(ConfigError, match="not valid JSON"):
+    with pytest.raises(InvalidInput, match="not valid JSON"):
         read('{"messages": [{"id": 2, nonsense' + "x" * 300)

@@ -1,4 +1,4 @@
-"""Backups over the API: they can be restored, only the operator gets one, and nothing of them stays behind."""
+"""Backups over the API: they can be restored, only the operator gets one, and nothing stays behind."""
 
 from __future__ import annotations
 

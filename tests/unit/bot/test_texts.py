@@ -44,8 +44,8 @@ ERROR_PACKAGES = (
     "workers",
     "storages",
 )
-#: Modules outside of these packages with texts that the bot shows.
-MODULES = ("allowed", "filters", "sources", "storage_set", "validation")
+#: Modules outside of these packages with texts that the bot or the API shows.
+MODULES = ("allowed", "backup/make", "filters", "sources", "storage_set", "validation")
 #: Constructors of errors and texts, and functions that make errors: the first argument is a template. Other
 #: errors of the configuration are for operators, who see them in the log.
 ERROR_KEYWORDS = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from saveany.errors import ConfigError
+from saveany.errors import InvalidInput
 
 #: Number of characters that are read at a time, and the maximum length of a message.
 _CHUNK, _MAX_MESSAGE = 1 << 20, 64 << 20
@@ -38,22 +38,25 @@ class ExportedFile:
 
 
 class Export:
-    """An export that is being read. `is_truncated` says afterwards whether it ends in the middle."""
+    """An export that is being read. Afterwards `is_one` says whether it has the form of one, and
+    `is_truncated` whether it ends in the middle."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._text = ""
         self._at = 0
         self._rest = ""  # not part of `_text` yet
+        self.is_one = False
         self.is_truncated = False
 
     def files(self) -> Iterator[ExportedFile]:
-        """The files that the export contains. Raises `ConfigError` if it is no JSON."""
+        """The files that the export contains. Raises `InvalidInput` if it is no JSON."""
         chat = 0
         while found := self._header():
             if found["id"]:
                 chat = abs(int(found["id"]))
                 continue
+            self.is_one = True
             for message in self._messages():
                 if file := _file_of(chat, message):
                     yield file
@@ -94,7 +97,7 @@ class Export:
                 message, self._at = _decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if len(self._text) - self._at > _MAX_MESSAGE:
-                    raise ConfigError("the export is not valid JSON: {reason}", reason=error.msg) from None
+                    raise InvalidInput("the export is not valid JSON: {reason}", reason=error.msg) from None
                 if not self._read(len(self._text) - self._at):
                     return None
             else:
