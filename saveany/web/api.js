@@ -38,7 +38,7 @@ async function send(method, path, { body, query, headers, signal: stop } = {}) {
         ...(token && method !== "GET" ? { "X-CSRF-Token": token } : {}),
         ...headers,
       },
-      body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
+      body: body instanceof Blob ? body : body === undefined ? undefined : JSON.stringify(body),
       signal: stop,
     });
   } catch (error) {
@@ -83,6 +83,10 @@ export const get = (path, query, stop) => ask("GET", path, { query, signal: stop
 /** @template {string} P @param {P} path @param {unknown} [body] @param {Record<string, string>} [headers]
  * @returns {Promise<import("saveany-api").Reply<"post", P>>} */
 export const post = (path, body = {}, headers = {}) => ask("POST", path, { body, headers });
+/** A request whose body is a file of the reader, or nothing.
+ * @template {string} P @param {P} path @param {Record<string, unknown>} query @param {File | null} file
+ * @returns {Promise<import("saveany-api").Reply<"post", P>>} */
+export const postFile = (path, query, file) => ask("POST", path, { query, body: file ?? undefined, headers: { "Content-Type": "application/octet-stream" } });
 /** @template {string} P @param {P} path @param {unknown} body @returns {Promise<import("saveany-api").Reply<"put", P>>} */
 export const put = (path, body) => ask("PUT", path, { body });
 /** @template {string} P @param {P} path @param {unknown} body @returns {Promise<import("saveany-api").Reply<"patch", P>>} */

@@ -1,10 +1,10 @@
 // Comparing a storage with the library, page by page: what is lost there, and what is not listed yet.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { post } from "../api.js";
+import { get, post } from "../api.js";
 import { bytes } from "../format.js";
 import { plural, t } from "../texts.js";
 import { html } from "./html.js";
-import { Button, Dialog, Tag } from "./ui.js";
+import { Button, Choice, Dialog, Tag, useLoaded } from "./ui.js";
 
 const SHOWN_PROBLEMS = 100;
 
@@ -54,20 +54,23 @@ export function Check({ name, close }) {
 /** Lists files that are in the storage already as saved. */
 export function Scan({ name, close }) {
   const [path, setPath] = useState("");
+  const [user, setUser] = useState("");
+  const [users] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
   const [state, setState] = useState(null);
   const { isBusy, run } = usePages();
   const scan = () => {
     let [added, known] = [0, 0];
     setState({ added, known });
-    return run(`storages/${encodeURIComponent(name)}/scan`, { path }, "after", "next", (page) => {
+    return run(`storages/${encodeURIComponent(name)}/scan`, { path, ...(user ? { user_id: Number(user) } : {}) }, "after", "next", (page) => {
       added += page.added;
       known += page.known;
       setState({ added, known });
     });
   };
   return html`<${Dialog} title=${t("List what is there: {name}", { name })} close=${close}><div class="stack">
-    <p class="dim">${t("Adds files that are in this storage already to the library, for the first user. Nothing is moved or changed in the storage.")}</p>
+    <p class="dim">${t("Adds files that are in this storage already to the library. Nothing is moved or changed in the storage.")}</p>
     <label class="field"><span>${t("Folder")}</span><input value=${path} dir="auto" disabled=${isBusy} onInput=${(event) => setPath(event.target.value)} /></label>
+    ${users?.length > 1 && html`<${Choice} label=${t("For user")} value=${user || String(users[0].user_id)} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${setUser} />`}
     ${state && html`<p role="status">${plural("{n} file added", "{n} files added", state.added)}, ${plural("{n} known before", "{n} known before", state.known)}${isBusy ? " …" : "."}</p>`}
     <footer>${!isBusy && html`<${Button} kind="main" icon="add" label=${t("Add to the library")} action=${scan} />`}
       <${Button} label=${t("Close")} action=${close} /></footer></div></${Dialog}>`;

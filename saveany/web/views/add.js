@@ -5,6 +5,7 @@ import { draft, keepDraft } from "../draft.js";
 import { bytes, place } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
+import { TYPES } from "../parts/tasktypes.js";
 import { Button, Choice, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
 import { Uploads } from "../parts/uploads.js";
 import { go, to } from "../router.js";
@@ -17,17 +18,6 @@ const SHOWN_FILES = 20;
 /** A link to a chat instead of one of its messages. */
 const WHOLE_CHAT = /^(?:https?:\/\/)?(?:www\.)?(?:t|telegram)\.me\/(?:c\/\d+|[a-z]\w{3,31})(?:\?.*)?\/?$/i;
 
-/** Where files come from, by the type of the task. */
-const TYPES = {
-  tgfiles: () => t("Telegram messages"),
-  tphpics: () => t("Pictures of a telegra.ph page"),
-  parseditem: () => t("Media of a page (gallery-dl)"),
-  ytdlp: () => t("Videos (yt-dlp)"),
-  aria2: () => t("Torrents, magnets and files (aria2)"),
-  directlinks: () => t("Files at their own addresses"),
-  transfer: () => t("Another storage"),
-};
-
 export default function Add() {
   const [users, error, reload] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
   if (error && !users) return html`<${Failure} error=${error} retry=${reload} />`;
@@ -39,10 +29,10 @@ export default function Add() {
 }
 
 function Form({ users }) {
-  const [form, setForm] = useState(() => ({ text: "", storage: "", folder: "", conflict: "", duplicate: "", priority: "0", type: "", webhook: "", source: "", pattern: "", user: String(users[0].user_id), ...draft() }));
+  const [form, setForm] = useState(() => ({ text: "", storage: "", folder: "", name: "", conflict: "", duplicate: "", priority: "0", type: "", webhook: "", source: "", pattern: "", user: String(users[0].user_id), ...draft() }));
   const [results, setResults] = useState({});
   const [types] = useLoaded((stop) => get("task-types", {}, stop).then((found) => found.details.filter((each) => each.available)));
-  const [areSet] = useState(() => Boolean(form.type || form.webhook));
+  const [areSet] = useState(() => Boolean(form.type || form.webhook || form.name));
   const user = users.find((each) => String(each.user_id) === form.user) ?? users[0];
   const isTransfer = form.type === "transfer";
   const lines = linesOf(form.text);
@@ -67,7 +57,7 @@ function Form({ users }) {
       }));
     }
     setResults(refused);
-    change({ text: Object.keys(refused).join("\n"), ...(Object.keys(refused).length ? {} : { type: "" }) });
+    change({ text: Object.keys(refused).join("\n"), ...(Object.keys(refused).length ? {} : { type: "", name: "" }) });
     if (count) tell(plural("{n} task added", "{n} tasks added", count));
     if (count && !Object.keys(refused).length) go(to("now"));
   }
@@ -95,6 +85,8 @@ function Form({ users }) {
         options=${[["100", t("Before all others")], ["0", t("Normal")], ["-100", t("After all others")]]} />
       <${Choice} label=${t("Source")} value=${form.type} onChange=${(type) => change({ type })}
         options=${[["", t("Chosen by the link")], ...(types ?? []).map((each) => [each.type, TYPES[each.type]?.() ?? each.title])]} />
+      <label class="field"><span>${t("File name (several files are numbered)")}</span><input value=${form.name} placeholder=${t("That of the source")} dir="auto"
+        maxlength="1024" onInput=${(event) => change({ name: event.target.value })} /></label>
       <label class="field"><span>${t("Webhook when it ends (address)")}</span><input type="url" value=${form.webhook} placeholder="https://example.com/hook"
         spellcheck=${false} dir="ltr" onInput=${(event) => change({ webhook: event.target.value.trim() })} /></label>
     </div></details>
@@ -126,6 +118,7 @@ function options(form, user) {
     ...(form.webhook ? { webhook_url: form.webhook } : {}),
     ...(form.storage ? { storage_name: form.storage } : {}),
     ...(form.folder ? { dir_path: form.folder.startsWith("/") ? form.folder : `/${form.folder}` } : {}),
+    ...(form.name.trim() ? { filename: form.name.trim() } : {}),
     ...(form.conflict ? { on_conflict: form.conflict } : {}),
     ...(form.duplicate ? { on_duplicate: form.duplicate } : {}),
     ...(form.priority !== "0" ? { priority: Number(form.priority) } : {}),
@@ -134,7 +127,7 @@ function options(form, user) {
 
 /** The fields of an upload. */
 function uploadFields(form, user) {
-  const { dir_path: folder, priority, ...fields } = options({ ...form, type: "", webhook: "" }, user);
+  const { dir_path: folder, priority, ...fields } = options({ ...form, type: "", webhook: "", name: "" }, user);
   return folder ? { ...fields, folder } : fields;
 }
 

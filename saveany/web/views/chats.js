@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, may, post, remove, session } from "../api.js";
 import { bytes, duration, place } from "../format.js";
+import { Adopt } from "../parts/adopt.js";
 import { ChatFiles } from "../parts/chatfiles.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
@@ -38,6 +39,7 @@ export default function Chats() {
   const leave = () => (go(to("chats"), true), reload());
   return html`<div class="tools second"><p class="dim">${t("An archive saves all files of a chat, and its receipt accounts for every message. It can also follow the chat and save what comes later.")}</p>
       ${may("tasks") && html`<a class="button" href="#/chats?look"><${Icon} name="search" /><span>${t("Look into a chat")}</span></a>
+      ${session.value.is_operator && html`<a class="button" href="#/chats?adopt"><${Icon} name="restore" /><span>${t("Use files you have")}</span></a>`}
       <a class="button main" href="#/chats?add"><${Icon} name="add" /><span>${t("Archive a chat")}</span></a>`}</div>
     ${error && html`<${Failure} error=${error} retry=${reload} />`}
     ${!found.length && html`<${Empty} icon="chats" title=${t("No chat is archived")}>
@@ -46,6 +48,7 @@ export default function Chats() {
     ${shown.kind === "receipt" && archive && html`<${Receipt} archive=${archive} close=${close} />`}
     ${shown.kind === "verify" && archive && html`<${Verification} archive=${archive} close=${close} />`}
     ${query.look !== undefined && html`<${ChatFiles} chat=${query.look} close=${leave} />`}
+    ${query.adopt !== undefined && html`<${Adopt} close=${leave} />`}
     ${isNew && html`<${NewArchive} chat=${query.add} close=${leave} />`}`;
 }
 

@@ -31,10 +31,10 @@ export default function Library() {
 }
 
 function Folder({ id, query }) {
-  const isSearch = Boolean(query.q || query.type);
+  const isSearch = Boolean(query.q || query.type || query.storage || query.user);
   const [folder, folderError] = useLoaded((stop) => pathTo(id, stop), [id]);
   const [folders, , reloadFolders] = useLoaded(() => (isSearch ? Promise.resolve([]) : all("folders", "folders", { parent: id, limit: 200 })), [id, isSearch]);
-  const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, start: isByName(query) ? query.from : undefined, sort: query.sort ?? (isSearch ? "-added" : "name") }, !query.q);
+  const pages = usePages("files", "files", { folder: isSearch && !id ? undefined : id, q: query.q, type: query.type, storage: query.storage, user_id: query.user, start: isByName(query) ? query.from : undefined, sort: query.sort ?? (isSearch ? "-added" : "name") }, !query.q);
   const [opened, setOpened] = useState(null);
   const [linked, setLinked] = useState(null);
   const [moved, setMoved] = useState(null);
@@ -115,7 +115,7 @@ function useWidth() {
 }
 
 function isByName(query) {
-  return query.sort === "name" || !(query.sort || query.q || query.type);
+  return query.sort === "name" || !(query.sort || query.q || query.type || query.storage || query.user);
 }
 
 function Tools({ id, query, folder, reload, share, isLarge }) {
@@ -142,12 +142,16 @@ function Tools({ id, query, folder, reload, share, isLarge }) {
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
   }, []);
+  const [users] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
+  const storages = [...new Set((users ?? []).flatMap((each) => each.storages))];
   const types = [["", t("All kinds")], ["video", t("Videos")], ["audio", t("Music")], ["image", t("Pictures")], ["text", t("Texts")], ["other", t("Others")]];
   const sorts = [["", t("Sort")], ["name", t("Name")], ["-name", t("Name, last first")], ["-added", t("Newest first")], ["added", t("Oldest first")], ["-size", t("Largest first")], ["size", t("Smallest first")]];
   return html`<div class="tools">
     <label class="search"><span class="unseen">${t("Search")}</span><${Icon} name="search" />
       <input id="search" type="search" value=${text} placeholder=${t("Search names and captions")} onInput=${(event) => setText(event.target.value)} /></label>
     <${Choice} hidden label=${t("Kind")} value=${query.type ?? ""} options=${types} onChange=${(type) => go(address({ type }), true)} />
+    ${storages.length > 1 && html`<${Choice} hidden label=${t("Storage")} value=${query.storage ?? ""} options=${[["", t("All storages")], ...storages.map((name) => [name, name])]} onChange=${(storage) => go(address({ storage }), true)} />`}
+    ${users?.length > 1 && html`<${Choice} hidden label=${t("For user")} value=${query.user ?? ""} options=${[["", t("All users")], ...users.map((each) => [String(each.user_id), t("user {id}", { id: each.user_id })])]} onChange=${(user) => go(address({ user }), true)} />`}
     <${Choice} hidden label=${t("Sort")} value=${query.sort ?? ""} options=${sorts} onChange=${(sort) => go(address({ sort }), true)} />
     ${isLarge && isByName(query) && html`<label class="jump"><span class="unseen">${t("Begin at the name")}</span>
       <input value=${from} placeholder=${t("Begin at the name")} onInput=${(event) => setFrom(event.target.value)} /></label>`}

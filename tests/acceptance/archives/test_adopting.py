@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
-from asyncio.subprocess import PIPE
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from saveany.sandbox import samples
 from saveany.sandbox.model import Group
 from saveany.sandbox.world import Chat
 from tests.acceptance.archives.harness import ArchiveHarness
+from tests.fixtures.stack import STORAGE, USER_ID
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -65,9 +64,13 @@ async def test_case_24_an_export_of_telegram_desktop_is_adopted(
     text = json.dumps({"name": "Exported", "id": chat.id, "messages": messages})
     export.write_text(text.replace("\\u0000", "\\x0b"))
     before = harness.counters.bytes()
-    result = await harness.stack.saveany(
-        "archive", "adopt", f"@{chat.username}", "export", "--from", str(export), "--account", "user"
-    )
+    command = ["archive", "adopt", f"@{chat.username}", "export", "--from", str(export), "--account", "user"]
+    tried = await harness.stack.saveany(*command, "--trial")
+    assert tried.code == 0, tried
+    assert f"export/files/{there[0]}.bin: message {there[0]}" in tried.out
+    assert "export/files/renamed.bin: unknown message" in tried.out
+    assert chat.title not in (await harness.stack.saveany("archive", "list")).out
+    result = await harness.stack.saveany(*command)
     assert result.code == 0, result
     assert "7 files found, 5 belong to known messages" in result.err
     archive = result.out.split()[0]
@@ -88,15 +91,6 @@ async def test_case_24_an_export_of_telegram_desktop_is_adopted(
     assert result.out.count("has changed") == 1
 
 
-#: Runs a command, and prints the peak of its memory in KiB.
-_MEASURE = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:]).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
-
-
 async def test_the_size_of_an_export_is_no_matter_of_memory(harness: ArchiveHarness, tmp_path: Path) -> None:
     """200 MB here. One of 3 GB, with 1,500,000 messages, took as much memory, and 32 s of CPU time."""
     chat = harness.channel("Long")
@@ -106,22 +100,20 @@ async def test_the_size_of_an_export_is_no_matter_of_memory(harness: ArchiveHarn
     small, large = tmp_path / "small.json", tmp_path / "large.json"
     _export(small, chat.id, {first: "first.bin"}, 0)
     _export(large, chat.id, {first: "first.bin", last: "last.bin"}, 200_000_000)
-    outputs = []
+    peaks = []
     for export in (small, large):
-        command = harness.stack.argv("archive", "adopt", f"@{chat.username}", "long", "--from", str(export))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _MEASURE, *command, stdout=PIPE, stderr=PIPE
+        assert harness.stack.api
+        process = Path(f"/proc/{harness.stack.api.pid}")
+        (process / "clear_refs").write_text("5")  # the peak begins anew
+        told = await harness.stack.saveany(
+            "archive", "adopt", f"@{chat.username}", "long", "--from", str(export), "--trial"
         )
-        out, err = (each.decode() for each in await process.communicate())
-        assert process.returncode == 0, err
-        outputs.append((out.splitlines(), err))
-        archive = out.split()[0]
-        await harness.reaches(archive)
-        await harness.stack.saveany("archive", "remove", archive)
-    (short, _), (long, told) = outputs
-    assert "2 files found, 2 belong to known messages" in told
-    assert "large.json is incomplete; the messages before its end are used" in told
-    assert int(long[-1]) - int(short[-1]) < 32 << 10
+        assert told.code == 0, told
+        [peak] = re.findall(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
+        peaks.append(int(peak))
+    assert "2 files found, 2 belong to known messages" in told.err
+    assert "large.json is incomplete; the messages before its end are used" in told.err
+    assert peaks[1] - peaks[0] < 32 << 10
 
 
 def _export(path: Path, chat: int, files: dict[int, str], size: int) -> None:
@@ -162,3 +154,61 @@ async def test_an_export_of_another_chat_is_refused(harness: ArchiveHarness, tmp
     assert result.code != 0
     assert "is the export of another chat" in result.err
     assert chat.title not in (await harness.stack.saveany("archive", "list")).out
+
+
+async def test_over_http_a_trial_changes_nothing_and_a_repetition_neither(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Adopted twice")
+    first, second = (harness.post(chat, size=500) for _ in range(2))
+    _save(harness, "twice/deep/first.bin", _content(chat, first))
+    _save(harness, "twice/a.partial", b"unfinished")
+    export = json.dumps({"id": chat.id, "messages": [{"id": first, "file": "deep/first.bin"}]}).encode()
+    client, url = harness.stack.client, "/api/v1/archives/adopt"
+    params = {"chat": f"@{chat.username}", "dir_path": "/twice", "user_id": USER_ID}
+    tried = await client.post(url, params={**params, "trial": True}, content=export)
+    assert tried.status_code == 200, tried.text
+    assert tried.json() == {
+        "archive": None,
+        "chat_id": -1_000_000_000_000 - chat.id,
+        "title": chat.title,
+        "storage": STORAGE,
+        "dir_path": "twice",
+        "files": 1,
+        "bytes": 500,
+        "known": 1,
+        "truncated": False,
+        "examples": [{"path": "twice/deep/first.bin", "size": 500, "message": first}],
+    }
+    assert await _archives(harness, chat) == []
+    for wrong, field in (
+        ({"dir_path": "nowhere"}, ""),
+        ({"dir_path": "../x"}, "dir_path"),
+        ({"storage": "nope"}, "storage"),
+        ({"chat": "@nosuchchatatall"}, ""),
+    ):
+        reply = await client.post(url, params={**params, **wrong}, content=export)
+        assert reply.status_code in (400, 404), reply.text
+        assert [each["field"] for each in reply.json().get("details", [])] == ([field] if field else [])
+    for content in (b"PK\x03\x04 a picture", b"", b" ", b'{"id": 1}'):
+        reply = await client.post(url, params={**params, "trial": True}, content=content)
+        assert reply.status_code == (400 if content else 200), reply.text
+    assert await _archives(harness, chat) == []
+    done = await client.post(url, params=params, content=export)
+    assert done.status_code == 200, done.text
+    again = await client.post(url, params=params, content=export)
+    assert again.status_code == 409, again.text
+    archive = done.json()["archive"]["id"]
+    assert archive in again.json()["message"]
+    found = await harness.reaches(archive)
+    assert (found["counts"]["saved"], found["unaccounted"]) == (2, 0)
+    saved = {each["message"]: bool(each["task_id"]) for each in await harness.messages(archive, "saved")}
+    assert saved == {first: False, second: True}
+    assert harness.files("twice") == ["a.partial", "deep/first.bin", *_fetched(chat, second)]
+
+
+def _fetched(chat: Chat, message: int) -> list[str]:
+    return [chat.messages[message].files[0].name]
+
+
+async def _archives(harness: ArchiveHarness, chat: Chat) -> list[str]:
+    found = (await harness.stack.client.get("/api/v1/archives")).json()["archives"]
+    return [each["id"] for each in found if each["title"] == chat.title]
