@@ -163,7 +163,7 @@ async def test_over_http_a_trial_changes_nothing_and_a_repetition_neither(harnes
     _save(harness, "twice/a.partial", b"unfinished")
     export = json.dumps({"id": chat.id, "messages": [{"id": first, "file": "deep/first.bin"}]}).encode()
     client, url = harness.stack.client, "/api/v1/archives/adopt"
-    params = {"chat": f"@{chat.username}", "dir_path": "/twice", "user_id": USER_ID}
+    params: dict[str, str | int] = {"chat": f"@{chat.username}", "dir_path": "/twice", "user_id": USER_ID}
     tried = await client.post(url, params={**params, "trial": True}, content=export)
     assert tried.status_code == 200, tried.text
     assert tried.json() == {
@@ -202,11 +202,7 @@ async def test_over_http_a_trial_changes_nothing_and_a_repetition_neither(harnes
     assert (found["counts"]["saved"], found["unaccounted"]) == (2, 0)
     saved = {each["message"]: bool(each["task_id"]) for each in await harness.messages(archive, "saved")}
     assert saved == {first: False, second: True}
-    assert harness.files("twice") == ["a.partial", "deep/first.bin", *_fetched(chat, second)]
-
-
-def _fetched(chat: Chat, message: int) -> list[str]:
-    return [chat.messages[message].files[0].name]
+    assert harness.files("twice") == ["a.partial", "deep/first.bin", f"{chat.messages[second].files[0].name}"]
 
 
 async def _archives(harness: ArchiveHarness, chat: Chat) -> list[str]:

@@ -80,7 +80,7 @@ async def test_an_upload_continues_where_it_was_interrupted(
     async with logged_in(browser, demo) as page:
         await open_view(page, "add")
         await limit_rate(page, 8 << 20)
-        await choose(page, file)
+        await page.choose_file(file)
         await page.wait(
             "parseFloat(document.querySelector('.entry small')?.innerText) > 17",  # MB
             within=60,
@@ -97,7 +97,7 @@ async def test_an_upload_continues_where_it_was_interrupted(
         await page.wait("document.querySelector('.dot.live')")
         before = set(page.requests)
         await open_view(page, "add")
-        await choose(page, file)
+        await page.choose_file(file)
         await page.sees("Uploaded", within=60)
         later = [each for id_, each in page.requests.items() if id_ not in before]
         sent = [each["method"] for each in later if "/uploads" in each["url"]]
@@ -118,15 +118,6 @@ async def test_an_upload_continues_where_it_was_interrupted(
 async def limit_rate(page: Page, bytes_per_second: int, offline: bool = False) -> None:
     rates = {"downloadThroughput": -1, "uploadThroughput": bytes_per_second}
     await page.send("Network.emulateNetworkConditions", offline=offline, latency=0, **rates)
-
-
-async def choose(page: Page, file: Path) -> None:
-    await page.wait("document.querySelector('input[type=file]')")
-    document = await page.send("DOM.getDocument")
-    found = await page.send(
-        "DOM.querySelector", nodeId=document["root"]["nodeId"], selector="input[type=file]"
-    )
-    await page.send("DOM.setFileInputFiles", files=[str(file)], nodeId=found["nodeId"])
 
 
 async def test_a_dropped_file_is_uploaded(demo: RunningDemo, browser: Browser) -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -143,12 +150,13 @@ async def test_a_link_gets_a_source_and_a_webhook_and_files_of_a_storage_are_cop
             await choose(page, "From storage", file["storage"])
             await page.fill("Files and folders, one per line", file["path"])
             await page.fill("Folder", "copied")
+            await page.fill("File name (several files are numbered)", "its copy.bin")
             await page.sees("copied/")
             await page.click("Save", "button")
             await page.wait("location.hash === '#/now'")
 
         def is_copied() -> bool:
-            return any(each["path"].startswith("copied/") for each in files_like(api, "to copy.bin"))
+            return any(each["path"] == "copied/its copy.bin" for each in files_like(api, "its copy.bin"))
 
         def has_webhook() -> bool:
             return "hooks.invalid" in api.get("/api/v1/webhooks/deliveries").text
@@ -209,3 +217,109 @@ async def test_a_storage_is_compared_with_the_library(demo: RunningDemo, browser
         await page.wait(
             r"/checked, 0 .*changed\.$/.test(document.querySelector('dialog [role=status]')?.innerText)"
         )
+
+
+async def test_the_history_and_the_library_are_filtered(demo: RunningDemo, browser: Browser) -> None:
+    with demo.api() as api:
+        await upload(api, demo, "filtered.bin")
+    async with logged_in(browser, demo) as page:
+        await open_view(page, "history")
+        await page.sees("filtered.bin")
+        await page.click("Filter", "summary")
+        await choose(page, "Source", "tgfiles")
+        await page.wait("!document.querySelector('main').innerText.includes('filtered.bin')")
+        await choose(page, "Source", "")
+        await page.sees("filtered.bin")
+        await open_view(page, "history?to=2020-01-31")
+        await page.sees("Nothing found")
+        await open_view(page, "history?from=2020-01-31")
+        await page.sees("filtered.bin")
+        await open_view(page, "library?storage=nowhere")
+        await page.sees("Nothing found")
+
+
+async def test_a_key_for_clients_of_other_hosts_shows_its_login(demo: RunningDemo, browser: Browser) -> None:
+    async with logged_in(browser, demo) as page:
+        await open_view(page, "keys")
+        await page.click("New key", "button")
+        await page.fill("What it is for", "player")
+        await page.click("add and change tasks", "dialog label")
+        await page.click("the APIs of other hosts", "dialog label")
+        await page.click("Keep the secret itself, for clients that sign with it (StreamAPI)", "dialog label")
+        await page.click("Create", "dialog button")
+        await page.sees("Login, for clients of other hosts")
+        login = await page.run("document.querySelector('dialog input').value")
+    with demo.api() as api:
+        [key] = [each for each in api.get("/api/v1/keys").json()["keys"] if each["key_id"] == login]
+    assert (key["scopes"], key["readable"]) == (["compat"], True)
+
+
+async def test_a_backup_is_saved_by_the_browser_and_restored_by_the_command(
+    demo: RunningDemo, browser: Browser, tmp_path: Path
+) -> None:
+    with demo.api() as api:
+        await upload(api, demo, "backed up.bin")
+    downloads, there = tmp_path / "downloads", tmp_path / "there"
+    downloads.mkdir()
+    there.mkdir()
+    async with logged_in(browser, demo) as page:
+        await page.save_downloads(downloads)
+        await open_view(page, "status")
+        await page.click("Make a backup", "button")
+        await page.sees("The backup has")
+        await until(lambda: list(downloads.glob("saveany-*.tar")), within=30)
+    [file] = downloads.iterdir()
+    config = there / "config.toml"
+    config.write_text(
+        'data_dir = "data"\n[[storages]]\nname = "local1"\ntype = "local"\nbase_path = "files"\n'
+    )
+    command = [sys.executable, "-m", "saveany", "--config", str(config), "restore", str(file)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    assert done.returncode == 0, done
+    assert "Restored the backup of" in done.stdout
+    with closing(sqlite3.connect(there / "data/catalogue.db")) as catalogue:
+        names = [name for (name,) in catalogue.execute("SELECT name FROM files")]
+    assert "backed up.bin" in names
+
+
+async def test_files_of_another_program_are_adopted(
+    demo: RunningDemo, browser: Browser, tmp_path: Path
+) -> None:
+    """First the page shows what would be adopted, which changes nothing."""
+    [(storage, folder)] = demo.facts["storages"].items()
+    with demo.api() as api:
+        chat = {"chat": "@photoclub", "user_id": demo.facts["user_id"], "filter": {"kinds": ["photo"]}}
+        photo = api.post("/api/v1/chats/files", json=chat).raise_for_status().json()["files"][0]
+        link = {"url": photo["link"], "user_id": demo.facts["user_id"], "dir_path": "/exported"}
+        api.post("/api/v1/tasks", json={**link, "filename": "old.jpg"}).raise_for_status()
+        await until(lambda: files_like(api, "old.jpg"), within=60)
+        (Path(folder) / "exported/unknown.jpg").write_bytes(b"no picture of this chat")
+        export = tmp_path / "result.json"
+        message = {"id": photo["message"], "file": "old.jpg"}
+        export.write_text(json.dumps({"name": "Photo club", "messages": [message]}))
+        async with logged_in(browser, demo, width=360, height=740) as page:
+            await open_view(page, "chats")
+            await page.click("Use files you have", "a")
+            await page.fill("Channel or group: a link, @name or id", "@photoclub")
+            await page.fill("Folder with the files", "exported")
+            await page.choose_file(export)
+            await page.click("See what would be adopted", "button")
+            await page.sees("2 files")
+            await page.sees(f"message {photo['message']}")
+            await page.sees("to be compared")
+            assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+            assert api.get("/api/v1/archives").json()["archives"] == []
+            await page.click("Archive", "dialog footer button")
+            await page.wait("!document.querySelector('dialog[open]')")
+            await page.sees("Photo club")
+        [archive] = api.get("/api/v1/archives").json()["archives"]
+        address = f"/api/v1/archives/{archive['id']}"
+        assert archive["storage"] in ("", storage)
+
+        def adopted() -> list[dict[str, Any]]:
+            page: dict[str, Any] = api.get(f"{address}/messages", params={"limit": 1000}).json()
+            return [each for each in page["messages"] if each["file_id"] and not each["task_id"]]
+
+        await until(adopted, within=90)
+        assert [each["message"] for each in adopted()] == [photo["message"]]
+        api.delete(address).raise_for_status()
