@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from saveany.api.archive_models import AdoptionView, FoundFileView
-from saveany.api.archives import archive_view
+from saveany.api.archives import FIELDS, archive_view
 from saveany.api.auth import OperatorPrincipal
 from saveany.api.errors import responses
+from saveany.api.requests import named
 from saveany.api.routes import FileRoute, has_body
 from saveany.api.services import InjectedServices
 from saveany.api.uploads import body_of, expect_upload
@@ -80,7 +81,8 @@ async def adopt(
     expect_upload(request)
     export = body_of(request) if has_body(request.headers) else None
     try:
-        done = await services.adoption.adopt(principal, wanted, export, trial=trial)
+        with named(FIELDS):
+            done = await services.adoption.adopt(principal, wanted, export, trial=trial)
     except RequestError:
         await _drop(export)
         raise

@@ -25,6 +25,7 @@ from saveany.api.archive_models import (
 from saveany.api.auth import OperatorPrincipal, TasksPrincipal
 from saveany.api.errors import responses
 from saveany.api.models import MessageReply
+from saveany.api.requests import named
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
 from saveany.api.tasks import UserId
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from saveany.service.verification import Discrepancy
 
 router = APIRouter(prefix="/api/v1/archives", tags=["archives"], route_class=JsonRoute)
+
+#: The names that requests have for fields of `ArchiveRequest`.
+FIELDS = {"folder": "dir_path"}
 
 ArchiveId = Annotated[str, Path(description="The id of the archive.", examples=["4c1f09a2be"])]
 Cursor = Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")]
@@ -52,7 +56,8 @@ Cursor = Annotated[str, Query(max_length=2000, description="`next_cursor` of the
 async def create(services: InjectedServices, principal: TasksPrincipal, body: NewArchive) -> ArchiveView:
     """Save all files of a chat, and account for every message. A user account must be able to read the
     chat."""
-    archive = await services.archives.add(principal, _request(body))
+    with named(FIELDS):
+        archive = await services.archives.add(principal, _request(body))
     return archive_view(await services.archives.get(principal, archive.id))
 
 
@@ -93,8 +98,8 @@ async def estimate(
     services: InjectedServices, principal: TasksPrincipal, body: NewArchive
 ) -> ArchiveEstimateView:
     """Numbers of files by kind, and estimates of their sizes, for the whole chat. Nothing is archived."""
-    found = await services.archives.estimate(principal, _request(body))
-    return estimate_view(found)
+    with named(FIELDS):
+        return estimate_view(await services.archives.estimate(principal, _request(body)))
 
 
 @router.get("", operation_id="listArchives", summary="Archives", responses=responses(404))

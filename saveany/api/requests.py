@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +27,18 @@ class AdaptedRequest:
     request: TaskRequest
     field_names: Mapping[str, str]
 
-    @contextmanager
-    def naming_fields(self) -> Iterator[None]:
+    def naming_fields(self) -> AbstractContextManager[None]:
         """Within this context, an `InvalidInput` names the field of the body."""
-        try:
-            yield
-        except InvalidInput as error:
-            raise InvalidInput(error.text, self.field_names.get(error.field, error.field)) from error
+        return named(self.field_names)
+
+
+@contextmanager
+def named(names: Mapping[str, str]) -> Iterator[None]:
+    """Within this context, an `InvalidInput` has the name that its field has in the request."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(error.text, names.get(error.field, error.field)) from error
 
 
 def adapted(config: Config, body: NewTask | TypedTask) -> AdaptedRequest:

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from saveany.api.auth import FilesPrincipal
 from saveany.api.errors import responses
 from saveany.api.models import Created
+from saveany.api.requests import named
 from saveany.api.routes import FileRoute
 from saveany.api.services import ApiServices, InjectedServices
 from saveany.api.tasks import IdempotencyKey
@@ -129,11 +130,8 @@ async def _receive(
 
 
 async def _check(services: ApiServices, principal: Principal, wanted: Wanted, size: int) -> None:
-    names = {"storage": "storage_name", "filename": "name"}
-    try:
+    with named({"storage": "storage_name", "filename": "name"}):
         await services.uploads.check(principal, wanted, size)
-    except InvalidInput as error:
-        raise InvalidInput(error.text, names.get(error.field, error.field)) from error
 
 
 def _content_length(request: Request) -> int | None:
