@@ -77,14 +77,17 @@ class ForkServer:
         """Whether this system can do it."""
         return sys.platform == "linux" and hasattr(os, "pidfd_open")
 
-    async def start(self, role: str, env: Mapping[str, str], kept: int, variable: str) -> ForkedProcess:
+    async def start(
+        self, role: str, env: Mapping[str, str], kept: int, variable: str, log_file: Path | None = None
+    ) -> ForkedProcess:
         """Start a process in a new session, with `env` added to the environment. It inherits the descriptor
-        `kept`; its number there is in the environment variable `variable`.
+        `kept`; its number there is in the environment variable `variable`. Its output is appended to
+        `log_file`, if there is one.
 
         Raises `OSError` if the server process has died.
         """
         loop = asyncio.get_running_loop()
-        request = {"role": role, "env": dict(env), "variable": variable}
+        request = {"role": role, "env": dict(env), "variable": variable, "output": str(log_file or "")}
         socket.send_fds(self._socket, [json.dumps(request).encode()], [kept])
         started: asyncio.Future[ForkedProcess] = loop.create_future()
         self._starting.append(started)
@@ -186,7 +189,7 @@ class _Server:
         with suppress(ConnectionError):  # the supervisor has ended
             self._requests.send(json.dumps((pid, code)).encode())
 
-    def _become(self, role: str, env: dict[str, str], variable: str, kept: int) -> int:
+    def _become(self, role: str, env: dict[str, str], variable: str, output: str, kept: int) -> int:
         """Turn this copy into the process of a role, and run it; returns its exit code."""
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -196,6 +199,10 @@ class _Server:
             os.close(descriptor)
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)
+        if output:
+            with Path(output).open("ab") as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
         os.environ |= env | {variable: str(kept)}
         set_command_line("saveany", role)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)

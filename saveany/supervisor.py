@@ -185,7 +185,9 @@ class Supervisor:
         program = replace(program, env={**program.env, **program.new_env()})
         if self._forks and program.role:
             try:
-                return await self._forks.start(program.role, program.env, writer, _WORKING_VARIABLE)
+                return await self._forks.start(
+                    program.role, program.env, writer, _WORKING_VARIABLE, program.log_file
+                )
             except OSError as error:
                 log.warning("fork_server_died", name=program.name, reason=error.strerror)
         return await _spawn(program, writer)

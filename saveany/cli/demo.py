@@ -9,9 +9,10 @@ import json
 import shlex
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,10 +25,12 @@ from saveany.cli.bars import display
 from saveany.cli.client import ApiClient
 from saveany.cli.follow import follow_tasks
 from saveany.cli.role import prepare, redis_server, run_async
-from saveany.cli.run import roles
+from saveany.cli.run import Serve, roles, run_forked, servers
 from saveany.config import Config, load, write
 from saveany.config.schema import LinksConfig
 from saveany.errors import ConfigError, SaveAnyError
+from saveany.forking import ForkServer
+from saveany.logs import keep_tail
 from saveany.sandbox import Sandbox
 from saveany.sandbox.__main__ import describe
 from saveany.sandbox.chat import TerminalChat, typed_lines
@@ -67,7 +70,9 @@ def demo(
     then runs until Ctrl-C.
     """
     run = Demo(data.absolute(), port, webhook_url, once, json_output, chat)
-    raise typer.Exit(run_async(run.run()))
+    keep_tail()  # before it is inherited
+    forks = ForkServer(run.roles()) if ForkServer.is_available() else None
+    raise typer.Exit(run_async(run.run(forks)))
 
 
 @dataclass
@@ -81,8 +86,18 @@ class Demo:
     json_output: bool
     chat: bool = False
 
-    async def run(self) -> int:
-        """Run until Ctrl-C, or with `once` until the sample is saved. Returns the exit code."""
+    def roles(self) -> dict[str, Callable[[], int]]:
+        """What the processes run."""
+        return {name: partial(self._run_role, serve) for name, serve in servers(api=True, bot=True).items()}
+
+    def _run_role(self, serve: Serve) -> int:
+        config = load(self._config_file, {})
+        prepare(config)
+        return run_forked(config, serve)
+
+    async def run(self, forks: ForkServer | None) -> int:
+        """Run until Ctrl-C, or with `once` until the sample is saved. `forks` has the `roles`. Returns the
+        exit code."""
         self.data.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._locked())
@@ -96,7 +111,7 @@ class Demo:
             if embedded:
                 stack.callback(asyncio.create_task(embedded.keep()).cancel)
             supervisor = await stack.enter_async_context(
-                roles(config, url, workers=2, log_dir=self._logs(), restarts=False)
+                roles(config, url, workers=2, log_dir=self._logs(), forks=forks, restarts=False)
             )
             return await self._play(config, sandbox, supervisor)
 
@@ -117,7 +132,6 @@ class Demo:
         return code
 
     def _configure(self, sandbox: Sandbox) -> Config:
-        file = self.data / "config.toml"
         port = self.port or _free_port()
         api = {"host": _HOST, "port": port, "token": TOKEN}
         if self.webhook_url:
@@ -135,8 +149,8 @@ class Demo:
             "users": [{"id": USER_ID}, {"id": PERSON.id}],
             "storages": [{"name": STORAGE, "type": "local", "base_path": str(self._files)}],
         }
-        write.create(file, tables, comment="Written by the demo at every start.", replace=True)
-        return load(file, {})
+        write.create(self._config_file, tables, comment="Written by the demo at every start.", replace=True)
+        return load(self._config_file, {})
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -151,6 +165,10 @@ class Demo:
                     folder=str(self.data),
                 ) from None
             yield
+
+    @property
+    def _config_file(self) -> Path:
+        return self.data / "config.toml"
 
     @property
     def _files(self) -> Path:

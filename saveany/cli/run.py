@@ -72,27 +72,39 @@ def run(
 def _roles(config: Config) -> dict[str, Callable[[], int]]:
     """What the processes of this configuration run. All that they need is imported here, so that they share
     it."""
-    import workers.main
     from workers.sources import source_classes
 
-    loop_factory()
-    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the first one has OpenSSL allocate some megabytes
     source_classes(config)
     for storage in config.storages:
         registry.capabilities(storage.type)
-    serve = {"worker": workers.main.serve}
-    if config.api.enable:
+    served = servers(api=config.api.enable, bot=bool(config.telegram.token.get_secret_value()))
+    return {name: partial(run_forked, config, serve) for name, serve in served.items()}
+
+
+#: The program of a role, which takes the configuration and the URL of Redis.
+Serve = Callable[[Config, str], Coroutine[Any, Any, None]]
+
+
+def servers(*, api: bool, bot: bool) -> dict[str, Serve]:
+    """The programs of the roles, imported."""
+    import workers.main
+
+    loop_factory()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the first one has OpenSSL allocate some megabytes
+    serve: dict[str, Serve] = {"worker": workers.main.serve}
+    if api:
         import saveany.api.server
 
         serve["api"] = saveany.api.server.serve
-    if config.telegram.token.get_secret_value():
+    if bot:
         import saveany.bot.app
 
         serve["bot"] = saveany.bot.app.serve
-    return {name: partial(_run_role, config, each) for name, each in serve.items()}
+    return serve
 
 
-def _run_role(config: Config, serve: Callable[[Config, str], Coroutine[Any, Any, None]]) -> int:
+def run_forked(config: Config, serve: Serve) -> int:
+    """Run the program of a role in a process that was forked; returns its exit code."""
     return exit_code(lambda: run_async(serve(config, os.environ["SAVEANY_REDIS_URL"])))
 
 

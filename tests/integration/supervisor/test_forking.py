@@ -54,14 +54,20 @@ def crashing():
     report_working()
     raise ValueError("on purpose")
 
+def talking():
+    print("to stdout", flush=True)
+    print("to stderr", file=sys.stderr)
+    return waiting()
+
 async def main(forks):
     argv = [sys.executable, "-c", GOOD, str(FOLDER / "executed")]
-    programs = [Program(name, argv, {{"WORD": "hello"}}, role=name) for name in sys.argv[2:]]
+    logs = {{"talking": FOLDER / "log"}}
+    programs = [Program(name, argv, {{"WORD": "hello"}}, logs.get(name), name) for name in sys.argv[2:]]
     code = await Supervisor(programs, drain_s=5, forks=forks).run()
     forks.close()
     sys.exit(code)
 
-forks = ForkServer({{"waiting": waiting, "wrong": wrong, "crashing": crashing}})
+forks = ForkServer({{"waiting": waiting, "wrong": wrong, "crashing": crashing, "talking": talking}})
 (FOLDER / "server").write_text(f"{{forks._pid}}\\n")
 asyncio.run(main(forks))
 """
@@ -148,6 +154,13 @@ def test_a_process_has_a_session_an_environment_and_descriptors_of_its_own(tmp_p
         assert process.wait(30) == 0
     assert has_exited(pid)
     assert has_exited(first_pid(tmp_path / "server"))
+
+
+def test_the_output_of_a_process_is_appended_to_its_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("old\n")
+    with supervisor(tmp_path, "talking"):
+        first_pid(tmp_path / "waiting")
+    assert (tmp_path / "log").read_text() == "old\nto stdout\nto stderr\n"
 
 
 def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
