@@ -57,7 +57,7 @@ def most_memory(pid: int) -> int:
 @pytest.mark.timeout(900)
 async def test_a_hundred_uploads_of_20_mib(tmp_path: Path) -> None:
     tables = {"compat": {"openload": {"enable": True}}, "users": [{"id": USER_ID}, {"id": OTHER_USER}]}
-    async with Stack(tmp_path, workers=2, tables=tables) as stack:
+    async with Stack(tmp_path, workers=2, tables=tables, forked=False) as stack:
         apis = [Api(stack, await add_key(stack, user)) for user in (USER_ID, OTHER_USER)]
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(trust_env=False, timeout=600, limits=limits) as http:
@@ -76,7 +76,7 @@ async def test_a_hundred_uploads_of_20_mib(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(900)
 async def test_two_gib_need_no_more_memory_than_two_mib(tmp_path: Path) -> None:
-    async with Stack(tmp_path, tables={"compat": {"openload": {"enable": True}}}) as stack:
+    async with Stack(tmp_path, tables={"compat": {"openload": {"enable": True}}}, forked=False) as stack:
         api = Api(stack, await add_key(stack))
         await api.upload(block(0) * 2)
         assert stack.api

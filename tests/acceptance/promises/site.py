@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from typing import Any, Self
 
 import httpx
 
-from saveany.programs import die_with_parent
 from saveany.sandbox.samples import Sample
 from saveany.store import Store, open_store
 from saveany.supervisor import WORKER_ID_VARIABLE
 from saveany.webhooks.deliver import LEASE_MS
+from tests.fixtures.forks import Process
 from tests.fixtures.servers import quiet_port
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
@@ -73,8 +72,15 @@ class Site(Stack):
     """`async with Site(folder) as site` runs Telegram, a webhook receiver and, with `own_redis`, a Valkey
     that outlives all roles. A test starts everything else."""
 
-    def __init__(self, folder: Path, *, own_redis: bool = True, tables: dict[str, Any] | None = None) -> None:
-        super().__init__(folder, tables=tables, roles=False)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        own_redis: bool = True,
+        tables: dict[str, Any] | None = None,
+        forked: bool = True,
+    ) -> None:
+        super().__init__(folder, tables=tables, roles=False, forked=forked)
         self.port = quiet_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._own_redis = own_redis
@@ -108,17 +114,9 @@ class Site(Stack):
         name = f"{command}-{len(self._spawned)}"
         log = self.logs / f"{name}.log"
         argv = [sys.executable, *via, "--config", str(self.config_file), command, *options]
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                cwd=ROOT,
-                env=self._env({WORKER_ID_VARIABLE: name}),
-                stdin=DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGKILL),
-            )
+        # Patches of `tests.chaos.launch` must precede imports. `run` forks its roles itself.
+        forked = self._forked and command != "run" and "tests.chaos.launch" not in via
+        process = await self._spawn_logged(argv, self._env({WORKER_ID_VARIABLE: name}), log, forked=forked)
         self._spawned.append(Role(name, name, process, log))
         return self._spawned[-1]
 
