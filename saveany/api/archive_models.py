@@ -63,6 +63,11 @@ class NewArchive(Strict):
     stories: bool = Field(
         default=False, description="Save the current and the pinned stories of a channel, too."
     )
+    profile_photos: bool = Field(
+        default=False,
+        description="Save profile photos, too: the current and earlier ones of a person, and the current one of "
+        "a channel or supergroup if no message shows it.",
+    )
     takeout: bool = Field(
         default=False,
         description="Read it as an export of the account's data, which Telegram limits less. Telegram tells "

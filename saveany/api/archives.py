@@ -83,6 +83,7 @@ def _request(body: NewArchive) -> ArchiveRequest:
         text=body.text,
         takeout=body.takeout,
         stories=body.stories,
+        profile_photos=body.profile_photos,
         extras=body.extras,
         paused=body.paused,
     )

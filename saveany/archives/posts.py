@@ -9,8 +9,9 @@ from itertools import groupby
 from saveany.filters import Filter
 from saveany.store.archives import is_channel
 from saveany.telegram.history import ReadMessage
-from saveany.telegram.links import MessageLink, message_link
+from saveany.telegram.links import MessageLink, message_link, photo_link
 from saveany.telegram.media import Media, captioned
+from saveany.telegram.profile_photos import PHOTOS_BELOW
 
 _BOT_API_OFFSET = 10**12
 
@@ -86,9 +87,14 @@ def _link(run: Sequence[Media]) -> str:
     ).url
 
 
-def story_link(channel: int, number: int) -> str:
-    """A link to a story of a channel (marked id)."""
-    return MessageLink(chat=-channel - _BOT_API_OFFSET, message=number, story=True, single=True).url
+def link_to(chat: int, message: int) -> str:
+    """A link to one message of a chat (marked id), or to the story or profile photo that has its id in an
+    archive."""
+    if message > 0:
+        return message_link(chat, message)
+    if message < PHOTOS_BELOW:
+        return photo_link(chat, -message)
+    return MessageLink(chat=-chat - _BOT_API_OFFSET, message=-message, story=True, single=True).url
 
 
 def comment_link(channel: int, post: int, message: int) -> str:

@@ -24,6 +24,7 @@ from saveany.archives.comments import CommentReader
 from saveany.archives.edits import EditReader
 from saveany.archives.pages import EnoughPages, reading_ahead
 from saveany.archives.posts import posts_in
+from saveany.archives.profile_photos import ProfilePhotoReader
 from saveany.archives.reports import ArchiveReports
 from saveany.archives.saving import PageOfChat, PostSaver
 from saveany.archives.stories import StoryReader
@@ -84,6 +85,7 @@ class ArchiveReader:
         self._comments = CommentReader(accounts, store, catalogue, self._saver, self._access)
         self._edits = EditReader(accounts, catalogue, store.archives)
         self._stories = StoryReader(accounts, catalogue, self._saver, self._access)
+        self._photos = ProfilePhotoReader(accounts, catalogue, self._saver, self._access)
         self._texts = TextWriter(store, catalogue, config)
         self._reports = ArchiveReports(store, catalogue, config)
         self._check_seconds = check_seconds
@@ -148,6 +150,10 @@ class ArchiveReader:
             await self._archives.change(archive.id, partial(continued_in, top.successor))
             self._next_check = 0.0
             return
+        if self._photos.is_due(archive, top.photo):
+            await self._try(archive, partial(self._photos.check, current=top.photo))
+            if self._photos.is_due(archive, top.photo):  # it failed: the archive must not become complete
+                return
         if archive.on_edit == "add" and top.pts not in (0, archive.pts):
             await self._try(archive, partial(self._read_edits, pts=top.pts))
         if archive.older_chat or top.message > archive.seen:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace as changed
 
 from saveany.archives.adopting import Adopter
-from saveany.archives.posts import Post, comment_link, links_to, posts_in, story_link
-from saveany.catalogue.archive_models import ArchivedMessage, MessageOutcome, ReadPage, comments_key
+from saveany.archives.posts import Post, comment_link, link_to, links_to, posts_in
+from saveany.catalogue.archive_models import (
+    PROFILE_PHOTOS,
+    STORIES,
+    ArchivedMessage,
+    MessageOutcome,
+    ReadPage,
+    comments_key,
+)
 from saveany.catalogue.catalogue import Catalogue
 from saveany.filters import Filter
 from saveany.ids import new_id
@@ -21,7 +28,6 @@ from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.history import ReadMessage
-from saveany.telegram.links import message_link
 from saveany.telegram.records import records_of
 
 #: Number of messages that get new tasks at a time.
@@ -39,13 +45,13 @@ class PageOfChat:
     reply: Any = None  # of Telegram, with the authors
     post: int = 0  # the post of a channel that they are comments on; then `chat` is the discussion group
 
-    are_stories: bool = False
+    kind: Literal["messages", "stories", "profile_photos"] = "messages"
 
     @property
     def key(self) -> int:
         """Under which the receipt counts them."""
-        if self.are_stories:
-            return comments_key(0)
+        if self.kind != "messages":
+            return STORIES if self.kind == "stories" else PROFILE_PHOTOS
         return comments_key(self.post) if self.post else self.chat
 
 
@@ -164,11 +170,13 @@ def _link(archive: Archive, chat: int, topic: int, message: int) -> str:
     """A link to a message of an archive."""
     if archive.comments and chat == archive.discussion:
         return comment_link(archive.chat, topic, message)
-    return message_link(chat, message) if message > 0 else story_link(chat, -message)
+    return link_to(chat, message)
 
 
 def _topic(archive: Archive, page: PageOfChat, post: Post) -> int:
     """The `ArchivedMessage.topic` of the messages of a post."""
+    if page.kind == "profile_photos":
+        return 0
     if archive.comments:
         return page.post or post.first
     return post.topic if archive.by_topic else 0
@@ -221,6 +229,6 @@ def _tasks(
         if page.post:
             links = [comment_link(archive.chat, page.post, each.message_id) for each in of_task]
             username = archive.username
-        if page.are_stories:
-            links = [story_link(archive.chat, -each.message_id) for each in of_task]
+        if page.kind != "messages":
+            links = [link_to(archive.chat, each.message_id) for each in of_task]
         yield ArchiveTask(task_id, links, post.last, first.chat_id, username, topic)

@@ -43,7 +43,7 @@ class StoryReader:
         found = await self._accounts.history.stories(archive.chat, **access)
         noted = await self._receipts.known(archive.id, archive.chat, _LOWEST, -1)
         total = len({each.id for each in found.messages} | set(noted))
-        page = PageOfChat(archive.chat, found.messages, 0, total, found.reply, are_stories=True)
+        page = PageOfChat(archive.chat, found.messages, 0, total, found.reply, kind="stories")
         for task in await self._saver.plan(archive, page):
             await self._saver.submit(archive, task)
         self._next_check[archive.id] = now + _CHECK_SECONDS

@@ -29,8 +29,12 @@ class MessageOutcome(StrEnum):
 
 def comments_key(post: int) -> int:
     """The number under which the comments on a post of an archive are counted, beside the marked ids of
-    chats: those of different posts alternate in the discussion group. Post 0 stands for the stories."""
+    chats: those of different posts alternate in the discussion group."""
     return _COMMENTS + post
+
+
+#: As `comments_key`, for stories and profile photos: no post has these ids.
+STORIES, PROFILE_PHOTOS = comments_key(0), comments_key(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class ArchivedCopy:
 class ReadPage:
     """A page of a chat that was read."""
 
-    chat: int  # marked, or a `comments_key`
+    chat: int  # marked, a `comments_key`, `STORIES` or `PROFILE_PHOTOS`
     last: int  # up to this message
     total: int  # number of messages of the chat, according to Telegram
     with_media: Sequence[ArchivedMessage]

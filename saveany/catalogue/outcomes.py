@@ -15,12 +15,20 @@ from saveany.catalogue.tables import archive_messages, files
 from saveany.errors import InvalidInput
 from saveany.models import Item, ItemStatus, Status, Task
 from saveany.telegram import links
-from saveany.telegram.reasons import FILE_EXPIRED, FILE_PROTECTED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
+from saveany.telegram.reasons import (
+    FILE_EXPIRED,
+    FILE_PROTECTED,
+    FILES_LOCKED,
+    MESSAGE_GONE,
+    PHOTO_GONE,
+    STORY_EXPIRED,
+)
 from saveany.texts import Text
 
 #: Template of an error -> the outcome that it means. Any other error is a failure.
 _OUTCOMES = {
     MESSAGE_GONE: MessageOutcome.GONE,
+    PHOTO_GONE: MessageOutcome.GONE,
     FILE_EXPIRED: MessageOutcome.EXPIRED,
     STORY_EXPIRED: MessageOutcome.EXPIRED,
     FILES_LOCKED: MessageOutcome.LOCKED,
@@ -144,5 +152,8 @@ def _messages(item: Item) -> Iterator[tuple[int, int]]:
         return
     if isinstance(link.chat, int):
         chat = link.bot_chat_id or links.marked_id(link.chat)
+        if link.story or link.photo:
+            yield chat, -link.message
+            return
         for message in range(link.message, (link.last or link.message) + 1):
             yield chat, message

@@ -76,6 +76,9 @@ def add(
     stories: Annotated[
         bool, typer.Option("--stories", help="Save the current and pinned stories of a channel, too.")
     ] = False,
+    profile_photos: Annotated[
+        bool, typer.Option("--profile-photos", help="Save current and earlier profile photos, too.")
+    ] = False,
     takeout: Annotated[
         bool, typer.Option("--takeout", help="Read it as an export, which Telegram limits less.")
     ] = False,
@@ -118,6 +121,7 @@ def add(
         "text": text,
         "takeout": takeout,
         "stories": stories,
+        "profile_photos": profile_photos,
         "on_edit": on_edit,
         "extras": extras or [],
     }

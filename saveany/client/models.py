@@ -792,6 +792,9 @@ class NewArchive(TypedDict):
     extras: NotRequired[list[Literal["preview", "cover", "live_video", "instant_view"]]]
     #: Save the current and the pinned stories of a channel, too.
     stories: NotRequired[bool]
+    #: Save profile photos, too: the current and earlier ones of a person, and the current one of a
+    #: channel or supergroup if no message shows it.
+    profile_photos: NotRequired[bool]
     #: Read it as an export of the account's data, which Telegram limits less. Telegram tells all devices
     #: of the account, and may want it to be allowed there.
     takeout: NotRequired[bool]

@@ -105,7 +105,7 @@ def name_for(
     if title := clean_name(line[:MAX_CAPTION]):
         return title if extension and title.lower().endswith(extension) else safe_name(title + extension)
     date = datetime.fromtimestamp(date_ms / 1000, UTC)
-    return safe_name(f"{kind}_{date:%Y-%m-%d_%H-%M-%S}_{message_id}{extension}")
+    return safe_name(f"{kind}_{date:%Y-%m-%d_%H-%M-%S}_{abs(message_id)}{extension}")
 
 
 def name_of(media: Media) -> str:

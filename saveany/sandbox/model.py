@@ -31,6 +31,7 @@ class SandboxAccount:
     code_by: str = "app"  # how login codes are sent: a key of `handlers.auth.CODES`
     language: str = "en"  # language of the person's client
     reads_groups: bool = False  # a bot without privacy mode, which sees all messages in groups
+    photos: "list[StoredFile]" = field(default_factory=list)  # profile photos, the current one last
     blocked: set[int] = field(default_factory=set)  # ids of accounts that cannot write to this one
     commands: dict[tuple[bytes, str], tuple[Any, ...]] = field(default_factory=dict)  # by scope, language
     qts: int = 1  # number of the last event in `stops`
@@ -224,6 +225,7 @@ class Chat:
     broadcast: bool = True
     forum: bool = False
     protected: bool = False
+    photo: StoredFile | None = None  # the profile photo
     date: datetime = EPOCH
     members: set[int] = field(default_factory=set)
     admins: set[int] | None = None  # None: all members of a channel, no member of a group

@@ -28,6 +28,7 @@ class WorldView:
             premium=user.premium,
             bot_info_version=1 if user.bot else None,
             access_hash=access.access_hash(self.account, user.id),
+            photo=tl.UserProfilePhoto(user.photos[-1].id, user.photos[-1].dc) if user.photos else None,
             first_name=user.name,
             username=user.username or None,
             phone=user.phone.lstrip("+") or None if me else None,
@@ -41,7 +42,7 @@ class WorldView:
         return tl.Channel(
             id=chat.id,
             title=chat.title,
-            photo=tl.ChatPhotoEmpty(),
+            photo=tl.ChatPhoto(chat.photo.id, chat.photo.dc) if chat.photo else tl.ChatPhotoEmpty(),
             date=chat.date,
             left=self.account.id not in chat.members,
             broadcast=chat.broadcast,

@@ -75,6 +75,7 @@ class ArchiveRequest:
     on_edit: str = "ignore"  # see `Archive.on_edit`
     extras: Sequence[str] = ()  # `saveany.models.ExtraFile` that are saved, too
     stories: bool = False  # whether the stories of a channel are saved, too
+    profile_photos: bool = False  # whether the profile photos of the chat are saved, too
     takeout: bool = False  # whether it is read in a takeout, which Telegram answers faster
     text: bool = False  # whether the texts of all messages are saved, too
     paused: bool = False  # whether reading waits until the archive is resumed
@@ -399,6 +400,7 @@ def _new(request: ArchiveRequest, user_id: int, state: ChatState, seen: int) -> 
         takeout=request.takeout,
         text=request.text,
         stories=request.stories and is_channel(state.id),
+        profile_photos=request.profile_photos,
         notice=stored(_notice(state)) if not seen else "",
         storage=request.storage,
         folder=checked_folder(request.folder) or ("/" if request.folder else ""),

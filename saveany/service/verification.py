@@ -113,7 +113,10 @@ class ArchiveVerifier:
         user = self._config.user(archive.user_id)
         deleted: list[Discrepancy] = []
         for chat in dict.fromkeys(each.chat for each in messages):
-            numbers = {each.message: each for each in messages if each.chat == chat}
+            of_chat = [each for each in messages if each.chat == chat]
+            numbers = {each.message: each for each in of_chat if each.message > 0}  # not stories and photos
+            if not numbers:
+                continue
             account = archive.reader_of(chat)
             only = (account,) if account else user.accounts if user else ()
             with refusals():

@@ -50,6 +50,7 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     older_account: str = ""  # the user account that can read that group
     extras: list[str] = msgspec.field(default_factory=list)  # `saveany.models.ExtraFile` that are saved, too
     stories: bool = False  # whether the stories of the channel are saved, too
+    profile_photos: bool = False  # whether the profile photos of the chat are saved, too
     takeout: bool = False  # whether it is to be read in a takeout (`telegram.takeout`)
     takeout_id: int = 0  # the one that is open; 0: none
     takeout_account: str = ""  # whose it is
@@ -85,7 +86,7 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def subfolder(self, chat: int, topic: int) -> str:
         """The folder below `folder` for messages of a chat in a topic, or of a post or its comments."""
-        if not self.comments:
+        if not self.comments or not topic:
             return self.topics.get(str(topic), "")
         return f"{topic}/comments" if chat == self.discussion else str(topic)
 

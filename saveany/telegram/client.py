@@ -51,7 +51,7 @@ _CLOSE_SECONDS = 2.0
 _TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 #: The fields of requests that name chats and users.
-_PEERS = ("peer", "peers", "channel", "id")
+_PEERS = ("peer", "peers", "channel", "id", "user_id")
 
 _log = get_logger("saveany.telegram")
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,6 +35,7 @@ from saveany.telegram.lookups import existing, last_before, peer_of
 from saveany.telegram.media import EXTRAS, Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
 from saveany.telegram.peers import public_names
+from saveany.telegram.profile_photos import all_profile_photos
 from saveany.telegram.pushes import ChatChange, changes_in
 from saveany.telegram.refusals import LOGIN, USER_ADVICE
 from saveany.telegram.stories import all_stories
@@ -230,6 +232,21 @@ class ChatHistory:
 
         async def read(reader: MessageReader) -> MessagePage:
             found = await all_stories(reader.chats, chat, username)
+            messages = [found.messages[each] for each in sorted(found.messages)]
+            shown = await _read(reader, messages, found)
+            return MessagePage(shown, len(shown), username, reader.account, found)
+
+        return await self._first_user(read, prefer, only)
+
+    async def profile_photos(
+        self, chat: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+    ) -> MessagePage:
+        """The profile photos of a person, and the current one of a channel if no message shows it, as
+        messages with ids below those of stories; as `messages_after`."""
+
+        async def read(reader: MessageReader) -> MessagePage:
+            photos = partial(all_profile_photos, reader.chats, chat, username)
+            found = await reader.chats.retry_without_cache(photos)
             messages = [found.messages[each] for each in sorted(found.messages)]
             shown = await _read(reader, messages, found)
             return MessagePage(shown, len(shown), username, reader.account, found)

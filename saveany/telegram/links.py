@@ -57,6 +57,8 @@ _NOT_A_CHAT = {
     "share": Text("a share link"),
     "socks": Text("a proxy"),
 }
+#: In the path of a link to a profile photo.
+_PHOTO = "photo"
 _INVITES = frozenset({"join", "joinchat"})
 
 _WEB = re.compile(
@@ -79,6 +81,7 @@ _ASCII = re.compile(r"[!-~]*")
 
 _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")  # names of four letters are sold as collectibles
 _NUMBER = re.compile(r"0*([0-9]{1,13})")
+_PHOTO_ID = re.compile(r"[0-9]{10,19}")
 _RANGE = re.compile(r"([0-9]+)-([0-9]+)")
 _ANY_ID = re.compile(r"-?[1-9][0-9]{0,12}")
 _BOT_API_ID = re.compile(r"-([0-9]{13})")
@@ -105,6 +108,7 @@ class MessageLink:
     thread: int | None = None  # ?thread=, the other notation for a topic or a thread of replies
     timestamp: int | None = None  # seconds into the video
     story: bool = False  # it is a story, not a message: t.me/name/s/<number>
+    photo: bool = False  # it is a profile photo, not a message: our own t.me/c/<id>/photo/<id of the photo>
     bot_chat: BotChatKind | None = None  # in a chat with the bot: `chat` is the id of the user or small group
 
     @property
@@ -118,11 +122,15 @@ class MessageLink:
     def url(self) -> str:
         """The canonical form; parsing it returns an equal link."""
         if self.bot_chat:
+            if self.photo:
+                return f"{BOT_CHAT_PREFIX}{self.bot_chat}_id={self.chat}&photo_id={self.message}"
             single = "&single" if self.single else ""
             return f"{BOT_CHAT_PREFIX}{self.bot_chat}_id={self.chat}&message_id={self.message}{single}"
         chat = f"c/{self.chat}" if isinstance(self.chat, int) else self.chat
         if self.story:
             return f"https://t.me/{chat}/s/{self.message}"
+        if self.photo:
+            return f"https://t.me/{chat}/{_PHOTO}/{self.message}"
         messages = self.message if self.last is None else f"{self.message}-{self.last}"
         path = "/".join(str(part) for part in (chat, self.topic, messages) if part is not None)
         numbers = {"thread": self.thread, "comment": self.comment, "t": self.timestamp}
@@ -201,7 +209,7 @@ def is_whole_chat(text: str) -> bool:
         link = parse(f"{word.partition('?')[0].rstrip('/')}/1")
     except InvalidInput:
         return False
-    return link.message == 1 and link.topic is None and not link.story
+    return link.message == 1 and link.topic is None and not link.story and not link.photo
 
 
 def part_of(text: str) -> int:
@@ -224,6 +232,13 @@ def message_link(chat: int, message: int) -> str:
     if chat < -_BOT_API_OFFSET:
         return MessageLink(chat=-chat - _BOT_API_OFFSET, message=message, single=True).url
     return MessageLink(abs(chat), message, single=True, bot_chat="user" if chat > 0 else "chat").url
+
+
+def photo_link(chat: int, photo: int) -> str:
+    """A link to a profile photo of a person, channel or supergroup (marked id)."""
+    if chat < -_BOT_API_OFFSET:
+        return MessageLink(-chat - _BOT_API_OFFSET, photo, single=True, photo=True).url
+    return MessageLink(chat, photo, single=True, bot_chat="user", photo=True).url
 
 
 def _matches(text: str) -> list[re.Match[str]]:
@@ -270,6 +285,8 @@ def _bot_chat_link(options: Mapping[str, str]) -> MessageLink:
     chat = _number(options.get(f"{bot_chat}_id", ""))
     if not 0 < chat <= MAX_USER_ID:
         raise _refused("This link names no chat.")
+    if "photo_id" in options:
+        return MessageLink(chat, _photo(options["photo_id"]), single=True, bot_chat=bot_chat, photo=True)
     message = _message(options.get("message_id", ""), Text("message"))
     return MessageLink(chat, message, single="single" in options, bot_chat=bot_chat)
 
@@ -285,6 +302,8 @@ def _link(chat: str | int, numbers: Sequence[str], options: Mapping[str, str]) -
         )
     if numbers[0].lower() == "s" and len(numbers) == 2:
         return MessageLink(chat, _message(numbers[1], Text("story")), single=True, story=True)
+    if numbers[0].lower() == _PHOTO and len(numbers) == 2:
+        return MessageLink(chat, _photo(numbers[1]), single=True, photo=True)
     if len(numbers) > 2:
         raise _refused("This link has too many parts.")
     if several := _RANGE.fullmatch(numbers[-1]):
@@ -355,6 +374,12 @@ def _message(word: str, noun: Text) -> int:
             maximum=MAX_MESSAGE_ID,
         )
     return number
+
+
+def _photo(word: str) -> int:
+    if not _PHOTO_ID.fullmatch(word) or not MAX_MESSAGE_ID < int(word) < 2**63:
+        raise _refused("The number of the profile photo in this link is not valid.")
+    return int(word)
 
 
 def _number(word: str) -> int:

@@ -32,7 +32,8 @@ from saveany.telegram.media import (
 )
 from saveany.telegram.message_loader import BATCH, IN_FLIGHT, LoadedMessages, MessageLoader
 from saveany.telegram.peers import peers_in, protected_chats, public_names
-from saveany.telegram.reasons import FILE_EXPIRED, FILES_LOCKED, MESSAGE_GONE, STORY_EXPIRED
+from saveany.telegram.profile_photos import PHOTOS_BELOW, check_photo_reader, load_profile_photo
+from saveany.telegram.reasons import FILE_EXPIRED, FILES_LOCKED, MESSAGE_GONE, PHOTO_GONE, STORY_EXPIRED
 from saveany.telegram.stories import check_reader, load_stories, owner_of
 from saveany.texts import Field, Text
 
@@ -92,6 +93,10 @@ class MessageReader:
     ) -> list[Media]:
         if link.last is not None:
             return await self._range(link, link.last, username, extras or ())
+        if link.photo:
+            marked = link.bot_chat_id or await owner_of(self.chats, link.chat, username)
+            loaded = await self._profile_photo(marked, -link.message)
+            return await self.files([loaded.messages[-link.message]], loaded)
         if link.story:
             check_reader(self._client.is_bot)
             owner = await owner_of(self.chats, link.chat, username)
@@ -255,7 +260,9 @@ class MessageReader:
     async def _find(self, source: Mapping[str, Any]) -> Media:
         only = source.get("only", ())
         comment_on = source.get("comment_on")
-        if source["message"] < 0:
+        if source["message"] < PHOTOS_BELOW:
+            loaded = await self._profile_photo(source["chat"], source["message"])
+        elif source["message"] < 0:
             check_reader(self._client.is_bot)
             loaded = await load_stories(self.chats, source["chat"], [-source["message"]])
         elif comment_on and not self._client.is_bot:
@@ -269,6 +276,14 @@ class MessageReader:
             if (media.document_id, media.kind) == (source["document"], source["kind"]):
                 return replace(media, comment_on=tuple(comment_on)) if comment_on else media
         raise Permanent("The message was edited and has another file now. Send the link again.")
+
+    async def _profile_photo(self, owner: int, number: int) -> LoadedMessages:
+        """The profile photo that is shown as the message `number`. Raises `MessageNotFound`."""
+        check_photo_reader(self._client.is_bot)
+        loaded = await load_profile_photo(self.chats, owner, -number)
+        if number not in loaded.messages:
+            raise MessageNotFound(PHOTO_GONE)
+        return loaded
 
     async def read(self, chat: int, numbers: Sequence[int]) -> tuple[dict[int, Any], dict[int, Any]]:
         """The existing messages of a chat, by id; and the users and chats that came with them, by marked id.

@@ -17,7 +17,7 @@ from saveany.telegram.update_types import Button, Keyboard
 from saveany.texts import gettext_noop, loaded
 
 #: Words after the chat, and with these names fields of `ArchiveRequest`.
-_SWITCHES = ("follow", "comments", "text", "stories", "takeout")
+_SWITCHES = ("follow", "comments", "text", "stories", "profile_photos", "takeout")
 #: Maximum number of archives in one message.
 _MAX_SHOWN = 10
 _STATES = {
@@ -163,7 +163,7 @@ COMMANDS = (
             "@channel",
             "@channel follow -> STORAGE:FOLDER",
             "@channel type=video from 123",
-            "@channel comments text stories takeout",
+            "@channel comments text stories profile_photos takeout",
             "@channel copy=auto|reference|bytes extra=preview,cover,live_video,instant_view",
         ),
         private=True,

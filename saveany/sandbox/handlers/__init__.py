@@ -22,6 +22,7 @@ from saveany.sandbox.handlers import (
     group_calls,
     messages,
     password,
+    photos,
     sending,
     stories,
     takeout,
@@ -35,7 +36,7 @@ __all__ = ["RequestContext", "handle"]
 #: Importing these modules fills METHODS.
 _FAMILIES = (
     *(auth, bots, buttons, cdn, chats, config, editing, files, group_calls),
-    *(messages, password, contacts, sending, stories, takeout, tokens),
+    *(messages, password, photos, contacts, sending, stories, takeout, tokens),
     *(updates, uploads),
 )
 

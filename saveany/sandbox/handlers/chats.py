@@ -54,7 +54,7 @@ def get_full_channel(context: RequestContext, request: Any) -> Any:
         read_inbox_max_id=chat.newest.id,
         read_outbox_max_id=0,
         unread_count=0,
-        chat_photo=tl.PhotoEmpty(0),
+        chat_photo=context.view.file(chat.photo) if chat.photo else tl.PhotoEmpty(0),
         notify_settings=tl.PeerNotifySettings(),
         bot_info=[],
         pts=chat.box.pts,

@@ -148,6 +148,9 @@ def _is_kind(attribute: type, flag: str) -> Callable[[StoredMessage], bool]:
 _FILTERS: dict[type, Callable[[StoredMessage], bool]] = {
     tl.InputMessagesFilterEmpty: lambda message: True,
     tl.InputMessagesFilterPhotos: lambda message: bool(message.file and message.file.pictures),
+    tl.InputMessagesFilterChatPhotos: lambda message: bool(
+        message.wrapped and message.wrapped.how == "chat photo"
+    ),
     tl.InputMessagesFilterDocument: lambda message: bool(message.file and not message.file.pictures),
     tl.InputMessagesFilterVideo: _has(tl.DocumentAttributeVideo),
     tl.InputMessagesFilterMusic: _has(tl.DocumentAttributeAudio),

@@ -20,6 +20,7 @@ const OPTIONS = {
   topics: () => t("Each topic of a forum in a folder of its own"),
   comments: () => t("Files in the comments on the posts of a channel"),
   stories: () => t("Current and pinned stories of a channel"),
+  profile_photos: () => t("Current and earlier profile photos"),
   text: () => t("The texts of all messages, as files"),
   takeout: () => t("Read as an export, which Telegram limits less; it asks for your permission in the app"),
 };
@@ -32,7 +33,7 @@ export function NewArchive({ chat, close }) {
 
 function Form({ users, chat, close }) {
   const [form, setForm] = useState({ chat, user: String(users[0]?.user_id ?? ""), storage: "", folder: "", from: "first", start: "", until: "", follow: false, account: "", filter: NO_FILTER,
-    extras: [], topics: true, comments: false, stories: false, text: false, takeout: false, copy: "auto", edits: "ignore", duplicate: "link" });
+    extras: [], topics: true, comments: false, stories: false, profile_photos: false, text: false, takeout: false, copy: "auto", edits: "ignore", duplicate: "link" });
   const [contents, setContents] = useState(null);
   const change = (fields) => {
     setForm((before) => ({ ...before, ...fields }));
@@ -96,6 +97,7 @@ function body(form) {
     topics: form.topics,
     comments: form.comments,
     stories: form.stories,
+    profile_photos: form.profile_photos,
     text: form.text,
     takeout: form.takeout,
     extras: form.extras,

@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from saveany.sandbox import samples
 from saveany.sandbox.model import Group
-from saveany.sandbox.world import Chat, StoredMessage
+from saveany.sandbox.world import Chat, StoredMessage, Wrapping
 from tests.acceptance.archives.harness import ArchiveHarness
+from tests.fixtures.photos import profile_photo
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import until
 from tests.unit.webhooks.receiver import Receiver, receiving
@@ -19,6 +20,8 @@ from tests.unit.webhooks.receiver import Receiver, receiving
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _CLOSED, _INVITE = 1_790_000_001, "+Closed0000001"
+#: Id of the oldest profile photo.
+_PHOTO = 5_000_000_000_000_000_001
 USER, PERSON = samples.USER.id, samples.PERSON.id
 
 
@@ -73,6 +76,65 @@ async def test_a_private_chat_is_archived_by_the_ids_of_each_account(harness: Ar
         assert len(harness.files(folder)) == 3
         result = await harness.stack.saveany("archive", "verify", archive, "--telegram")
         assert "3 messages verified, 0 differ" in result.out, result
+
+
+async def test_profile_photos_of_a_person_are_saved_each_once_and_new_ones_while_it_follows(
+    harness: ArchiveHarness,
+) -> None:
+    world = harness.world
+    person = world.accounts[PERSON]
+    person.photos = [profile_photo(world, _PHOTO + number) for number in range(3)]
+    side = world.private_chats.side(world.accounts[USER], person)
+    with_files = sum(bool(each.file) for each in side.messages.values())
+    options = {"account": "user", "dir_path": "faces", "profile_photos": True, "follow": True}
+    archive = await harness.archive(str(PERSON), on_duplicate="save", **options)
+    found = await harness.reaches(archive, "following")
+    assert (found["counts"]["saved"], found["unaccounted"]) == (with_files + 3, 0), found
+    ids = [each["message"] for each in await harness.messages(archive)]
+    assert ids[:3] == [-_PHOTO - number for number in (2, 1, 0)]
+    person.photos.append(profile_photo(world, _PHOTO + 3))
+
+    async def has_new_one() -> bool:
+        return (await harness.counts(archive))["saved"] == with_files + 4
+
+    await until(has_new_one, within=60)
+    pictures = [each for each in harness.files("faces") if each.endswith(".jpg")]
+    assert len(pictures) == 4
+    assert (await harness.show(archive))["unaccounted"] == 0
+    result = await harness.stack.saveany("archive", "verify", archive, "--telegram")
+    assert f"{with_files + 4} messages verified, 0 differ" in result.out, result
+    for photo in person.photos:
+        world.expire(photo)
+    (harness.stack.storage_dir / "faces" / pictures[0]).unlink()
+    result = await harness.stack.saveany("archive", "verify", archive, "--repair")
+    assert "1 are saved again" in result.out
+    await until(lambda: pictures[0] in harness.files("faces"), within=60)
+    person.photos.clear()
+    (harness.stack.storage_dir / "faces" / pictures[0]).unlink()
+    await harness.stack.saveany("archive", "verify", archive, "--repair")
+
+    async def is_gone() -> bool:
+        return (await harness.counts(archive)).get("gone") == 1
+
+    await until(is_gone, within=60)
+
+
+async def test_a_photo_of_a_channel_that_no_message_shows_is_saved(harness: ArchiveHarness) -> None:
+    world = harness.world
+    for name, is_deleted in (("kept", False), ("deleted", True)):
+        chat = harness.channel(name)
+        chat.photo = profile_photo(world, _PHOTO + 10 + is_deleted)
+        wrapped = Wrapping(how="chat photo", files=(chat.photo,))
+        notice = world.send(chat, StoredMessage(id=0, service=True, wrapped=wrapped)).id
+        harness.say(chat)
+        if is_deleted:
+            world.delete(chat, notice)
+        archive = await harness.archive(chat, dir_path=name, profile_photos=True, on_duplicate="save")
+        found = await harness.reaches(archive)
+        assert (found["counts"]["saved"], found["unaccounted"]) == (1, 0), found
+        shown_as = -chat.photo.id if is_deleted else notice
+        assert [each["message"] for each in await harness.messages(archive)] == [shown_as]
+        assert len(harness.files(name)) == 1
 
 
 async def test_the_older_history_of_a_group_is_read_by_the_account_that_was_in_it(

@@ -59,7 +59,9 @@ async def test_the_options_of_an_archive_apply_and_texts_are_in_the_default_fold
     await anna.send(BOT, "/storage local2:Mine")
     await anna.receives(contains("local2"))
     takeouts = stack.sandbox.counters.requests(method="account.initTakeoutSession")
-    await anna.send(BOT, f"/archive -100{chat.id} text stories takeout extra=cover,preview name=words")
+    await anna.send(
+        BOT, f"/archive -100{chat.id} text stories profile_photos takeout extra=cover,preview name=words"
+    )
     await anna.receives(contains("Rock & Roll"))
     folder = stack.folder / "more/Mine"
     names = {"words.mkv", "messages-000001.jsonl"}

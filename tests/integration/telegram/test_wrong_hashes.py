@@ -196,6 +196,7 @@ _CHANNEL, _USER = tl.InputChannel(1, 5), tl.InputPeerUser(2, 6)
         (fn.messages.GetPeerDialogsRequest([tl.InputDialogPeer(_USER)]), _USER),
         (fn.messages.GetPeerDialogsRequest([tl.InputDialogPeer(_USER)] * 2), None),
         (fn.channels.GetChannelsRequest([_CHANNEL]), _CHANNEL),
+        (fn.photos.GetUserPhotosRequest(_USER, 0, 0, 1), _USER),
         (fn.channels.GetChannelsRequest([tl.InputChannel(1, 0)]), None),
         (fn.messages.SendMessageRequest(tl.InputPeerSelf(), "x"), None),
         (fn.stories.GetStoriesByIDRequest(tl.InputPeerUserFromMessage(_USER, 1, 3), [1]), None),
