@@ -65,8 +65,8 @@ class NewArchive(Strict):
     )
     profile_photos: bool = Field(
         default=False,
-        description="Save profile photos, too: the current and earlier ones of a person, and the current one of "
-        "a channel or supergroup if no message shows it.",
+        description="Save profile photos, too: the current and earlier ones of a person, and the current "
+        "one of a channel or supergroup if no message shows it.",
     )
     takeout: bool = Field(
         default=False,
