@@ -39,6 +39,8 @@ async def test_current_and_pinned_stories_are_part_of_an_archive(harness: Archiv
     assert sorted(harness.files("stories")) == ["message.bin", *(f"story{n}.bin" for n in range(1, 8))]
     ids = [each["message"] for each in await harness.messages(archive)]
     assert ids == [*range(-7, 0), message]
+    result = await harness.stack.saveany("archive", "verify", archive, "--telegram")
+    assert "8 messages verified, 0 differ" in result.out, result
     (harness.stack.storage_dir / "stories/story3.bin").unlink()
     result = await harness.stack.saveany("archive", "verify", archive, "--repair")
     assert "1 are saved again" in result.out
