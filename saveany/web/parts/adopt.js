@@ -69,6 +69,7 @@ function Form({ users, close }) {
 
 /** What a trial has found. */
 function Found({ tried }) {
+  const start = tried.dir_path === "/" ? 0 : tried.dir_path.length + 1;
   const rest = tried.files - Math.min(tried.examples.length, SHOWN_FILES);
   return html`<section class="card" role="status"><h2><bdi>${tried.title}</bdi></h2>
     <p class="dim">${place(tried.storage, tried.dir_path)}</p>
@@ -76,7 +77,7 @@ function Found({ tried }) {
     <p>${plural("{n} file", "{n} files", tried.files)}, ${bytes(tried.bytes)}. ${plural("{n} belongs to a known message; the others are compared by size and content.", "{n} belong to known messages; the others are compared by size and content.", tried.known)}</p>
     ${!tried.files && html`<p class="problem"><${Icon} name="warning" />${t("This folder has no files: everything would be fetched.")}</p>`}
     ${tried.files > 0 && html`<ul class="choices">${tried.examples.slice(0, SHOWN_FILES).map((each) => html`<li key=${`${each.path} ${each.message}`}><span>
-      <bdi>${each.path}</bdi><span class="number dim">${bytes(each.size)}</span>
+      <bdi>${each.path.slice(start)}</bdi><span class="number dim">${bytes(each.size)}</span>
       ${each.message ? html`<${Tag} kind="good">${t("message {id}", { id: each.message })}</${Tag}>` : html`<${Tag}>${t("to be compared")}</${Tag}>`}</span></li>`)}</ul>`}
     ${rest > 0 && html`<p class="dim">${plural("{n} more file", "{n} more files", rest)}</p>`}</section>`;
 }

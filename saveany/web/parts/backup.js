@@ -15,5 +15,5 @@ export function Backup() {
     <p class="task-note"><${Icon} name="warning" />${t("The file contains the passwords and tokens of the configuration: keep it where only you can read it.")}</p>
     <label class="check"><input type="checkbox" checked=${logins} onChange=${(event) => setLogins(event.target.checked)} /> ${t("With the logins of the Telegram accounts: whoever has the file can then use them")}</label>
     <div class="buttons"><${Button} icon="download" label=${t("Make a backup")} action=${make} /></div>
-    <p class="hint">${t("To restore it, stop SaveAny and run: saveany restore FILE")}</p></section>`;
+    <p class="hint">${t("To restore it, stop SaveAny and run:")} <code>saveany restore FILE</code></p></section>`;
 }

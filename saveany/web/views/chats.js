@@ -39,7 +39,7 @@ export default function Chats() {
   const leave = () => (go(to("chats"), true), reload());
   return html`<div class="tools second"><p class="dim">${t("An archive saves all files of a chat, and its receipt accounts for every message. It can also follow the chat and save what comes later.")}</p>
       ${may("tasks") && html`<a class="button" href="#/chats?look"><${Icon} name="search" /><span>${t("Look into a chat")}</span></a>
-      ${session.value.is_operator && html`<a class="button" href="#/chats?adopt"><${Icon} name="restore" /><span>${t("Use files you have")}</span></a>`}
+      ${session.value.is_operator && html`<a class="button" href="#/chats?adopt"><${Icon} name="library" /><span>${t("Use files you have")}</span></a>`}
       <a class="button main" href="#/chats?add"><${Icon} name="add" /><span>${t("Archive a chat")}</span></a>`}</div>
     ${error && html`<${Failure} error=${error} retry=${reload} />`}
     ${!found.length && html`<${Empty} icon="chats" title=${t("No chat is archived")}>

@@ -53,7 +53,7 @@ function NewKey({ close }) {
   const make = async () => setMade(await post("keys", { name: form.name.trim(), user_id: Number(form.user || users[0].user_id), scopes: form.scopes, readable: form.readable && form.scopes.includes("compat") }));
   return html`<${Dialog} title=${t("New key")} close=${close}><div class="stack">
     <label class="field"><span>${t("What it is for")}</span><input value=${form.name} autofocus maxlength="100" onInput=${(event) => setForm({ ...form, name: event.target.value })} /></label>
-    ${users && html`<${Choice} label=${t("For user")} value=${form.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(user) => setForm({ ...form, user })} />`}
+    ${users && html`<${Choice} label=${t("For user")} value=${form.user || String(users[0]?.user_id ?? "")} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(user) => setForm({ ...form, user })} />`}
     <fieldset class="checks"><legend>${t("It may")}</legend>${Object.entries(SCOPES).map(([scope, label]) => html`<label key=${scope}><input type="checkbox" checked=${form.scopes.includes(scope)} onChange=${() => toggle(scope)} /> ${label()}</label>`)}</fieldset>
     ${form.scopes.includes("compat") && html`<label class="check"><input type="checkbox" checked=${form.readable} onChange=${(event) => setForm({ ...form, readable: event.target.checked })} /> ${t("Keep the secret itself, for clients that sign with it (StreamAPI)")}</label>`}
     <footer><${Button} label=${t("Cancel")} action=${close} /><${Button} kind="main" label=${t("Create")} disabled=${!form.name.trim() || !form.scopes.length || !users} action=${make} /></footer></div></${Dialog}>`;

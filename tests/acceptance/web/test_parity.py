@@ -308,6 +308,8 @@ async def test_files_of_another_program_are_adopted(
             await page.sees(f"message {photo['message']}")
             await page.sees("to be compared")
             assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+            paths = "[...document.querySelectorAll('dialog .choices bdi')]"
+            assert await page.run(f"{paths}.every(path => path.clientWidth > 150)"), "squeezed beside others"
             assert api.get("/api/v1/archives").json()["archives"] == []
             await page.click("Archive", "dialog footer button")
             await page.wait("!document.querySelector('dialog[open]')")
