@@ -29,6 +29,7 @@ listing classes. Errors of libraries are mapped to these classes once, where the
     │   └── NeedsLogin           a Telegram account must be logged in again; the text names the command
     ├── Fenced                   another claim owns the task now: write nothing more and stop
     ├── CancelRequested          the user canceled the task: stop and clean up
+    ├── StopRequested            the user stopped the task: keep its saved files, end it as completed
     ├── PauseRequested           the task is paused or must make room: stop, keep its bytes, release it
     └── StorageError             an operation on a storage failed
         ├── NameTaken            the final name exists already
@@ -237,6 +238,12 @@ class Fenced(SaveAnyError):
 
 class CancelRequested(SaveAnyError):
     """The task was canceled."""
+
+    fatal = True
+
+
+class StopRequested(SaveAnyError):
+    """The task must end with the files that are saved."""
 
     fatal = True
 

@@ -263,6 +263,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     run: int = 1  # 1, plus one for each retry by the user
     worker: str = ""
     cancel_requested: bool = False
+    stop_requested: bool = False  # it ends with the files that are saved
     wake: int = 0  # a queued task is not started before this time
     reason: str = ""  # why it waits until `wake`, for a user
     reason_text: Text | None = None  # the same, ready to be translated

@@ -110,8 +110,8 @@ class ItemRecords:
         return self._path_index().choose(item)
 
     async def put(self, *items: Item, deliveries: Sequence[Delivery] = ()) -> None:
-        """Record items and the webhooks about them in one step. Raises `Fenced`, `CancelRequested` and
-        `PauseRequested`."""
+        """Record items and the webhooks about them in one step. Raises `Fenced`, `CancelRequested`,
+        `StopRequested` and `PauseRequested`."""
         await self._changes.add(_Change(items, deliveries))
 
     async def reset(self, item: Item) -> None:

@@ -16,6 +16,7 @@ from saveany.errors import (
     Fenced,
     PauseRequested,
     SaveAnyError,
+    StopRequested,
 )
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus, Progress, Status
@@ -37,6 +38,9 @@ from workers.transfer_budget import TransferBudget
 from workers.transfer_context import TransferContext
 
 replace = msgspec.structs.replace
+#: Milliseconds until a stopped task is ended that could not be, because a storage did not reply.
+_STOP_AGAIN_MS = 30_000
+
 log = get_logger("saveany.job")
 
 
@@ -79,7 +83,7 @@ class Job:
         self._ended = False  # whether this job has ended the task
 
     def check_requests(self) -> None:
-        """Check now, not with the next renewal, whether the task was canceled or paused."""
+        """Check now, not with the next renewal, whether the task was canceled, stopped or paused."""
         self._renewer.check_now()
 
     async def run(self) -> None:
@@ -115,6 +119,8 @@ class Job:
             await _run_to_end(self._complete(last))
         except (CancelRequested, Fenced):
             raise
+        except StopRequested:
+            await self._stop()
         except PauseRequested:
             await self._release()
         except NoSlot:
@@ -138,6 +144,8 @@ class Job:
         task."""
         if self._may_begin:
             await self._may_begin()
+        if self._task.stop_requested:
+            raise StopRequested("Task {task} was stopped.", task=self._task.id)
         if not self._records.items:
             await self._retries.run(self._plan, self._suspects)
         else:
@@ -204,12 +212,13 @@ class Job:
                 {"count": len(errors), "name": name, "reason": reason},
             )
 
-    async def _complete(self, last: list[Item]) -> None:
-        """End the task after all of its files were tried: completed, or failed if some of them failed."""
+    async def _complete(self, last: list[Item], *, stopped: bool = False) -> None:
+        """End the task after all of its files were tried: completed, or failed if some of them failed and the
+        user has not `stopped` it."""
         items = list(self._records.items)
         for item in last:
             items[item.index] = item
-        error = _first_failure(items) or self._removal_failure
+        error = (None if stopped else _first_failure(items)) or self._removal_failure
         saved = [item for item in items if item.status.done]
         saved_bytes = sum(item.size or 0 for item in saved)
         progress = Progress(
@@ -225,6 +234,29 @@ class Job:
         """Remove unfinished files, and end the task as canceled or failed."""
         await self._files.roll_back(*self._records.unfinished)
         await self._end(status, error)
+
+    async def _stop(self) -> None:
+        """End the task with the files that are saved, also those that became visible just now; as canceled if
+        there are none."""
+        begun = {item.index for item in self._records.unfinished}
+        await self._files.roll_back(*self._records.unfinished, keep=True)
+        if self._records.unfinished:  # only their storage knows whether they are visible
+            await self._claim.release(_STOP_AGAIN_MS)
+            return
+        items = self._records.items
+        if not any(item.status.done for item in items):
+            await self._end(Status.CANCELED, None)
+            return
+        if self._source.moves(self._task.spec):
+            await self._remove_originals()
+        reason = Text("the task was stopped before this file was saved")
+        rest = [
+            replace(item, status=ItemStatus.FAILED, error=str(reason), error_text=reason)
+            for item in items
+            if item.status is ItemStatus.QUEUED
+        ]
+        kept = [item for item in items if item.index in begun and item.status.done]
+        await self._complete([*kept, *rest], stopped=True)
 
     async def _end(
         self, status: Status, error: Text | None, last: Sequence[Item] = (), progress: Progress | None = None

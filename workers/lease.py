@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from types import TracebackType
 
-from saveany.errors import CancelRequested, Fenced, PauseRequested
+from saveany.errors import CancelRequested, Fenced, PauseRequested, StopRequested
 from saveany.loops import repeat
 from saveany.models import Progress, Stage
 from saveany.store import Claim
@@ -20,19 +20,20 @@ _PUBLISH_SECONDS = 0.5
 class LeaseRenewer:
     """`async with LeaseRenewer(claim, meter):` renews the lease and publishes progress while the body runs.
 
-    If the claim is lost or the task is canceled or paused, the body is canceled, and the `async with` raises
-    `Fenced`, `CancelRequested` or `PauseRequested` in place of the `CancelledError`. An outage of Redis stops
-    nothing: the claim is valid as long as no other worker has taken the task.
+    If the claim is lost or the task is canceled, stopped or paused, the body is canceled, and the
+    `async with` raises `Fenced`, `CancelRequested`, `StopRequested` or `PauseRequested` in place of the
+    `CancelledError`. An outage of Redis stops nothing: the claim is valid as long as no other worker has
+    taken the task.
     """
 
     def __init__(self, claim: Claim, meter: ProgressMeter) -> None:
         self._claim = claim
         self._meter = meter
-        self._reason: Fenced | CancelRequested | PauseRequested | None = None
+        self._reason: Fenced | CancelRequested | StopRequested | PauseRequested | None = None
         self._check = asyncio.Event()
 
     def check_now(self) -> None:
-        """Check now whether the task was canceled or paused."""
+        """Check now whether the task was canceled, stopped or paused."""
         self._check.set()
 
     async def __aenter__(self) -> LeaseRenewer:
@@ -63,7 +64,7 @@ class LeaseRenewer:
     async def _renew_until_stopped(self) -> None:
         try:
             await self._renew_and_publish()
-        except (Fenced, CancelRequested, PauseRequested) as e:
+        except (Fenced, CancelRequested, StopRequested, PauseRequested) as e:
             self._reason = e
             if self._body is not None:
                 self._body.cancel()

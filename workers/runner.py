@@ -187,7 +187,7 @@ class TaskRunner:
             log.info("task_preempted", task=task_id)
 
     async def watch_stop_requests(self) -> None:
-        """Have the job of each task that is canceled, paused or to make room notice it at once."""
+        """Have the job of each task that is canceled, stopped, paused or to make room notice it at once."""
         async for task_id in self._store.claims.stop_requests():
             if not task_id:
                 self._leftovers.send()

@@ -165,6 +165,19 @@ async def pause(services: InjectedServices, principal: TasksPrincipal, task_id: 
 
 
 @router.post(
+    "/{task_id}/stop",
+    operation_id="stopTask",
+    summary="Stop a task and keep it",
+    responses=responses(404, 409),
+)
+async def stop(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> MessageReply:
+    """End a task as `completed` with the files that are saved. The others are listed as `failed`, and what
+    has arrived of them is removed. A task without a saved file ends as `canceled`."""
+    await services.tasks.stop(principal, task_id)
+    return MessageReply(message="task stopped")
+
+
+@router.post(
     "/{task_id}/resume", operation_id="resumeTask", summary="Resume a task", responses=responses(404, 409)
 )
 async def resume(services: InjectedServices, principal: TasksPrincipal, task_id: TaskId) -> MessageReply:

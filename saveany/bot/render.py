@@ -144,6 +144,8 @@ def _progress_lines(t: HtmlTranslator, task: Task, items: Sequence[Item], name: 
 def _phase(t: HtmlTranslator, task: Task) -> str:
     if task.cancel_requested:
         return _heading("⏹", t("Canceling"))
+    if task.stop_requested:
+        return _heading("⏹", t("Stopping"))
     if task.paused:
         return _heading("⏸", t("Paused"))
     if task.status is Status.QUEUED:
@@ -277,7 +279,12 @@ def _failures(t: HtmlTranslator, failed: Sequence[Item]) -> Iterator[str]:
 
 def _keyboard(t: HtmlTranslator, task: Task, items: Sequence[Item]) -> Keyboard:
     if not task.status.ended:
-        return () if task.cancel_requested else ((Button(t("Cancel"), f"cancel:{task.id}"),),)
+        if task.cancel_requested or task.stop_requested:
+            return ()
+        buttons = [Button(t("Cancel"), f"cancel:{task.id}")]
+        if any(item.status is ItemStatus.COMPLETED for item in items):
+            buttons.append(Button(t("Stop and keep"), f"stop:{task.id}"))
+        return (tuple(buttons),)
     buttons = []
     if task.status in (Status.FAILED, Status.CANCELED):
         buttons.append(Button(t("Retry"), f"retry:{task.id}"))

@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "watch": ("saveany.cli.watch:watch", "Watch all tasks until Ctrl-C."),
     "cancel": ("saveany.cli.cancel:cancel", "Cancel tasks."),
     "retry": ("saveany.cli.retry:retry", "Retry failed or canceled tasks."),
+    "stop": ("saveany.cli.stop:stop", "Stop tasks, and keep the files that are saved."),
     "pause": ("saveany.cli.pause:pause", "Pause tasks."),
     "resume": ("saveany.cli.resume:resume", "Resume paused tasks."),
     "queue": ("saveany.cli.queue:app", "Show, pause and resume the queue."),

@@ -115,7 +115,7 @@ class ApiClient:
         await self._ask("DELETE", _path(task_id))
 
     async def act(self, task_id: str, action: str) -> None:
-        """`retry`, `pause` or `resume` a task."""
+        """`retry`, `stop`, `pause` or `resume` a task."""
         await self._ask("POST", f"{_path(task_id)}/{action}")
 
     async def find(self, prefix: str) -> str:

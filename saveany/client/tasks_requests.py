@@ -92,6 +92,17 @@ def pause_task(task_id: str) -> ApiRequest[MessageReply]:
     return ApiRequest("POST", f"/api/v1/tasks/{quoted(task_id)}/pause")
 
 
+def stop_task(task_id: str) -> ApiRequest[MessageReply]:
+    """Stop a task and keep it.
+
+    End a task as `completed` with the files that are saved. The others are listed as `failed`, and what
+    has arrived of them is removed. A task without a saved file ends as `canceled`.
+
+    task_id: Id of the task.
+    """
+    return ApiRequest("POST", f"/api/v1/tasks/{quoted(task_id)}/stop")
+
+
 def resume_task(task_id: str) -> ApiRequest[MessageReply]:
     """Resume a task.
 

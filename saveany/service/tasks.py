@@ -27,6 +27,7 @@ from saveany.store.results import (
     PauseResult,
     PrioritizeResult,
     ResumeResult,
+    StopResult,
 )
 from saveany.store.tasks import TaskPage
 from saveany.texts import Text
@@ -35,7 +36,7 @@ from saveany.webhooks.builder import DeliveryBuilder
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
 
-#: Seconds that a cancel or a pause waits for the worker to stop before it returns anyway.
+#: Seconds that a cancel, stop or pause waits for the worker to stop before it returns anyway.
 _STOP_SECONDS = 3.0
 #: Seconds between checks whether the worker has stopped.
 _CHECK_SECONDS = 0.05
@@ -218,6 +219,20 @@ class TaskService:
             result = PauseResult.ENDED if task and task.status.ended else PauseResult.PAUSED
         await _check_result(self._reader, task_id, result)
 
+    async def stop(self, principal: Principal, task_id: str) -> None:
+        """End a task as completed with the files that are saved; the others are not saved any more. Returns
+        when it has ended, or after a few seconds if its worker does not react. A task of which no file is
+        saved ends as canceled.
+
+        Raises `WrongState` if the task has ended, or if its files have not been looked up.
+        """
+        await self._check_access(principal, task_id)
+        result = await self._store.tasks.stop(task_id)
+        if result is StopResult.EMPTY:
+            raise WrongState("nothing of task {task} is saved yet; cancel it instead", task=task_id)
+        await _check_result(self._reader, task_id, result)
+        await self._wait_until_stopped(task_id)
+
     async def resume(self, principal: Principal, task_id: str) -> None:
         """Continue a paused task; does nothing to one that is not paused. Raises as `pause`."""
         await self._check_access(principal, task_id)
@@ -271,7 +286,7 @@ class TaskService:
 async def _check_result(
     reader: TaskReader,
     task_id: str,
-    result: CancelResult | PauseResult | ResumeResult | PrioritizeResult,
+    result: CancelResult | PauseResult | StopResult | ResumeResult | PrioritizeResult,
 ) -> None:
     """Raise `NotFound` or `WrongState` for a result that says so."""
     if result == "unknown" and await reader.get(task_id) is None:

@@ -14,6 +14,7 @@ from saveany.store.results import (
     PauseResult,
     PrioritizeResult,
     ResumeResult,
+    StopResult,
 )
 from saveany.store.settings import Limits
 from saveany.store.store import Store, open_store
@@ -30,6 +31,7 @@ __all__ = [
     "PauseResult",
     "PrioritizeResult",
     "ResumeResult",
+    "StopResult",
     "Store",
     "WorkerInfo",
     "connect",

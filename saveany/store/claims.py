@@ -2,8 +2,8 @@
 
 Every write compares the epoch first. A worker that was frozen until its lease expired, and whose task another
 worker has claimed, can write nothing: it gets `Fenced`. After a cancel every write except `finish(CANCELED)`
-raises `CancelRequested`. After a pause, or when the task must make room for another user's, writes that start
-more work raise `PauseRequested`; `release`, `finish` and `checkpoint` succeed.
+raises `CancelRequested`. Writes that start more work raise `StopRequested` after a stop, and `PauseRequested`
+after a pause or when the task must make room for another user's; `release`, `finish` and `checkpoint` succeed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from saveany.errors import CancelRequested, Fenced, PauseRequested, StoreDamaged
+from saveany.errors import CancelRequested, Fenced, PauseRequested, StopRequested, StoreDamaged
 from saveany.loops import wait_out_outages
 from saveany.models import Checkpoint, Delivery, Duplicate, Item, Progress, Stage, Status, Task
 from saveany.store import codec, keys
@@ -92,7 +92,7 @@ class Claim:
     async def item(
         self, *items: Item, deliveries: Sequence[Delivery] = (), even_canceled: bool = False
     ) -> None:
-        """Record items and webhooks in one step; with `even_canceled` also after a cancel or a pause.
+        """Record items and webhooks in one step; with `even_canceled` also after a cancel, stop or pause.
 
         While a worker removes a deleted copy at a path at which an item makes its file visible, it waits.
         """
@@ -191,6 +191,8 @@ class Claim:
                 raise Fenced("Another worker owns task {task} now.", task=self.task.id)
             case ClaimResult.CANCEL:
                 raise CancelRequested("Task {task} was canceled.", task=self.task.id)
+            case ClaimResult.STOP:
+                raise StopRequested("Task {task} was stopped.", task=self.task.id)
             case ClaimResult.PAUSE:
                 raise PauseRequested(
                     "Task {task} was paused, or must make room for another.", task=self.task.id
@@ -294,8 +296,8 @@ class Claims:
         return {text(lane) for lanes in found for lane in lanes}
 
     async def stop_requests(self) -> AsyncIterator[str]:
-        """Ids of tasks that were canceled, paused or must make room, from now on; "" when the subscription
-        is active, and when a canceled task may have left unfinished files in a storage. Raises
+        """Ids of tasks that were canceled, stopped, paused or must make room, from now on; "" when the
+        subscription is active, and when a canceled task may have left unfinished files in a storage. Raises
         `StoreUnavailable` when the connection breaks."""
         async for message in self._db.listen(keys.CONTROL):
             yield text(message)

@@ -174,7 +174,8 @@ ACCOUNT_NAME = _key("telegram:<account>:name:<name>", "string", "marked id of th
 
 # Channels, which begin with `PREFIX`, too.
 
-#: Claims of these tasks were canceled, paused or must make room; "": a canceled task may have leftovers.
+#: Claims of these tasks were canceled, stopped, paused or must make room; "": a canceled task may have
+#: leftovers.
 CONTROL = "control"
 #: Progress of running tasks.
 PROGRESS = "progress"

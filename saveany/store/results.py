@@ -31,6 +31,15 @@ class PauseResult(StrEnum):
     UNKNOWN = "unknown"
 
 
+class StopResult(StrEnum):
+    """What `stop.lua` did with a task."""
+
+    REQUESTED = "requested"  # a worker will end it
+    EMPTY = "empty"  # nothing has been planned, so nothing can be kept
+    ENDED = "ended"  # it has ended, or is being canceled
+    UNKNOWN = "unknown"
+
+
 class ResumeResult(StrEnum):
     """What `resume.lua` did with a task."""
 
@@ -70,6 +79,7 @@ class ClaimResult(StrEnum):
     OK = "ok"
     FENCED = "fenced"  # another claim owns the task now, or the task has ended
     CANCEL = "cancel"  # the user canceled the task
+    STOP = "stop"  # the task must end with what is saved
     PAUSE = "pause"  # the task is paused, or must make room for a task of another user
 
 
@@ -79,6 +89,7 @@ class AppendResult(StrEnum):
     OK = "ok"
     FENCED = "fenced"
     CANCEL = "cancel"
+    STOP = "stop"
     PAUSE = "pause"
     GAP = "gap"
 
@@ -89,5 +100,6 @@ class RecordResult(StrEnum):
     OK = "ok"
     FENCED = "fenced"
     CANCEL = "cancel"
+    STOP = "stop"
     PAUSE = "pause"
     REMOVING = "removing"  # a worker removes a copy at a path at which an item makes its file visible

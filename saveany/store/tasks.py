@@ -22,6 +22,7 @@ from saveany.store.results import (
     PrioritizeResult,
     ResumeResult,
     RetryResult,
+    StopResult,
 )
 from saveany.texts import Text
 
@@ -194,6 +195,10 @@ class Tasks:
     async def pause(self, task_id: str) -> PauseResult:
         """Keep a task in the queue until it is resumed."""
         return PauseResult(text(await self._db.script("pause", task_id)))
+
+    async def stop(self, task_id: str) -> StopResult:
+        """End a task with the files that are saved."""
+        return StopResult(text(await self._db.script("stop", task_id)))
 
     async def resume(self, task_id: str) -> ResumeResult:
         """Undo a pause."""

@@ -1,4 +1,4 @@
-"""/task, /history, /cancel, /retry, /stats and /usage: tasks and the state of the service."""
+"""/task, /history, /cancel, /stop, /retry, /stats and /usage: tasks and the state of the service."""
 
 from __future__ import annotations
 
@@ -91,6 +91,16 @@ async def cancel(ctx: Context, args: str) -> None:
     await ctx.reply(ctx.t("Canceled."))
 
 
+async def stop(ctx: Context, args: str) -> None:
+    """End a task with the files that are saved."""
+    if not args:
+        await task(ctx, "")
+        return
+    found = await _find(ctx, args)
+    await ctx.services.tasks.stop(ctx.principal, found.id)
+    await ctx.reply(ctx.t("Stopped."))
+
+
 async def _cancel_all(ctx: Context) -> None:
     count = 0
     for each in await ctx.services.tasks.list(ctx.principal, ctx.user.id):
@@ -126,6 +136,16 @@ async def press_cancel(ctx: Context, args: str) -> None:
         return
     await ctx.services.tasks.cancel(ctx.principal, found.id)
     await ctx.answer_callback(ctx.t("Canceled."))
+
+
+async def press_stop(ctx: Context, args: str) -> None:
+    """End the task with this id with the files that are saved."""
+    found = await _find(ctx, args)
+    if found.status.ended:
+        await ctx.answer_callback(ctx.t("The task has already ended."), alert=True)
+        return
+    await ctx.services.tasks.stop(ctx.principal, found.id)
+    await ctx.answer_callback(ctx.t("Stopped."))
 
 
 async def press_retry(ctx: Context, args: str) -> None:
@@ -257,8 +277,9 @@ COMMANDS = (
         "history", history, gettext_noop("Tasks that have ended"), usage=("", "completed|failed|canceled")
     ),
     Command("cancel", cancel, gettext_noop("Cancel a task"), usage=("1", "TASK", "all")),
+    Command("stop", stop, gettext_noop("End a task, and keep the files that are saved"), usage=("1", "TASK")),
     Command("retry", retry, gettext_noop("Retry a failed task"), usage=("", "1", "TASK")),
     Command("stats", stats, gettext_noop("State of the service")),
     Command("usage", usage, gettext_noop("Space on the storages")),
 )
-BUTTONS = {"cancel": press_cancel, "retry": press_retry, "hist": show_history_page}
+BUTTONS = {"cancel": press_cancel, "stop": press_stop, "retry": press_retry, "hist": show_history_page}

@@ -205,7 +205,7 @@ end
 local function finish(id, status, err, at, err_text, progress)
   local shown = progress and progress ~= '' and { 'progress', progress } or {}
   redis.call('HSET', task_key(id), 'status', status, 'stage', '', 'error', err,
-    'error_text', err_text or '', 'worker', '', 'cancel', 0, 'paused', 0, 'finished_at', at, 'updated_at', at, unpack(shown))
+    'error_text', err_text or '', 'worker', '', 'cancel', 0, 'stop', 0, 'paused', 0, 'finished_at', at, 'updated_at', at, unpack(shown))
   stop_running(id)
   redis.call('DEL', P .. 'checkpoints:' .. id)
   if status == 'canceled' and num(field(id, 'epoch')) > 0 then
@@ -338,19 +338,21 @@ local function count(name, amount)
   if type(done) == 'table' and done.err then redis.call('HSET', P .. 'counters', name, amount) end
 end
 
--- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it has ended), 'cancel'
--- or 'pause' (the user paused it, or it must make room for another user's task). A cancel overrides a pause.
+-- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it has ended), 'cancel', 'stop'
+-- (it must end with what is saved) or 'pause' (the user paused it, or it must make room for another user's task). The first
+-- of these that applies counts.
 local function may_write(id, epoch)
-  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused', 'yield_to')
+  local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused', 'yield_to', 'stop')
   if t[1] ~= 'running' or t[2] ~= epoch then return 'fenced' end
   if t[3] == '1' then return 'cancel' end
+  if t[6] == '1' then return 'stop' end
   if t[4] == '1' or (t[5] or '') ~= '' then return 'pause' end
   return 'ok'
 end
 
--- The same for writes that stop or end the work, which a pause does not prevent.
+-- The same for writes that stop or end the work, which neither a stop nor a pause prevents.
 local function may_end(id, epoch)
   local verdict = may_write(id, epoch)
-  if verdict == 'pause' then return 'ok' end
+  if verdict == 'stop' or verdict == 'pause' then return 'ok' end
   return verdict
 end

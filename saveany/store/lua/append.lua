@@ -1,7 +1,7 @@
 -- Adds items to a planned task, after those that it has. It may run twice for the same items.
 -- Touches: task:<id>, items:<id>, events, outbox, outbox:wake, delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
--- Returns 'ok' | 'fenced' | 'cancel' | 'pause' | 'gap' (nothing was written: the items do not continue those before)
+-- Returns 'ok' | 'fenced' | 'cancel' | 'stop' | 'pause' | 'gap' (nothing was written: the items do not continue those before)
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
 if verdict ~= 'ok' then return verdict end

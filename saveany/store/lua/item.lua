@@ -1,11 +1,11 @@
 -- Writes items of a task, and the webhooks about them.
 -- Touches: items:<id>, task:<id>, publishing:<storage>, removals:<storage>, record, recorded, outbox, outbox:wake, delivery:<id>, deliveries:<task>, posted;
 -- reads removing:<storage>:<path>.
--- ARGV: id, epoch, '1' to write even if the task was canceled or paused, item count, (index, item JSON) …, (delivery id, task, JSON) …
--- Returns 'ok' | 'fenced' | 'cancel' | 'pause' | 'removing' (nothing was written: a worker removes a copy at the final path)
+-- ARGV: id, epoch, '1' to write even if the task was canceled, stopped or paused, item count, (index, item JSON) …, (delivery id, task, JSON) …
+-- Returns 'ok' | 'fenced' | 'cancel' | 'stop' | 'pause' | 'removing' (nothing was written: a worker removes a copy at the final path)
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
-if (verdict == 'cancel' or verdict == 'pause') and ARGV[3] == '1' then verdict = 'ok' end
+if verdict ~= 'fenced' and ARGV[3] == '1' then verdict = 'ok' end
 if verdict ~= 'ok' then return verdict end
 if is_removing(id, 4) then return 'removing' end
 local at = now()

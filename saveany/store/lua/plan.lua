@@ -1,7 +1,7 @@
 -- Records the items of a task. A task is planned once; a later claim continues with its items.
 -- Touches: task:<id>, items:<id>, events, outbox, outbox:wake, delivery:<id>, deliveries:<task>, posted.
 -- ARGV: id, epoch, title, subject JSON, progress JSON, item count, (index, item JSON) …, (delivery id, task, JSON) …
--- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
+-- Returns 'ok' | 'fenced' | 'cancel' | 'stop' | 'pause'
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
 if verdict ~= 'ok' then return verdict end

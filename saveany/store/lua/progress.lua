@@ -1,7 +1,7 @@
 -- Records and publishes the progress of a task, without an event id: a client that misses it gets the next one.
 -- Touches: task:<id>; publishes to progress.
 -- ARGV: id, epoch, stage, progress JSON
--- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
+-- Returns 'ok' | 'fenced' | 'cancel' | 'stop' | 'pause'
 local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
 if verdict ~= 'ok' then return verdict end

@@ -1,7 +1,7 @@
 -- Records that a running task has a slot of its worker. From now on it is claimed only together with one.
 -- Touches: task:<id>, slots:<user>.
 -- ARGV: id, epoch, its lane from now on
--- Returns 'ok' | 'fenced' | 'cancel' | 'pause'
+-- Returns 'ok' | 'fenced' | 'cancel' | 'stop' | 'pause'
 local verdict = may_write(ARGV[1], ARGV[2])
 if verdict == 'ok' then
   redis.call('HSET', task_key(ARGV[1]), 'slot', 1, 'lane', ARGV[3])

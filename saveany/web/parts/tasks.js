@@ -13,6 +13,7 @@ import { Button, Copy, Failure, Loading, Tag, tell, useLoaded } from "./ui.js";
 export const ACTIONS = {
   pause: ["pause", () => t("Pause"), (id) => post(`tasks/${id}/pause`), (task) => isOpen(task) && task.stage !== "paused"],
   resume: ["resume", () => t("Resume"), (id) => post(`tasks/${id}/resume`), (task) => isOpen(task) && task.stage === "paused"],
+  stop: ["stop", () => t("Stop and keep"), (id) => post(`tasks/${id}/stop`), (task) => isOpen(task) && task.progress?.done_files > 0],
   retry: ["retry", () => t("Retry"), (id) => post(`tasks/${id}/retry`), (task) => ["failed", "canceled"].includes(task.status)],
   first: ["up", () => t("Move to the front"), (id) => patch(`tasks/${id}`, { priority: 100 }), (task) => task.status === "queued" && task.priority < 100],
   cancel: ["cancel", () => t("Cancel"), (id) => remove(`tasks/${id}`), (task) => isOpen(task)],

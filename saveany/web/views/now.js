@@ -32,7 +32,7 @@ export default function Now() {
       ${past.length
         ? html`<ul class="rows">${past.map((task) => html`<${Row} key=${task.task_id} task=${task} selection=${selection} />`)}</ul>`
         : html`<p class="dim">${t("Nothing yet.")}</p>`}</section>
-    <${SelectionBar} selection=${selection}>${["pause", "resume", "retry", "first", "cancel"]
+    <${SelectionBar} selection=${selection}>${["pause", "resume", "stop", "retry", "first", "cancel"]
       .filter((name) => chosen.some(ACTIONS[name][3]))
       .map((name) => html`<${Button} key=${name} icon=${ACTIONS[name][0]} label=${ACTIONS[name][1]()}
         action=${async () => (await runAll(name, chosen), selection.clear())} />`)}</${SelectionBar}>`;

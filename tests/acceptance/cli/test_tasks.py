@@ -129,6 +129,17 @@ async def test_unique_prefixes_of_ids_are_accepted(running: Stack) -> None:
     assert "there is no task zzz" in await fails(running, "cancel", "zzz")
 
 
+async def test_tasks_are_stopped_with_what_is_saved(running: Stack) -> None:
+    task_id = (await run(running, "add", f"{PDF}-128")).strip()
+    await running.wait(task_id, lambda task: task["progress"]["done_files"] > 0)
+    assert await run(running, "stop", task_id) == f"{task_id} stopped\n"
+    ended = await running.ended(task_id)
+    assert ended["status"] == "completed"
+    assert {item["status"] for item in ended["items"]} == {"completed", "failed"}
+    assert "has ended already" in await fails(running, "stop", task_id)
+    assert "there is no task zzz" in await fails(running, "stop", "zzz")
+
+
 async def test_tasks_are_paused_and_resumed(running: Stack) -> None:
     slow = (await run(running, "add", SLOW)).strip()
     await running.wait(slow, lambda task: task["progress"]["downloaded_bytes"] > 0)

@@ -21,6 +21,7 @@ class TaskModel:
     epoch: int = 0
     run: int = 1
     cancel: bool = False
+    stop: bool = False
     paused: bool = False
     worker: str = ""
     lapsed: bool = False
@@ -33,7 +34,9 @@ class TaskModel:
         """The expected result of a write with that epoch."""
         if self.status is not Status.RUNNING or self.epoch != epoch:
             return "fenced"
-        return "cancel" if self.cancel else "pause" if self.paused else "ok"
+        if self.cancel or self.stop:
+            return "cancel" if self.cancel else "stop"
+        return "pause" if self.paused else "ok"
 
     @property
     def waits(self) -> bool:

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from saveany.catalogue import HistoryFilter
 from saveany.catalogue.catalogue import Catalogue
-from saveany.errors import CancelRequested, Fenced, PauseRequested
+from saveany.errors import CancelRequested, Fenced, PauseRequested, StopRequested
 from saveany.ids import new_id
 from saveany.models import Delivery, Item, ItemStatus, Progress, Stage, Status, TaskSpec
 from saveany.store import Claim, Store, connect
@@ -69,6 +69,8 @@ class Lifecycle(RuleBasedStateMachine):
             return "fenced"
         except CancelRequested:
             return "cancel"
+        except StopRequested:
+            return "stop"
         except PauseRequested:
             return "pause"
         return "ok"
@@ -123,11 +125,26 @@ class Lifecycle(RuleBasedStateMachine):
         answer = self.do(self.store.tasks.pause(task))
         if model is None:
             assert answer == "unknown"
-        elif model.status.ended or model.cancel:
+        elif model.status.ended or model.cancel or model.stop:
             assert answer == "ended"
         else:
             assert answer == ("paused" if model.status is Status.QUEUED else "requested")
             model.paused = True
+
+    @rule(task=tasks)
+    def stop(self, task: str) -> None:
+        model = self.model.get(task)
+        answer = self.do(self.store.tasks.stop(task))
+        if model is None:
+            assert answer == "unknown"
+        elif model.status.ended or model.cancel:
+            assert answer == "ended"
+        elif not model.items:
+            assert answer == "empty"
+        else:
+            assert answer == "requested"
+            model.stop, model.paused = True, False
+            model.delayed = model.delayed and model.status is not Status.QUEUED
 
     @rule(task=tasks)
     def resume(self, task: str) -> None:
@@ -215,7 +232,7 @@ class Lifecycle(RuleBasedStateMachine):
         expected = model.verdict(claim.task.epoch)
         if expected == "ok" and not model.items:
             return
-        stopping = expected in ("cancel", "pause")
+        stopping = expected in ("cancel", "stop", "pause")
         if stopping and even_canceled and model.items:
             expected = "ok"
         elif stopping and even_canceled:
@@ -235,7 +252,8 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(claim=claims, delayed=st.booleans())
     def release(self, claim: Claim, delayed: bool) -> None:
         model = self.of(claim)
-        expected = model.verdict(claim.task.epoch).replace("pause", "ok")
+        expected = model.verdict(claim.task.epoch)
+        expected = {"pause": "ok", "stop": "ok"}.get(expected, expected)
         assert self.attempt(claim.release(3_600_000 if delayed else 0)) == expected
         if expected == "ok":
             model.status, model.delayed = Status.QUEUED, delayed
@@ -243,7 +261,8 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(claim=claims, status=st.sampled_from(ENDS))
     def finish(self, claim: Claim, status: Status) -> None:
         model = self.of(claim)
-        expected = model.verdict(claim.task.epoch).replace("pause", "ok")
+        expected = model.verdict(claim.task.epoch)
+        expected = {"pause": "ok", "stop": "ok"}.get(expected, expected)
         if expected == "cancel" and status is Status.CANCELED:
             expected = "ok"
         told = delivery(claim.task.id, model.run, status)
@@ -317,6 +336,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def end(self, model: TaskModel, status: Status) -> None:
         model.status, model.delayed, model.cancel, model.paused = status, False, False, False
+        model.stop = False
         model.events_seen.add(delivery(model.spec.id, model.run, status).id)
 
     # What must hold after each of these.
@@ -328,7 +348,8 @@ class Lifecycle(RuleBasedStateMachine):
         for task, model in self.model.items():
             record = found[task]
             assert (record.status, record.epoch, record.run) == (model.status, model.epoch, model.run)
-            assert (record.cancel_requested, record.paused) == (model.cancel, model.paused)
+            requested = (record.cancel_requested, record.stop_requested, record.paused)
+            assert requested == (model.cancel, model.stop, model.paused)
             assert record.progress == model.progress
             assert self.do(self.store.tasks.all_items(task)) == model.items
             told = {each.id for each in self.do(self.store.outbox.of_task(task))}

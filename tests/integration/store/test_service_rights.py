@@ -72,6 +72,7 @@ OPERATIONS: dict[str, Callable[[TaskService, Principal, str], Awaitable[Any]]] =
     "items": lambda tasks, who, task_id: tasks.items(who, task_id, 0, 10),
     "cancel": lambda tasks, who, task_id: tasks.cancel(who, task_id),
     "pause": lambda tasks, who, task_id: tasks.pause(who, task_id),
+    "stop": lambda tasks, who, task_id: tasks.stop(who, task_id),
     "resume": lambda tasks, who, task_id: tasks.resume(who, task_id),
     "prioritize": lambda tasks, who, task_id: tasks.prioritize(who, task_id, 5),
     "retry": lambda tasks, who, task_id: tasks.retry(who, task_id),
@@ -90,7 +91,7 @@ async def test_the_task_of_another_user_does_not_exist(tasks: TaskService, name:
         try:
             await OPERATIONS[name](tasks, allowed, task_id)
         except WrongState:
-            assert name in ("cancel", "retry", "remove") or allowed is not ANNA
+            assert name in ("cancel", "stop", "retry", "remove") or allowed is not ANNA
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -16,6 +16,7 @@ ENUMS: dict[str, type[StrEnum]] = {
     "accept": results.AcceptResult,
     "cancel": results.CancelResult,
     "pause": results.PauseResult,
+    "stop": results.StopResult,
     "resume": results.ResumeResult,
     "prioritize": results.PrioritizeResult,
     "retry": results.RetryResult,
@@ -41,5 +42,5 @@ def test_an_enum_has_the_words_of_its_script(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["checkpoint", "release", "finish"])
-def test_a_pause_does_not_stop_what_ends_a_claim(script: str) -> None:
-    assert documented(script) == {each.value for each in results.ClaimResult} - {"pause"}
+def test_neither_a_pause_nor_a_stop_prevents_what_ends_a_claim(script: str) -> None:
+    assert documented(script) == {each.value for each in results.ClaimResult} - {"pause", "stop"}
