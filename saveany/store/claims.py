@@ -2,8 +2,9 @@
 
 Every write compares the epoch first. A worker that was frozen until its lease expired, and whose task another
 worker has claimed, can write nothing: it gets `Fenced`. After a cancel every write except `finish(CANCELED)`
-raises `CancelRequested`. Writes that start more work raise `StopRequested` after a stop, and `PauseRequested`
-after a pause or when the task must make room for another user's; `release`, `finish` and `checkpoint` succeed.
+raises `CancelRequested`. Writes that start more work raise `StopRequested` after a stop; after a pause, or
+when the task must make room for another user's, `PauseRequested`. `release`, `finish` and `checkpoint` then
+succeed.
 """
 
 from __future__ import annotations
