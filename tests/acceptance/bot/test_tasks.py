@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from saveany.sandbox import samples
 from tests.acceptance.bot.conftest import BOT, OTHER, contains, has_button
 from tests.fixtures.stack import Stack
@@ -29,6 +31,27 @@ async def test_a_running_task_is_canceled(stack: Stack, anna: Person) -> None:
     ended = await anna.receives(contains("Canceled"))
     assert ended.id == card.id
     assert [name for name in stack.files() if not name.startswith(".saveany")] == []
+
+
+@pytest.mark.parametrize("by_button", [True, False])
+async def test_a_running_task_is_stopped_with_what_is_saved(
+    stack: Stack, anna: Person, by_button: bool
+) -> None:
+    await anna.send(BOT, f"https://t.me/channel/123 {SLOW}")
+    await anna.press(await anna.receives(has_button("local1")), "local1")
+    running = await anna.receives(has_button("Stop and keep"), 30)
+    if by_button:
+        await anna.press(running, "Stop and keep")
+    else:
+        await anna.send(BOT, "/task")
+        await anna.receives(has_button("✖ 1"))
+        await anna.send(BOT, "/stop 1")
+        await anna.receives(contains("Stopped."))
+    ended = await anna.receives(contains("1 of 2 files saved"))
+    assert ended.id == running.id
+    assert has_button("Link")(ended)
+    assert "file.pdf" in stack.files()
+    assert [name for name in stack.files() if "slow" in name] == []
 
 
 async def test_a_failed_task_is_retried(stack: Stack, anna: Person) -> None:

@@ -12,7 +12,7 @@ import pytest
 from saveany.models import Item, Progress, Status
 from saveany.store import Store, connect
 from tests.fixtures.servers import free_port
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import STORAGE, USER_ID, Stack
 from tests.fixtures.tcp import tcp_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -129,8 +129,16 @@ async def test_unique_prefixes_of_ids_are_accepted(running: Stack) -> None:
     assert "there is no task zzz" in await fails(running, "cancel", "zzz")
 
 
+async def two_files(stack: Stack, *links: str) -> str:
+    """A task with the files of several links."""
+    body = {"type": "tgfiles", "params": {"message_links": links}}
+    reply = await stack.client.post("/api/v1/tasks", json={**body, "user_id": USER_ID, "storage": STORAGE})
+    assert reply.is_success, reply.text
+    return str(reply.json()["task_id"])
+
+
 async def test_tasks_are_stopped_with_what_is_saved(running: Stack) -> None:
-    task_id = (await run(running, "add", f"{PDF}-128")).strip()
+    task_id = await two_files(running, PDF, SLOW)
     await running.wait(task_id, lambda task: task["progress"]["done_files"] > 0)
     assert await run(running, "stop", task_id) == f"{task_id} stopped\n"
     ended = await running.ended(task_id)

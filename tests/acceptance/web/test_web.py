@@ -175,6 +175,19 @@ async def test_without_javascript_the_page_of_a_link_downloads(
     assert (tmp_path / "plain.bin").read_bytes() == content
 
 
+async def test_stopping_keeps_what_is_saved(demo: RunningDemo, browser: Browser) -> None:
+    links = ["https://t.me/channel/123", "https://t.me/channel/129"]
+    with demo.api() as api:
+        body = {"type": "tgfiles", "params": {"message_links": links}, "user_id": demo.facts["user_id"]}
+        task_id = api.post("/api/v1/tasks", json=body).raise_for_status().json()["task_id"]
+        async with logged_in(browser, demo) as page:
+            await page.wait("document.querySelector('.task.running .bar')")
+            await page.click("Stop and keep: 2 files", "button")
+            await page.wait("document.querySelector('.task.completed')")
+        task = api.get(f"/api/v1/tasks/{task_id}").json()
+        assert [item["status"] for item in task["items"]] == ["completed", "failed"]
+
+
 async def test_pausing_and_canceling(demo: RunningDemo, browser: Browser) -> None:
     with demo.api() as api:
         body = {"telegram_url": "https://t.me/channel/129", "user_id": demo.facts["user_id"]}
