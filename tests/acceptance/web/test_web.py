@@ -183,7 +183,7 @@ async def test_stopping_keeps_what_is_saved(demo: RunningDemo, browser: Browser)
         async with logged_in(browser, demo) as page:
             await page.wait("document.querySelector('.task.running .bar')")
             await page.click("Stop and keep: 2 files", "button")
-            await page.wait("document.querySelector('.task.completed')")
+            await until(lambda: api.get(f"/api/v1/tasks/{task_id}").json()["status"] == "completed")
         task = api.get(f"/api/v1/tasks/{task_id}").json()
         assert [item["status"] for item in task["items"]] == ["completed", "failed"]
 
