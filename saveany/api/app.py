@@ -65,6 +65,7 @@ from saveany.service import FileService, QueueService, TaskReader, TaskService, 
 from saveany.store import Store
 
 if TYPE_CHECKING:
+    from saveany.api.signatures import SignedRequests
     from saveany.catalogue.catalogue import Catalogue
 
 #: The most requested ones come first.
@@ -204,7 +205,12 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     app.router.routes.extend(app.state.routes)
     errors.install(app)
     # The middleware that is added last receives a request first.
-    app.add_middleware(Authentication, authenticator=services.authenticator, routes=app.state.routes)
+    app.add_middleware(
+        Authentication,
+        authenticator=services.authenticator,
+        routes=app.state.routes,
+        signed=_signed_requests(services),
+    )
     app.add_middleware(SameOrigin, only_loopback=bool(services.authenticator.default))
     app.add_middleware(BodyLimit)
     if facades := compat.enabled_facades(services):
@@ -212,6 +218,15 @@ def create_app(config: Config, store: Store, catalogue: Catalogue) -> FastAPI:
     app.add_middleware(errors.CrashHandler)
     app.add_middleware(errors.RequestedLanguage)
     return app
+
+
+def _signed_requests(services: ApiServices) -> SignedRequests | None:
+    """What verifies signed requests, if they are enabled."""
+    if not services.config.api.signed:
+        return None
+    from saveany.api.signatures import SignedRequests  # most processes need no library for it
+
+    return SignedRequests(services.keys, services.store.nonces, services.config.api.public_url)
 
 
 @asynccontextmanager
@@ -260,6 +275,10 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
+#: The ways to say who sends a request.
+_SECURITY = ("token", "signature", "session")
+
+
 def _describe_security(schema: dict[str, Any], routes: Sequence[APIRoute]) -> None:
     """Name the scopes of which a key needs one: OpenAPI 3.1 permits such roles for every kind of security."""
     schema["components"]["securitySchemes"] = {
@@ -269,6 +288,16 @@ def _describe_security(schema: dict[str, Any], routes: Sequence[APIRoute]) -> No
             "description": "The `api.token` of the configuration, which may do everything, or the secret of "
             "a key. The names in `security` are scopes: a key needs one of them. Without a name, only the "
             "operator may use the address.",
+        },
+        "signature": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Signature",
+            "description": "If `api.signed` is set: a signature by RFC 9421 with `hmac-sha256` and the "
+            "secret of a readable key, with the header `Signature-Input`. It covers `@method`, `@target-uri` (or "
+            "`@path`, and `@query` if there is one) and, if there is a body, `content-digest` (RFC 9530, "
+            "`sha-256`), and has the parameters `keyid`, `created` and `nonce`. The time may differ by "
+            "300 seconds, and each nonce is accepted once. The names in `security` are scopes.",
         },
         "session": {
             "type": "apiKey",
@@ -282,7 +311,7 @@ def _describe_security(schema: dict[str, Any], routes: Sequence[APIRoute]) -> No
         requirement = requirement_of(route)
         for method in route.methods or ():
             scopes = sorted(requirement.sufficient(method)) if requirement else []
-            security = [{"token": scopes}, {"session": scopes}] if requirement else []
+            security = [{name: scopes} for name in _SECURITY] if requirement else []
             schema["paths"][route.path][method.lower()]["security"] = security
 
 

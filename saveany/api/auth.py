@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from saveany.api.errors import error_response
@@ -32,6 +33,7 @@ from saveany.service import OPERATOR, Principal
 from saveany.store.sessions import BrowserSession, Sessions
 
 if TYPE_CHECKING:
+    from saveany.api.signatures import SignedRequests
     from saveany.catalogue.keys import ApiKey
     from saveany.service.keys import WorkingKeys
 
@@ -254,17 +256,20 @@ class Authenticator:
         found = await self._with_key(session.key_id, generation)
         if found is None:
             return None
-        caller, hash_ = found
-        is_same = hmac.compare_digest(session.proof.encode(), _mac(hash_, salt).encode())
-        return caller if is_same else None  # the token was replaced
+        caller, hash_, key = found
+        if not hmac.compare_digest(session.proof.encode(), _mac(hash_, salt).encode()):
+            return None  # the token was replaced
+        if key:
+            self._keys.note_use(key)
+        return caller
 
-    async def _with_key(self, key_id: str, generation: int) -> tuple[Caller, bytes] | None:
-        """The one who has a key, or the operator for "", with the hash of the secret; None if the key does
-        not work."""
+    async def _with_key(self, key_id: str, generation: int) -> tuple[Caller, bytes, ApiKey | None] | None:
+        """The one who has a key, or the operator for "", with the hash of the secret, and the key; None if
+        the key does not work."""
         if not key_id:
-            return Caller(), hashlib.sha256(self._token).digest()
+            return Caller(), hashlib.sha256(self._token).digest(), None
         key = await self._keys.with_id(key_id, generation)
-        return (_caller(key), bytes.fromhex(key.hash)) if key else None
+        return (_caller(key), bytes.fromhex(key.hash), key) if key else None
 
 
 def _caller(key: ApiKey) -> Caller:
@@ -292,6 +297,11 @@ def _bearer(scope: Scope) -> bytes:
     return token.strip(b" ") if scheme.lower() == b"bearer" else b""
 
 
+def _is_signed(scope: Scope) -> bool:
+    """Whether a request has a signature."""
+    return any(name in (b"signature", b"signature-input") for name, _ in scope["headers"])
+
+
 def _cookie(scope: Scope) -> str:
     """The id of the session of a request; empty if it has none."""
     for header in _headers(scope, b"cookie"):
@@ -316,9 +326,17 @@ class Authentication:
     takes time that grows with the square of their number (CVE-2024-7592).
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, routes: Sequence[APIRoute]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        routes: Sequence[APIRoute],
+        signed: SignedRequests | None = None,
+    ) -> None:
+        """`signed` verifies requests with a signature; None: signatures are not accepted."""
         self._app = app
         self._authenticator = authenticator
+        self._signed = signed
         self._routes = [(route, requirement_of(route) is None) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -331,8 +349,8 @@ class Authentication:
                 (name, _harmless(value) if name == b"cookie" else value) for name, value in scope["headers"]
             ]
         try:
-            caller = await self._caller(scope)
-        except RequestError as error:
+            caller, receive = await self._caller(scope, receive)
+        except (RequestError, HTTPException) as error:
             await error_response(error)(scope, receive, send)
             return
         state = scope.setdefault("state", {})
@@ -341,17 +359,23 @@ class Authentication:
             state["trust"]()
         await self._app(scope, receive, send)
 
-    async def _caller(self, scope: Scope) -> Caller | None:
-        """The sender of the request; None if that is unknown and the route is public. Raises
-        `RequestError`."""
+    async def _caller(self, scope: Scope, receive: Receive) -> tuple[Caller | None, Receive]:
+        """The sender of the request, None if that is unknown and the route is public; and what the
+        application receives. Raises `RequestError`, and `HTTPException` for a body that is too large."""
         if self._authenticator.has_token(scope):
-            return Caller()
+            return Caller(), receive
         if self._is_public(scope):
-            return self._authenticator.default
+            return self._authenticator.default, receive
+        if _is_signed(scope) and not _headers(scope, b"authorization"):
+            if self._signed:
+                key, receive = await self._signed.verify(scope, receive)
+                return _caller(key), receive
+            if self._authenticator.default is None:
+                raise Unauthorized("signed requests are not enabled; set signed = true in [api]")
         caller = await self._authenticator.caller(scope)
         if caller is None:
             raise Unauthorized
-        return caller
+        return caller, receive
 
     def _is_public(self, scope: Scope) -> bool:
         """Whether everybody may use this address; for a method that it does not support, whether it is public

@@ -73,8 +73,11 @@ def error_body(
     return body
 
 
-def error_response(error: RequestError, details: Sequence[Detail] = ()) -> Response:
+def error_response(error: RequestError | HTTPException, details: Sequence[Detail] = ()) -> Response:
     """The response for a request that is refused."""
+    if isinstance(error, HTTPException):
+        message: StoredText = error.detail if error.status_code == 400 else _MESSAGES[error.status_code]
+        return _response(error.status_code, _KINDS[error.status_code], message, headers=error.headers)
     if isinstance(error, InvalidInput) and error.field and not details:
         details = [(error.field, error.text)]
     return _response(error.status, error.error, error.text, details, _headers(error))
@@ -162,11 +165,10 @@ async def _http(request: Request, error: HTTPException) -> Response:
     status = error.status_code
     if status < 400:
         return Response(status_code=status)
-    message: StoredText = error.detail if status == 400 else _MESSAGES[status]
-    headers = dict(error.headers or {})
+    response = error_response(error)
     if status == 405:
-        headers["Allow"] = _allowed(request) or headers["Allow"]
-    return _response(status, _KINDS[status], message, headers=headers)
+        response.headers["Allow"] = _allowed(request) or response.headers["Allow"]
+    return response
 
 
 def _allowed(request: Request) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,11 +26,11 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, is_upload: Callable[[Scope], bool] | None = None) -> None:
         """`is_upload` says whether a request may have a body of any size."""
         self._app = app
-        self._is_upload = is_upload or _is_upload
+        self._is_upload = is_upload or (lambda scope: body_kind(scope) != "short")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        if scope["type"] != "http" or not _has_body(scope):
+        if scope["type"] != "http" or not has_body(scope):
             await self._app(scope, receive, send)
             return
         body = _Body(receive, math.inf if self._is_upload(scope) else MAX_BODY)
@@ -74,10 +75,17 @@ class _Body:
         return message
 
 
-def _is_upload(scope: Scope) -> bool:
+def body_kind(scope: Scope) -> Literal["short", "file", "parts"]:
+    """What a request receives: a file of any size in one piece or in parts, or at most `MAX_BODY` bytes."""
     path: str = scope["path"]
-    return path.startswith(_UPLOADS) or (path in _POSTED and scope["method"] == "POST")
+    if path.startswith(_UPLOADS):
+        return "parts"
+    return "file" if path in _POSTED and scope["method"] == "POST" else "short"
 
 
-def _has_body(scope: Scope) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+def has_body(scope: Scope) -> bool:
+    """Whether a request says that it has a body."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )

@@ -124,9 +124,18 @@ async def _receive(
         return await uploads.receive(principal, wanted, body_of(request), size, key=key)
     boundary = boundary_of(wanted.mime)
     await _check(services, principal, wanted, max(0, (size or 0) - _FORM_BYTES))
-    part = await first_file(body_of(request), boundary)
+    body = body_of(request)
+    part = await first_file(body, boundary)
     named = replace(wanted, name=wanted.name or part.name, mime=part.content_type)
-    return await uploads.receive(principal, named, part.content, key=key)
+    return await uploads.receive(principal, named, _to_the_end(part.content, body), key=key)
+
+
+async def _to_the_end(content: AsyncIterator[bytes], body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The content, and then the rest of the body, which is dropped: a signature covers all of it."""
+    async for piece in content:
+        yield piece
+    async for _ in body:
+        pass
 
 
 async def _check(services: ApiServices, principal: Principal, wanted: Wanted, size: int) -> None:

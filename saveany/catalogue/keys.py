@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
+from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Row, insert, or_, select, update
 
 from saveany.catalogue.database import Database
@@ -38,10 +39,15 @@ class ApiKey(msgspec.Struct, frozen=True):
     name: str
     scopes: frozenset[KeyScope]
     hash: str  # SHA-256 of the secret, in hexadecimal
-    is_readable: bool = False  # the secret is kept, for protocols that must sign with it
+    secret: SecretStr = SecretStr("")  # kept only if it is readable, for requests that are signed with it
     made_at: int | None = None  # None: it is in the configuration
     used_at: int | None = None
     revoked_at: int | None = None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the secret is kept."""
+        return bool(self.secret.get_secret_value())
 
     @property
     def is_configured(self) -> bool:
@@ -68,7 +74,7 @@ class ApiKeys:
             name=clean(name),
             scopes=frozenset(scopes),
             hash=hash_of(secret.encode()),
-            is_readable=readable,
+            secret=SecretStr(secret if readable else ""),
             made_at=await self._store.db.time_ms(),
         )
         row = {name: getattr(key, name) for name in ("id", "user_id", "name", "hash", "made_at")}
@@ -92,12 +98,6 @@ class ApiKeys:
             query = query.where(keys.c.user_id == user_id)
         async with self._database.read() as connection:
             return [_key(row) for row in await connection.execute(query)]
-
-    async def secret(self, key_id: str) -> str:
-        """The secret of a readable key that is not revoked; "" for others."""
-        query = select(keys.c.secret).where(keys.c.id == key_id)
-        async with self._database.read() as connection:
-            return await connection.scalar(query) or ""
 
     async def revoke(self, key_id: str) -> None:
         """End the use of a key, and forget its secret. Nothing changes if it is revoked already."""
@@ -147,4 +147,4 @@ def _key(row: Row[Any]) -> ApiKey:
     times = {name: getattr(row, name) for name in ("made_at", "used_at", "revoked_at")}
     named = row.scopes.split()
     scopes = frozenset(scope for scope in KEY_SCOPES if scope in named)  # a newer version may know more
-    return ApiKey(**columns, **times, scopes=scopes, is_readable=bool(row.secret))
+    return ApiKey(**columns, **times, scopes=scopes, secret=SecretStr(row.secret))

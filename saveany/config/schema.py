@@ -104,6 +104,11 @@ class ApiConfig(Table):
         examples=["your-secret-token-here"],
     )
     keys: tuple[ApiKeyConfig, ...] = Field(default=(), description="Keys for scripts and other people.")
+    signed: bool = Field(
+        default=False,
+        description="Whether a request may be signed with the secret of a key (RFC 9421), which is then not "
+        "sent. For scripts that use plain HTTP.",
+    )
     host: str = Field(
         default_factory=_default_host,
         validate_default=False,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, NamedTuple
+
+from pydantic import SecretStr
 
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.keys import ApiKey, hash_of, is_secret
@@ -46,6 +49,7 @@ class KeyService:
                 name=key.name,
                 scopes=frozenset(key.scopes),
                 hash=hash_of(key.secret.get_secret_value().strip().encode()),
+                secret=SecretStr(key.secret.get_secret_value().strip()),
             )
             for key in config.api.keys
         ]
@@ -98,28 +102,18 @@ class KeyService:
             raise Forbidden("login or key is wrong, or the key lacks the scope {scope}", scope=scope)
         return key
 
-    async def signing_key(self, key_id: str, scope: KeyScope) -> tuple[ApiKey, str]:
-        """The key with this id, and its secret, for a protocol whose requests are signed. Raises `Forbidden`
-        unless the secret is readable and the key has the scope."""
+    async def signing_key(self, key_id: str) -> ApiKey | None:
+        """The key with this id, for a protocol whose requests are signed with its secret; None unless the
+        secret is readable. Call `working.note_use` when the signature is right."""
         key = await self.working.with_id(key_id, await self._store.sessions.generation())
-        secret = await self._secret(key) if key and scope in key.scopes else ""
-        if key is None or not secret:
-            raise Forbidden(
-                "there is no key with this id, with the scope {scope} and a readable secret", scope=scope
-            )
-        return key, secret
-
-    async def _secret(self, key: ApiKey) -> str:
-        if not key.is_configured:
-            return await self._keys.secret(key.id)
-        found = (each for each in self._config.api.keys if f"{_CONFIGURED}{each.name}" == key.id)
-        return next(each.secret.get_secret_value().strip() for each in found)
+        return key if key and key.is_readable else None
 
     async def working_key(self, key_id: str) -> ApiKey:
         """The key with this id. Raises `Forbidden` if it does not exist, or was revoked."""
         key = await self.working.with_id(key_id, await self._store.sessions.generation())
         if key is None:
             raise Forbidden("the key was revoked")
+        self.working.note_use(key)
         return key
 
     async def revoke(self, principal: Principal, key_id: str, *, own: str = "") -> None:
@@ -156,23 +150,35 @@ class WorkingKeys:
         self._by_id = {key.id: key for key in configured}
         self._read: OrderedDict[str, _Read] = OrderedDict()
         self._reading = SingleFlight()
+        self._noted: dict[str, float] = {}  # when the use of each key was noted, monotonic
 
     def may_be_key(self, secret: bytes) -> bool:
         """Whether a text is the secret of a key of the configuration, or has the form of a secret."""
         return is_secret(secret) or hash_of(secret) in self._by_hash
 
     async def with_secret(self, secret: bytes, generation: int) -> ApiKey | None:
-        """The key with this secret. `generation` is the present one."""
+        """The key with this secret, which is used thereby. `generation` is the present one."""
         hash_ = hash_of(secret)
         if hash_ in self._by_hash:
             return self._by_hash[hash_]
-        return await self._find(f"hash:{hash_}", lambda: self._keys.with_secret(hash_), generation)
+        key = await self._find(f"hash:{hash_}", lambda: self._keys.with_secret(hash_), generation)
+        if key:
+            self.note_use(key)
+        return key
 
     async def with_id(self, key_id: str, generation: int) -> ApiKey | None:
-        """The key with this id. `generation` is the present one."""
+        """The key with this id, of which the caller has yet to prove that it has the secret; then call
+        `note_use`. `generation` is the present one."""
         if key_id.startswith(_CONFIGURED):
             return self._by_id.get(key_id)
         return await self._find(f"id:{key_id}", lambda: self._keys.get(key_id), generation)
+
+    def note_use(self, key: ApiKey) -> None:
+        """Note soon that a key was used."""
+        now = time.monotonic()
+        if not key.is_configured and now - self._noted.get(key.id, -math.inf) > _FRESH_SECONDS:
+            self._noted[key.id] = now
+            self._keys.note_use(key)
 
     async def _find(
         self, name: str, read: Callable[[], Awaitable[ApiKey | None]], generation: int
@@ -202,6 +208,4 @@ class WorkingKeys:
         self._read.move_to_end(name)
         if len(self._read) > _REMEMBERED:
             self._read.popitem(last=False)
-        if key:
-            self._keys.note_use(key)
         return key

@@ -158,6 +158,7 @@ STREAM_SESSIONS = _key("streamapi:sessions", "hash", "public id -> session of St
 STREAM_OWNERS = _key("streamapi:owners", "hash", "private id of such a session -> its public id")
 
 # Keys and sessions of the API.
+NONCE = _key("nonce:<hash>", "string", "the attempt that used a nonce of a signed request; expires")
 SESSION = _key("session:<hash>", "string", "a session of a browser as JSON, by the hash of its id")
 LOGIN_CODE = _key("login:<hash>", "string", "who may begin a session with this code, once, by its hash")
 KEY_GENERATION = _key("generation:keys", "string", "random, new with each revoked key or ended session")

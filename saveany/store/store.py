@@ -16,6 +16,7 @@ from saveany.store.db import Db, connect
 from saveany.store.duplicates import DuplicateQueries
 from saveany.store.events import Events
 from saveany.store.link_queries import LinkQueries
+from saveany.store.nonces import Nonces
 from saveany.store.openings import Openings
 from saveany.store.outbox import Outbox
 from saveany.store.preferences import PreferencesStore
@@ -62,6 +63,7 @@ class Store:
         self.bot = BotMemory(db)
         self.openings = Openings(db)
         self.sessions = Sessions(db)
+        self.nonces = Nonces(db)
         self.tickets = Tickets(db)
         self.remote_uploads = RemoteUploads(db)
         self.stream_sessions = StreamSessions(db)

@@ -29,7 +29,7 @@ from saveany.compat.streamapi.errors import (
 )
 from saveany.compat.streamapi.signing import is_signed, parse
 from saveany.compat.streamapi.xml import document
-from saveany.errors import Forbidden, RequestError
+from saveany.errors import RequestError
 from saveany.logs import get_logger
 
 _HEADERS: Final = {
@@ -93,12 +93,13 @@ class StreamApiApp:
         parameters = parse(request.scope["query_string"], form)
         if missing := [each for each in (*_ALWAYS, *spec.required) if not parameters.get(each)]:
             raise StreamApiError(MISSING, f"required parameters are missing: {', '.join(missing)}")
-        try:
-            key, secret = await self._services.keys.signing_key(parameters["key"], SCOPE)
-        except Forbidden as error:
-            raise StreamApiError(BAD_KEY, error.message) from error
-        if not is_signed(parameters, secret):
+        key = await self._services.keys.signing_key(parameters["key"])
+        if key is None or SCOPE not in key.scopes:
+            problem = f"there is no key with this id, with the scope {SCOPE} and a readable secret"
+            raise StreamApiError(BAD_KEY, problem)
+        if not is_signed(parameters, key.secret.get_secret_value()):
             raise StreamApiError(BAD_SIGNATURE, "the signature is wrong")
+        self._services.keys.working.note_use(key)
         await self._advance(key.id, parameters["rid"])
         trust(request)
         site = site_of(self._services.config, request)
