@@ -294,10 +294,11 @@ def _describe_security(schema: dict[str, Any], routes: Sequence[APIRoute]) -> No
             "in": "header",
             "name": "Signature",
             "description": "If `api.signed` is set: a signature by RFC 9421 with `hmac-sha256` and the "
-            "secret of a readable key, with the header `Signature-Input`. It covers `@method`, `@target-uri` (or "
-            "`@path`, and `@query` if there is one) and, if there is a body, `content-digest` (RFC 9530, "
-            "`sha-256`), and has the parameters `keyid`, `created` and `nonce`. The time may differ by "
-            "300 seconds, and each nonce is accepted once. The names in `security` are scopes.",
+            "secret of a readable key, with the header `Signature-Input`. It covers `@method`, `@path`, "
+            "`@query` if there is a query (or `@target-uri` in place of both) and, if there is a body, "
+            "`content-digest` (RFC 9530, `sha-256`), and has the parameters `keyid`, `created` and `nonce`. "
+            "The time may differ by 300 seconds, and each nonce is accepted once. The names in `security` "
+            "are scopes.",
         },
         "session": {
             "type": "apiKey",

@@ -183,7 +183,7 @@ def _parameter(parameters: Mapping[str, Any], name: str, type_: type) -> Any:
         raise Unauthorized(
             "the signature needs the parameter {name}, as {kind}",
             name=name,
-            kind='"text"' if type_ is str else "a number",
+            kind=f'{name}="…"' if type_ is str else f"{name}=1234567890",
         )
     return value
 

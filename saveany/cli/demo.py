@@ -133,7 +133,7 @@ class Demo:
 
     def _configure(self, sandbox: Sandbox) -> Config:
         port = self.port or _free_port()
-        api = {"host": _HOST, "port": port, "token": TOKEN}
+        api = {"host": _HOST, "port": port, "token": TOKEN, "signed": True}
         if self.webhook_url:
             api["webhook_url"] = self.webhook_url
         tables: dict[str, Any] = {

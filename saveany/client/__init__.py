@@ -22,8 +22,9 @@ from saveany.client.server_events import ServerEvent
 if TYPE_CHECKING:
     from saveany.client.asynchronous import AsyncClient
     from saveany.client.blocking import Client
+    from saveany.client.signing import SigningKey
 
-__all__ = ["ApiError", "ApiRequest", "AsyncClient", "Client", "ServerEvent"]
+__all__ = ["ApiError", "ApiRequest", "AsyncClient", "Client", "ServerEvent", "SigningKey"]
 
 
 def __getattr__(name: str) -> object:
@@ -36,4 +37,8 @@ def __getattr__(name: str) -> object:
         from saveany.client.asynchronous import AsyncClient
 
         return AsyncClient
+    if name == "SigningKey":
+        from saveany.client.signing import SigningKey
+
+        return SigningKey
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,7 @@ from saveany.client.tasks_requests import get_task
 
 if TYPE_CHECKING:
     from saveany.client.models import Created, TaskView
+    from saveany.client.signing import SigningKey
 
 T = TypeVar("T")
 
@@ -40,8 +41,16 @@ class AsyncClient:
         task = await client.wait(made["task_id"])
     """
 
-    def __init__(self, url: str, token: str = "", *, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._http = httpx.AsyncClient(**http_options(url, token, timeout))
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        signing_key: SigningKey | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """With a `signing_key` requests are signed, in place of sending a token."""
+        self._http = httpx.AsyncClient(**http_options(url, token, timeout, signing_key))
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,7 +149,7 @@ class AsyncClient:
         path = Path(file)
         request = upload_file(b"", name=name or path.name, **options)
         made = request.options() | {"content": _chunks(path)}
-        made["headers"] |= file_headers(path)
+        made["headers"] |= await asyncio.to_thread(file_headers, path, self._http.auth)
         try:
             reply = await self._http.request(request.method, request.path, **made)
         except httpx.TransportError as error:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from saveany import __version__
 from saveany.client.request import ApiError, ApiRequest
+
+if TYPE_CHECKING:
+    from saveany.client.signing import SigningKey
 
 T = TypeVar("T")
 
@@ -21,8 +24,12 @@ _LONGEST_PAUSE = 10.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def http_options(url: str, token: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
-    """The options of an HTTP client."""
+def http_options(
+    url: str, token: str, timeout: float = TIMEOUT_SECONDS, signing_key: SigningKey | None = None
+) -> dict[str, Any]:
+    """The options of an HTTP client. Raises `ValueError` for a token and a key to sign with."""
+    if token and signing_key:
+        raise ValueError("give a token or a signing_key, not both")
     # As bytes: httpx would refuse a token that is not ASCII.
     authorization = [(b"Authorization", f"Bearer {token}".encode())] if token else []
     return {
@@ -32,14 +39,29 @@ def http_options(url: str, token: str, timeout: float = TIMEOUT_SECONDS) -> dict
             (b"Content-Type", b"application/json"),  # required for every POST without a token
             *authorization,
         ],
+        "auth": _auth(signing_key),
         "timeout": timeout,
         "trust_env": urlsplit(url).hostname not in _LOOPBACK,  # never a proxy to this machine
     }
 
 
-def file_headers(file: Path) -> dict[str, str]:
-    """The headers of a request whose body is a file."""
-    return {"Content-Length": str(file.stat().st_size), "Content-Type": "application/octet-stream"}
+def _auth(key: SigningKey | None) -> httpx.Auth | None:
+    if key is None:
+        return None
+    from saveany.client.signing import SigningAuth  # imports cryptography
+
+    return SigningAuth(key)
+
+
+def file_headers(file: Path, auth: httpx.Auth | None = None) -> dict[str, str]:
+    """The headers of a request whose body is a file. One that is signed needs its digest before it is read
+    to be sent."""
+    headers = {"Content-Length": str(file.stat().st_size), "Content-Type": "application/octet-stream"}
+    if auth is None:
+        return headers
+    from saveany.client.signing import content_digest
+
+    return headers | content_digest(file)
 
 
 def unreachable(url: httpx.URL, error: httpx.TransportError) -> ApiError:

@@ -15,8 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.fixtures.servers import free_port
-from tests.fixtures.stack import USER_ID, Stack
+from tests.fixtures.stack import USER_ID, Stack, until_healthy
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -75,27 +74,8 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TwoProc
         assert made.code == 0, made.err
         printed = dict(re.findall(r"^([^:]+): +(.*)$", made.out, re.MULTILINE))
         assert printed["StreamAPI URL"] == f"{stack.url}/service"
-        first = stack.api
-        port, stack.port = stack.port, free_port()
-        stack.write_config()
-        second = await stack.start_api()
-        url = f"http://127.0.0.1:{stack.port}"
-        await until_healthy(url)
-        stack.api, stack.port = first, port
-        stack.write_config()
-        stack.workers.append(second)  # it ends with the others
+        url = await stack.start_another_api()
         yield TwoProcesses(stack, printed["login"], printed["key"], [stack.url, url])
-
-
-async def until_healthy(url: str) -> None:
-    async def healthy() -> bool:
-        try:
-            async with httpx.AsyncClient(trust_env=False) as http:
-                return (await http.get(f"{url}/health")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    await until(healthy, within=60)
 
 
 def code(reply: str) -> int:

@@ -76,6 +76,6 @@ class Signer:
         self, client: httpx.AsyncClient, method: str, path: str, body: bytes | None = None, **options: Any
     ) -> httpx.Response:
         """The reply to a signed request."""
-        headers = self.headers(method, f"{client.base_url}{path}".replace("//api/", "/api/"), body, **options)
+        headers = self.headers(method, f"{str(client.base_url).rstrip('/')}{path}", body, **options)
         kind = {} if body is None else {"content-type": "application/json"}
         return await client.request(method, path, content=body, headers={**kind, **headers})

@@ -172,7 +172,6 @@ async def test_text_that_no_database_stores_is_found_nowhere(any_catalogue: Cata
     assert (await any_catalogue.history.page(HistoryFilter(storage=text, type=text))).tasks == []
     assert await any_catalogue.trash.get(text) is None
     assert await any_catalogue.keys.get(text) is None
-    assert await any_catalogue.keys.secret(text) == ""
     assert await any_catalogue.links.file_of(text) is None
     assert await any_catalogue.links.file_in(1, text) is None
     assert await any_catalogue.links.count_download(text) is False
