@@ -184,7 +184,10 @@ async def use_stream_sessions(store: Store) -> None:
 
 
 async def use_sessions(store: Store) -> None:
-    """Begin a session, read it, offer a code for another one, and revoke."""
+    """Begin a session, read it, offer a code for another one, and revoke; accept a nonce."""
+    now, nonce = await store.db.time_ms(), str(time.time_ns())
+    accepted = [await store.nonces.accept("key", nonce, now - 1000, now + 60_000) for _ in range(2)]
+    assert [is_new for is_new, _ in accepted] == [True, False]
     before = await store.sessions.generation()
     await store.sessions.announce()
     assert await store.sessions.generation() != before
