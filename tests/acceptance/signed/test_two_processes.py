@@ -37,8 +37,10 @@ class TwoProcesses:
             reply = await http.post(self.urls[process] + TASKS, content=body, headers=headers)
         return reply.status_code
 
-    def signed(self, **options: str) -> dict[str, str]:
-        return self.signer.headers("POST", f"{self.stack.url}{TASKS}", BODY, **options)
+    def signed(self, age: int = 0) -> dict[str, str]:
+        """The headers of a request that was signed so many seconds ago."""
+        created = str(int(time.time()) - age)
+        return self.signer.headers("POST", f"{self.stack.url}{TASKS}", BODY, created=created)
 
     async def tasks(self) -> int:
         return len((await self.stack.client.get(TASKS)).json()["tasks"])
@@ -59,7 +61,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TwoProc
 async def test_valid_requests_are_accepted_and_others_are_not(two: TwoProcesses) -> None:
     headers, before = two.signed(), await two.tasks()
     assert await two.send(headers, b" " + BODY) == 401
-    assert await two.send(two.signed(created=str(int(time.time()) - 400))) == 401
+    assert await two.send(two.signed(age=400)) == 401
     assert await two.send(headers) == 201
     assert await two.send(headers) == 401
     assert await two.send(headers, process=1) == 401
