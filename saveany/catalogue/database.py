@@ -56,6 +56,7 @@ class Database:
         #: Called once before the first `read` or `write`; again after it has failed.
         self.on_open: Callable[[], Awaitable[None]] | None = None
         if self.file:
+            event.listen(self._engine.sync_engine, "do_connect", _connect_to_file)
             event.listen(self._engine.sync_engine, "connect", _set_up)
             event.listen(self._engine.sync_engine, "begin", _begin)
 
@@ -203,6 +204,13 @@ def _sqlite(file: Path) -> URL:
 def postgresql_url(url: str) -> URL:
     """The address of a PostgreSQL database, for SQLAlchemy."""
     return make_url(url).set(drivername="postgresql+asyncpg")
+
+
+def _connect_to_file(dialect: object, record: object, args: object, options: dict[str, Any]) -> None:
+    """Have the driver use connections that can be canceled."""
+    from saveany.catalogue import sqlite_file  # not needed for PostgreSQL
+
+    options["async_creator_fn"] = sqlite_file.connect
 
 
 def _set_up(connection: Any, record: object) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from saveany.catalogue.catalogue import Catalogue
 from saveany.catalogue.database import FILE_NAME, Database
 from saveany.errors import CatalogueUnavailable
 from saveany.store import Store
+from tests.fixtures.waiting import until
 
 
 async def test_writers_fail_together_while_another_process_locks_the_database(
@@ -52,3 +55,29 @@ async def test_those_who_open_the_database_share_an_attempt(tmp_path: Path) -> N
     database.on_open = fail
     await database.open()
     await database.close()
+
+
+@pytest.mark.parametrize("step", range(12))
+async def test_uses_can_be_canceled_twice_at_any_step(tmp_path: Path, step: int) -> None:
+    """As at the end of a process: nothing waits for ever, and no connection is left open."""
+    before = threading.active_count()
+    database = Database("", tmp_path)
+
+    async def use() -> None:
+        async with database.write() as connection:
+            await connection.execute(text("SELECT count(*) FROM sqlite_master"))
+
+    using = [asyncio.create_task(use()) for _ in range(3)]
+    for _ in range(step):
+        await asyncio.sleep(0.0003)
+    for _ in range(2):
+        for task in using:
+            task.cancel()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*using, return_exceptions=True)
+        await database.quiet()
+        await database.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+    await until(lambda: threading.active_count() <= before)
