@@ -21,6 +21,7 @@ from saveany.api.app import create_app
 from saveany.api.server import ApiServer
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
+from saveany.service.uploads import UploadService
 from saveany.store import Store
 from tests.fixtures.tcp import connection
 from tests.fixtures.waiting import until
@@ -216,6 +217,35 @@ async def test_a_slow_reply_of_the_server_does_not_time_out_the_client(
             await asyncio.sleep(0.1)
         await live.delete(f"/api/v1/tasks/{task_id}")
         assert "event: task.canceled" in [line async for line in lines]
+
+
+async def test_a_body_that_the_server_does_not_read_yet_does_not_time_out(
+    server: ApiServer, live: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it looks for something first, such as the files that an export is about."""
+    limits = ("HEAD_SECONDS", "BODY_SECONDS")
+    usual = [getattr(connections, name) for name in limits]
+    for name in limits:
+        monkeypatch.setattr(connections, name, 0.05)
+    check, may_read = UploadService.check, asyncio.Event()
+
+    async def slow(*args: Any) -> None:
+        await may_read.wait()
+        await check(*args)
+
+    monkeypatch.setattr(UploadService, "check", slow)
+    upload = live.post("/api/v1/files", params={"name": "a.bin"}, content=b"x" * (512 << 10))
+    sending = asyncio.create_task(upload)
+    await until(lambda: any(each.flow.read_paused for each in server.server_state.connections))  # type: ignore[union-attr]  # all are HTTP
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        server.server_state.sweep()
+    for name, seconds in zip(limits, usual, strict=True):
+        monkeypatch.setattr(connections, name, seconds)
+    await asyncio.sleep(0.1)
+    server.server_state.sweep()
+    may_read.set()
+    assert (await sending).status_code == 201
 
 
 async def test_too_many_pipelined_requests_are_refused(peers: Peers, server: ApiServer) -> None:
