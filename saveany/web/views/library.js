@@ -301,7 +301,7 @@ function Trash() {
     ${pages.rows.length > 0 && html`<${VirtualList} count=${pages.rows.length} height=${ROW_HEIGHT} kind="rows" label=${t("Trash")} more=${() => pages.more()} render=${(index) => {
       const file = pages.rows[index];
       return html`<li key=${file.file_id} class="row"><span class="thumb"><${Icon} name=${file.type} /></span>
-        <span class="row-name"><bdi>${file.name}</bdi><small>${bytes(file.size)} · ${t("deleted {time}", { time: time(file.deleted_at) })}</small></span>
+        <span class="row-name"><bdi>${file.name}</bdi><small>${[bytes(file.size), t("deleted {time}", { time: time(file.deleted_at) }), session.value.user_id === null && t("user {id}", { id: file.user_id })].filter(Boolean).join(" · ")}</small></span>
         <span class="row-actions always">${may("files") && html`<${Button} icon="restore" label=${t("Restore")} action=${() => restore(file)} />`}</span></li>`;
     }} />`}`;
 }
