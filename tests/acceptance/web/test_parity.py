@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.acceptance.web.conftest import RunningDemo, logged_in
-from tests.fixtures.browser import Browser, Page
+from tests.fixtures.browser import Browser, Page, is_downloaded
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -267,7 +267,7 @@ async def test_a_backup_is_saved_by_the_browser_and_restored_by_the_command(
         await open_view(page, "status")
         await page.click("Make a backup", "button")
         await page.sees("The backup has")
-        await until(lambda: list(downloads.glob("saveany-*.tar")), within=30)
+        await until(lambda: any(map(is_downloaded, downloads.glob("saveany-*.tar"))), within=30)
     [file] = downloads.iterdir()
     config = there / "config.toml"
     config.write_text(

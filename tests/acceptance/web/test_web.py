@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.acceptance.web.conftest import RunningDemo, check, logged_in
-from tests.fixtures.browser import Browser, Page
+from tests.fixtures.browser import Browser, Page, is_downloaded
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -171,7 +171,7 @@ async def test_without_javascript_the_page_of_a_link_downloads(
         await page.save_downloads(tmp_path)
         await page.open(address)
         await page.click_element("a[href*='/dl/']")
-        await until((tmp_path / "plain.bin").exists, within=20)
+        await until(lambda: is_downloaded(tmp_path / "plain.bin"), within=20)
     assert (tmp_path / "plain.bin").read_bytes() == content
 
 

@@ -61,7 +61,7 @@ def test_every_command_is_named(column: str, commands: set[str]) -> None:
 
 
 def test_every_option_is_in_the_web_ui_or_named() -> None:
-    """An option is named in the row of its command, or the code of the web UI contains its name in the API."""
+    """It is named in the row of its command, or the code of the web UI contains its name in the API."""
     modules = (DOCS.parent / "saveany/web").rglob("*.js")
     code = "\n".join(each.read_text() for each in modules if each.parent.name != "vendor")
     words, options = set(re.findall(r"\w+", code)), options_of_the_terminal()
