@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from saveany.client import AsyncClient
+from saveany.client.archives_requests import adopt_folder
 from saveany.sandbox import samples
 from saveany.sandbox.model import Group
 from saveany.sandbox.world import Chat
@@ -178,6 +180,15 @@ async def test_over_http_a_trial_changes_nothing_and_a_repetition_neither(harnes
         "truncated": False,
         "examples": [{"path": "twice/deep/first.bin", "size": 500, "message": first}],
     }
+    async with AsyncClient(harness.stack.url, harness.stack.token) as typed:
+        name, user = f"@{chat.username}", USER_ID
+        same = await typed.send(
+            adopt_folder(export, chat=name, dir_path="twice", user_id=user, trial=True, storage=STORAGE)
+        )
+        assert same == tried.json()
+        whole = await typed.send(adopt_folder(b"", chat=name, dir_path="/", user_id=user, trial=True))
+    assert whole["dir_path"] == "/"
+    assert "twice/deep/first.bin" in {each["path"] for each in whole["examples"]}
     assert await _archives(harness, chat) == []
     for wrong, field in (
         ({"dir_path": "nowhere"}, ""),
