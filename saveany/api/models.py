@@ -520,7 +520,8 @@ class DeliveryView(Reply):
     task_id: str = Field(examples=[EXAMPLE_ID])
     event: str = Field(examples=["task.completed"])
     url: str = Field(
-        description="Without user name, password, path and query, which may be secret.",
+        description="Without user name, password, path and query, which may be secret. Of a notification "
+        "`notify:`, the service of Apprise, and a digest of the URL.",
         examples=["https://example.com/********"],
     )
     state: Literal["pending", "delivered", "gave_up"]

@@ -17,6 +17,7 @@ from saveany.api.services import InjectedServices
 from saveany.config.hidden import HIDDEN
 from saveany.models import Delivery
 from saveany.timefmt import rfc3339
+from saveany.webhooks.notify import SCHEME
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
@@ -110,6 +111,8 @@ def _view(delivery: Delivery) -> DeliveryView:
 
 
 def _shown(url: str) -> str:
+    if url.startswith(SCHEME):
+        return url
     # All but the host may contain the secret by which the receiver knows the sender.
     try:
         parts = urlsplit(url)

@@ -32,7 +32,8 @@ class DeliveryBuilder:
         self._events = frozenset(events)
         self._clock = clock
         self._notified = frozenset(notify.events) if notify and notify.urls else frozenset[str]()
-        self._notify = [address_of(number) for number in range(len(notify.urls))] if notify else []
+        urls = notify.urls if notify else ()
+        self._notify = list(dict.fromkeys(address_of(each.get_secret_value()) for each in urls))
 
     @classmethod
     def of(cls, config: Config, clock: Callable[[], Awaitable[int]]) -> Self:

@@ -1,12 +1,14 @@
 """Notifications by Apprise, about the same events as webhooks, and delivered like them.
 
-A delivery to `notify:N` goes to the N-th URL of `[notify] urls`, which therefore is nowhere but in the
-configuration. Apprise runs in a process of its own, which ends afterwards: it would cost each worker 40 MB.
+A delivery goes to that URL of `[notify] urls` whose digest its address has. So the URL is nowhere but in the
+configuration, and the delivery stays its own if the list is changed in between. Apprise runs in a process of
+its own, which ends afterwards: it would cost each worker 40 MB.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import sys
@@ -23,6 +25,8 @@ SCHEME = "notify:"
 TIMEOUT_S = 25.0
 
 _MAX_ERROR = 300
+#: The service in a URL, and the length of digests.
+_SERVICE, _DIGEST = re.compile(r"([a-z0-9]{1,20})://"), 16
 #: Characters between the parts of a URL, and the length of the shortest part that may be a secret.
 _SEPARATORS, _MIN_PART = re.compile(r"[/?&=@:#,]"), 4
 _TITLE = re.compile(r"\[[^\]]*\]\((.*)->.*?\)", re.DOTALL)
@@ -36,9 +40,11 @@ _TITLES = {
 }
 
 
-def address_of(number: int) -> str:
-    """The address of the N-th URL."""
-    return f"{SCHEME}{number}"
+def address_of(url: str) -> str:
+    """The address of the notifications to a URL of Apprise: its service and a digest."""
+    service = _SERVICE.match(url.lower())
+    digest = hashlib.sha256(url.encode()).hexdigest()[:_DIGEST]
+    return f"{SCHEME}{service[1] if service else ''}-{digest}"
 
 
 def message_of(body: Mapping[str, Any]) -> tuple[Text, Text]:

@@ -81,7 +81,7 @@ class WebhookSender:
         notify_urls: Sequence[str] = (),
         language: str = "",
     ) -> None:
-        self._notify_urls = notify_urls
+        self._notify_urls = {notify.address_of(each): each for each in notify_urls}
         self._language = language
         self._signer = Signer(secret)
         self._bearer = {"Authorization": f"Bearer {api_token}"} if api_token else {}
@@ -121,11 +121,10 @@ class WebhookSender:
         return _outcome_of(delivery, response, now_ms)
 
     async def _notify(self, delivery: Delivery) -> Outcome:
-        number = int(delivery.url.removeprefix(notify.SCHEME))
-        if number >= len(self._notify_urls):
-            return GiveUp(0, "[notify] urls has fewer URLs now")
-        body = json.loads(delivery.body)
-        error = await notify.notify(self._notify_urls[number], body, self._language)
+        url = self._notify_urls.get(delivery.url)
+        if url is None:
+            return GiveUp(0, "its URL is no longer in [notify] urls")
+        error = await notify.notify(url, json.loads(delivery.body), self._language)
         return failed(delivery, 0, error) if error else Delivered(0)
 
     async def _post(self, delivery: Delivery, now_ms: int) -> httpx.Response:

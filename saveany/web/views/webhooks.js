@@ -33,9 +33,9 @@ export default function Webhooks() {
     })}</ul><${More} pages=${pages} />`;
 }
 
-/** The address of a delivery; that of a notification is its place in the configuration. */
+/** The address of a delivery; that of a notification is the service of Apprise, and a digest. */
 function shown(url) {
-  return url.startsWith("notify:") ? t("notification {n}", { n: Number(url.slice(7)) + 1 }) : url;
+  return url.startsWith("notify:") ? t("notification by {service}", { service: url.slice(7).split("-")[0] || "Apprise" }) : url;
 }
 
 /** Sends a test to the configured address, or to another one. */

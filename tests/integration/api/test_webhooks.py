@@ -16,6 +16,7 @@ from saveany.config import Config
 from saveany.config.hidden import HIDDEN
 from saveany.models import Delivery, Status
 from saveany.store import Store
+from saveany.webhooks.notify import address_of
 from saveany.webhooks.signing import Signer
 from tests.integration.api.conftest import TOKEN, USER, check_error, claim, create
 from tests.integration.api.keys import with_key, with_secret
@@ -147,6 +148,14 @@ async def test_a_test_without_an_address_says_what_is_missing(client: httpx.Asyn
 async def test_only_the_operator_sends_tests(app: FastAPI, client: httpx.AsyncClient) -> None:
     async with await with_key(app, client, USER, "tasks") as own:
         check_error(await own.post("/api/v1/webhooks/test", json={"url": "https://example.com"}), 403)
+
+
+async def test_a_notification_is_listed_with_its_service(client: httpx.AsyncClient, store: Store) -> None:
+    address = address_of("ntfys://ntfy.sh/secret-topic")
+    told = await ended(client, store, address)
+    (listed,) = (await client.get(URL, params={"task_id": told.task_id})).json()["deliveries"]
+    assert listed["url"] == address
+    assert address.startswith("notify:ntfys-")
 
 
 async def test_notifications_are_tested(

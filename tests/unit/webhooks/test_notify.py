@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from saveany.config import Config
 from saveany.models import Delivery, Status, Task, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.webhooks.builder import DeliveryBuilder
-from saveany.webhooks.notify import message_of, notify
+from saveany.webhooks.notify import address_of, message_of, notify
 from saveany.webhooks.send import Delivered, GiveUp, Retry, WebhookSender
 from saveany.webhooks.signing import new_secret
 from tests.unit.webhooks.receiver import Receiver, receiving
@@ -88,24 +89,21 @@ async def deliveries(config: Config, event: str) -> list[Delivery]:
 async def test_chosen_events_are_delivered_to_each_url_whose_secrets_stay_in_the_configuration() -> None:
     chosen = config(urls=["json://a:secret@host", "json://b"], events=["failed"])
     found = await deliveries(chosen, "task.failed")
-    assert [each.url for each in found] == ["notify:0", "notify:1"]
+    assert all(re.fullmatch("notify:json-[0-9a-f]{16}", each.url) for each in found)
     assert len({each.id for each in found}) == 2
     assert all(each.trusted for each in found), "users do not see them"
     assert await deliveries(chosen, "task.completed") == []
     assert await deliveries(config(), "task.failed") == []
 
 
+def a_delivery(address: str) -> Delivery:
+    body = '{"event": "test"}'
+    return Delivery(id="m", task_id="t1", event="test", url=address, body=body, trusted=True, created_at=1)
+
+
 async def test_a_delivery_is_repeated_until_it_is_sent() -> None:
-    delivery = Delivery(
-        id="m",
-        task_id="t1",
-        event="test",
-        url="notify:0",
-        body='{"event": "test"}',
-        trusted=True,
-        created_at=1,
-    )
     async with receiving() as receiver:
+        delivery = a_delivery(address_of(url_of(receiver)))
         sender = WebhookSender(new_secret(), "", AddressGuard(), notify_urls=[url_of(receiver)])
         receiver.answer = answer(503)
         assert isinstance(await sender.send(delivery, 1), Retry)
@@ -115,3 +113,13 @@ async def test_a_delivery_is_repeated_until_it_is_sent() -> None:
     sender = WebhookSender(new_secret(), "", AddressGuard())
     assert isinstance(await sender.send(delivery, 1), GiveUp), "the URL was removed from the configuration"
     await sender.aclose()
+
+
+async def test_a_delivery_goes_to_its_url_if_the_list_was_changed_in_between() -> None:
+    async with receiving() as first, receiving() as second:
+        delivery = a_delivery(address_of(url_of(first)))
+        urls = [url_of(second), url_of(first)]
+        sender = WebhookSender(new_secret(), "", AddressGuard(), notify_urls=urls)
+        assert isinstance(await sender.send(delivery, 1), Delivered)
+        await sender.aclose()
+        assert (len(first.requests), len(second.requests)) == (1, 0)
