@@ -80,6 +80,7 @@ class ArchiveReader:
         self._accounts = accounts
         self._store = store
         self._archives = store.archives
+        self._receipts = catalogue.receipts
         self._config = config
         self._saver = PostSaver(accounts, store, catalogue, tasks)
         self._comments = CommentReader(accounts, store, catalogue, self._saver, self._access)
@@ -101,6 +102,8 @@ class ArchiveReader:
         """Check every archive once. Returns the seconds until the next check is due. Raises `Unavailable`,
         alone or in a group, during an outage."""
         now, self._next_check = time.monotonic(), self._check_seconds
+        for removed in await self._archives.removed():
+            await self._forget(removed)
         archives = [each for each in await self._archives.all() if not each.is_paused]
         due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and is_read_on(each)]
         due.sort(key=lambda each: each.account)
@@ -114,6 +117,13 @@ class ArchiveReader:
             if not archive.is_paused:
                 await self._try_to_settle(archive.id)
         return self._next_check
+
+    async def _forget(self, archive_id: str) -> None:
+        """Delete the receipt of a removed archive, when nothing is written to it any more."""
+        async with self._locks[archive_id]:
+            if await self._archives.get(archive_id) is None:
+                await self._receipts.remove(archive_id)
+            await self._archives.forget(archive_id)
 
     async def read_changed(self) -> None:
         """Read the chats that have something new, according to what Telegram has pushed. Raises as
@@ -310,14 +320,8 @@ class ArchiveReader:
     async def _advance(self, archive: Archive, last: int, page: MessagePage) -> Archive | None:
         """Messages up to `last` are handled. Returns as `Archives.change`."""
         if archive.older_chat:
-            changed = await self._archives.advance(archive.id, last, older=True)
-        else:
-            changed = await self._archives.advance(
-                archive.id, last, account=page.account, username=page.username
-            )
-        if changed is None:
-            await self._saver.forget(archive)
-        return changed
+            return await self._archives.advance(archive.id, last, older=True)
+        return await self._archives.advance(archive.id, last, account=page.account, username=page.username)
 
     def _complete_posts(self, archive: Archive, page: MessagePage) -> tuple[list[ReadMessage], int]:
         """The messages of a page without those of an album that may go on in the next page, and the id of the

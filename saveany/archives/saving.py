@@ -144,10 +144,6 @@ class PostSaver:
         if archive.has_unassigned:
             await self._store.archives.change(archive.id, lambda now: changed(now, has_unassigned=False))
 
-    async def forget(self, archive: Archive) -> None:
-        """Delete the receipt of an archive that was removed while it was read."""
-        await self._catalogue.receipts.remove(archive.id)
-
 
 def _params(archive: Archive, task: ArchiveTask) -> dict[str, Any]:
     named: dict[str, Any] = {"username": task.username, "copy": archive.copy, "extras": archive.extras}

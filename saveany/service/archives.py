@@ -308,7 +308,9 @@ class ArchiveService:
                 raise InvalidInput("{path!r} is not the path of a file in a storage", "files", path=each.path)
         storage = await self.storage_of(archive)
         await self._catalogue.adoption.add(archive_id, found)
-        await self._store.archives.change(archive_id, lambda now: replace(now, adopts=storage))
+        if await self._store.archives.change(archive_id, lambda now: replace(now, adopts=storage)) is None:
+            await self._store.archives.remove(archive_id)  # with what was added after it was removed
+            raise NotFound("there is no archive {id}", id=archive_id)
 
     async def storage_of(self, archive: Archive) -> str:
         """The storage in which an archive adopts files."""
@@ -317,13 +319,12 @@ class ArchiveService:
         return await self._storage(user, chosen) if user else chosen
 
     async def remove(self, principal: Principal, archive_id: str) -> None:
-        """End an archive and delete its receipt. Files and tasks stay."""
+        """End an archive, and have its receipt deleted. Files and tasks stay."""
         archive = await self.find(principal, archive_id)
         if archive.takeout_id:
             history = (await self._accounts()).history
             await end_takeout(history, self._store.archives, archive, success=False)
         await self._store.archives.remove(archive_id)
-        await self._catalogue.receipts.remove(archive_id)
 
     async def reopen(self, archive_id: str, messages: Sequence[ArchivedMessage]) -> None:
         """Have these messages saved again."""

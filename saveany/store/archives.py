@@ -15,7 +15,7 @@ from saveany.store.db import Db
 from saveany.store.records import decoder
 from saveany.texts import StoredText, Text, stored
 
-_KEY, _TASKS = keys.WATCHED_CHATS(), keys.WATCHED_TASKS()
+_KEY, _TASKS, _REMOVED = keys.WATCHED_CHATS(), keys.WATCHED_TASKS(), keys.REMOVED_ARCHIVES()
 _LOCK = keys.LOCK("archives")
 
 _BOT_API_OFFSET = 10**12
@@ -133,8 +133,8 @@ class Archives:
             yield
 
     async def exist(self) -> bool:
-        """Whether there is any archive."""
-        return bool(await self._db.do("HLEN", _KEY))
+        """Whether there is any archive, or the receipt of a removed one is still to be deleted."""
+        return any(await self._db.many([("HLEN", _KEY), ("SCARD", _REMOVED)]))
 
     async def take_turn(self, holder: str, milliseconds: int) -> bool:
         """Become the process that reads the archives for a while, or stay it. False if another one is."""
@@ -166,8 +166,19 @@ class Archives:
         return self._db.records.one("watch", watch_id, found, _decode)
 
     async def remove(self, watch_id: str) -> None:
-        """Stop reading; tasks that were created continue."""
-        await self._db.do("HDEL", _KEY, watch_id)
+        """Stop reading; tasks that were created continue. The process that reads the archives deletes the
+        receipt: nobody else knows when it writes no more of it."""
+        await self._db.many([("SADD", _REMOVED, watch_id), ("HDEL", _KEY, watch_id)], together=True)
+        await self.wake()
+
+    async def removed(self) -> list[str]:
+        """The removed archives that may have a receipt still."""
+        found = await self._db.do("SMEMBERS", _REMOVED)
+        return self._db.records.all("removed archive", ((each, each) for each in found), bytes.decode)
+
+    async def forget(self, watch_id: str) -> None:
+        """Record that a removed archive has no receipt any more."""
+        await self._db.do("SREM", _REMOVED, watch_id)
 
     async def change(self, watch_id: str, update: Callable[[Archive], Archive]) -> Archive | None:
         """Store `update(watch)` and return it; None if the watch no longer exists. If another process changed

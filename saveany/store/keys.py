@@ -122,6 +122,7 @@ PREFERENCES = _key("people", "hash", "user -> preferences as JSON")
 PREFERENCE_CHANGE = _key("people:changed:<name>", "string", "a change of preferences was made; for a day")
 WATCHED_CHATS = _key("watches", "hash", "id -> watched chat as JSON")
 WATCHED_TASKS = _key("watches:tasks", "hash", "task -> its watched chat, until the user is notified")
+REMOVED_ARCHIVES = _key("watches:removed", "set", "ids of removed archives that may have a receipt still")
 
 # The bot.
 BOT_ID = _key("bot:id", "string", "id of the bot that the other bot keys belong to")

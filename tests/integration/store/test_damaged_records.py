@@ -85,6 +85,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await store.api_processes.heartbeat(ApiProcess("a1", "h", "http://h", ("local1",)))
     await store.archives.add(watch("w"))
     await store.archives.add_task(named["queued"].id, "w")
+    await store.archives.remove("removed")
     await store.preferences.change(USER, lambda prefs: Preferences(language="zh"), once="key")
     await store.settings.set({"tasks_per_user": 50})
     await _create_bot_keys(store)
@@ -254,6 +255,9 @@ async def use_the_store(store: Store, catalogue: Catalogue, tasks: Mapping[str, 
     await store.events.after("0-0")
     await store.archives.all()
     await store.archives.unnotified_tasks()
+    assert await store.archives.exist()
+    for removed in await store.archives.removed():
+        await store.archives.forget(removed)
     await store.archives.set_problem("w", Text("why"), 1)
     await store.preferences.get(USER)
     await store.progress_messages.all()

@@ -88,17 +88,39 @@ async def test_an_archive_that_is_removed_while_it_is_read_leaves_nothing(
         nonlocal pages
         await real(*args)
         pages += 1
-        if pages == 2:  # as `ArchiveService.remove`
+        if pages == 2:
             await harness.store.archives.remove("a")
-            await harness.catalogue.receipts.remove("a")
             await real(*args)  # the reader was a moment later
 
     monkeypatch.setattr(harness.catalogue.receipts, "write", write)
-    await harness.check_watches(1)
+    await harness.check_watches()
     assert pages == 2
     assert await counts(harness) == {}
+    assert not await harness.store.archives.exist()
     assert (await harness.catalogue.receipts.messages("a")).messages == []
     assert len(await harness.tasks()) < 900  # what was queued is still saved
+
+
+async def test_a_receipt_is_deleted_although_the_catalogue_was_away_when_the_archive_was_removed(
+    harness: WatcherHarness, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.post(chat)
+    await archive(harness)
+    await archive(harness, "b", folder="other")
+    await harness.check_watches(1)
+    await harness.store.archives.remove("a")
+
+    async def fail(_: str) -> None:
+        raise CatalogueUnavailable("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.catalogue.receipts, "remove", fail)
+        with pytest.raises(Unavailable):
+            await harness.check_watches(1)
+    assert await counts(harness) != {}
+    await harness.check_watches(1)
+    assert await counts(harness) == {}
+    assert await counts(harness, "b") != {}
 
 
 async def test_the_reader_waits_while_the_catalogue_is_away(
