@@ -15,7 +15,7 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.history import ReadMessage, without_extras
+from saveany.telegram.history import ReadMessage
 
 #: Queued tasks above which no more comments are read.
 _MAX_QUEUED = 2000
@@ -74,11 +74,12 @@ class CommentReader:
         while seen < newest:
             if (await self._store.tasks.counts())["queued"] >= _MAX_QUEUED:
                 return False
-            page = await self._accounts.history.comments_after(archive.chat, post, seen, **access)
+            page = await self._accounts.history.comments_after(
+                archive.chat, post, seen, extras=archive.extras, **access
+            )
             if not page.messages:
                 return True
-            messages: Sequence[ReadMessage] = without_extras(page.messages, archive.extras)
-            messages = _whole_albums(messages) if page.last < newest else messages
+            messages = _whole_albums(page.messages) if page.last < newest else page.messages
             seen = messages[-1].id
             of_page = PageOfChat(archive.discussion, messages, seen, page.total, page.reply, post)
             for task in await self._saver.plan(archive, of_page):

@@ -14,7 +14,7 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.filters import Filter
 from saveany.store.archives import Archive, Archives
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.history import ReadMessage, without_extras
+from saveany.telegram.history import ReadMessage
 
 
 class EditReader:
@@ -34,8 +34,8 @@ class EditReader:
             return
         pts = archive.pts
         while pts > 0:
-            page = await self._history.edits_after(archive.chat, pts, **access)
-            if not await self._handle(archive, without_extras(page.messages, archive.extras)):
+            page = await self._history.edits_after(archive.chat, pts, extras=archive.extras, **access)
+            if not await self._handle(archive, page.messages):
                 return
             pts = page.pts
             await self._archives.change(archive.id, partial(replace, pts=pts))

@@ -40,7 +40,7 @@ from saveany.store import Store
 from saveany.store.archives import Archive
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.chat_tops import ChatTop
-from saveany.telegram.history import MessagePage, ReadMessage, without_extras
+from saveany.telegram.history import MessagePage, ReadMessage
 from saveany.telegram.takeout import Takeout, within
 from saveany.texts import Text, loaded
 
@@ -259,12 +259,13 @@ class ArchiveReader:
         archive. `on_reply` is not called if they may be the last ones."""
         chat, _ = place_of(archive)
         access, history = self._access(archive, chat), self._accounts.history
+        extras = archive.extras
         if archive.topic > 1:  # the messages of the first topic are not marked
-            page = await history.comments_after(chat, archive.topic, seen, **access)
+            page = await history.comments_after(chat, archive.topic, seen, extras=extras, **access)
         else:
             early = None if archive.until else on_reply
-            page = await history.messages_after(chat, seen, on_reply=early, **access)
-        messages = without_extras(page.messages, archive.extras)
+            page = await history.messages_after(chat, seen, extras=extras, on_reply=early, **access)
+        messages = page.messages
         if archive.until:
             messages = [each for each in messages if each.date_ms < archive.until]
         return replaced(page, messages=messages, is_last=len(messages) < len(page.messages))

@@ -327,7 +327,8 @@ class DeliveryView(TypedDict):
     id: str
     task_id: str
     event: str
-    #: Without user name, password, path and query, which may be secret.
+    #: Without user name, password, path and query, which may be secret. Of a notification `notify:`, the
+    #: service of Apprise, and a digest of the URL.
     url: str
     state: Literal["pending", "delivered", "gave_up"]
     attempts: int

@@ -88,6 +88,7 @@ Wrapper = Literal[
     "product",
     "preview",
     "instant view",
+    "long instant view",
     "game",
     "story",
     "poll",

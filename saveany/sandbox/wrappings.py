@@ -13,6 +13,8 @@ from saveany.sandbox.model import EPOCH, SandboxAccount, StoredFile, Wrapping
 from saveany.sandbox.world import World
 
 _PRICE = 50
+#: The linked pages: their addresses contain the ids of their files.
+_PAGES = "https://example.com/"
 
 
 class FileView(Protocol):
@@ -110,14 +112,27 @@ def _preview(view: FileView, wrapping: Wrapping) -> Any:
     return tl.MessageMediaWebPage(page)
 
 
+def web_page(view: FileView, wrapping: Wrapping, *, whole: bool = False) -> Any:
+    """A linked page that Telegram shows by itself. The first file is that of the preview, too. A long one is
+    sent with this file only, unless the `whole` one is requested."""
+    part = wrapping.how == "long instant view" and not whole
+    only_first = replace(wrapping, files=wrapping.files[:1])
+    shown = _shown(view, only_first if part else wrapping)
+    url = f"{_PAGES}{'-'.join(str(each.id) for each in wrapping.files)}"
+    page = tl.Page(url, [], shown["photo"], shown["document"], part=part or None)
+    first = _one_each(view, only_first)
+    return tl.WebPage(1, url, "example.com", 0, cached_page=page, **first)
+
+
+def files_of_page(world: World, url: str) -> tuple[StoredFile, ...]:
+    """The files of the page at this address; none if there is no such page."""
+    ids = url.removeprefix(_PAGES).split("-")
+    found = [world.files.get(int(each)) for each in ids if each.isdecimal()]
+    return tuple(each for each in found if each)
+
+
 def _instant_view(view: FileView, wrapping: Wrapping) -> Any:
-    """A linked page that Telegram shows by itself. The first file is that of the preview, too."""
-    shown = _shown(view, wrapping)
-    page = tl.Page("https://example.com/", [], shown["photo"], shown["document"])
-    first = _one_each(view, replace(wrapping, files=wrapping.files[:1]))
-    return tl.MessageMediaWebPage(
-        tl.WebPage(1, "https://example.com/", "example.com", 0, cached_page=page, **first)
-    )
+    return tl.MessageMediaWebPage(web_page(view, wrapping))
 
 
 def _game(view: FileView, wrapping: Wrapping) -> Any:
@@ -151,6 +166,7 @@ _MEDIA: Mapping[str, Callable[[FileView, Wrapping], Any]] = {
     "product": _product,
     "preview": _preview,
     "instant view": _instant_view,
+    "long instant view": _instant_view,
     "game": _game,
     "story": _story,
     "poll": _poll,

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from saveany.telegram.chat_state import ChatState
     from saveany.telegram.dialogs import Dialog
     from saveany.telegram.history import MessagePage
-    from saveany.telegram.media import Media
 
 #: Pages of 100 messages that one request reads at most while a filter accepts none of their files.
 _MAX_PAGES = 5
@@ -132,7 +131,7 @@ class ChatService:
             page = await history.messages_before(
                 state.id, 0, username=state.username, prefer=state.account, only=only
             )
-        media = [each for message in page.messages[-TRIED_MESSAGES:] for each in _posted(message.media)]
+        media = [each for message in page.messages[-TRIED_MESSAGES:] for each in message.media]
         spec = TaskSpec(
             id=new_id(),
             type="tgfiles",
@@ -182,13 +181,9 @@ class ChatService:
             raise NotFound("The bot cannot list its chats. Choose a user account.")
 
 
-def _posted(media: Sequence[Media]) -> list[Media]:
-    return [each for each in media if each.extra is None]
-
-
 def _accepted(page: MessagePage, wanted: Filter) -> list[ChatFile]:
     """The files of a page that pass the filter, newest first."""
-    media = _posted(page.media)
+    media = page.media
     albums = Albums(media)
     return [
         ChatFile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -32,7 +32,7 @@ from saveany.telegram.errors import translated
 from saveany.telegram.estimate import ChatEstimate, estimate
 from saveany.telegram.login import BOT
 from saveany.telegram.lookups import existing, last_before, peer_of
-from saveany.telegram.media import EXTRAS, Media
+from saveany.telegram.media import Media
 from saveany.telegram.messages import FilesLocked, FilesWithheld, MessageReader, reason_for_expired_file
 from saveany.telegram.peers import public_names
 from saveany.telegram.profile_photos import all_profile_photos
@@ -72,16 +72,6 @@ class ReadMessage(msgspec.Struct, frozen=True, eq=False):
     def has_media(self) -> bool:
         """Whether it has, or had, a file."""
         return bool(self.media or self.problem)
-
-
-def without_extras(messages: Iterable[ReadMessage], wanted: Collection[str]) -> list[ReadMessage]:
-    """The messages without those `media.Extra` files that are not wanted."""
-    return [
-        msgspec.structs.replace(each, media=[media for media in each.media if media.extra in (None, *wanted)])
-        if any(media.extra for media in each.media)
-        else each
-        for each in messages
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +168,15 @@ class ChatHistory:
         username: str = "",
         prefer: str = "",
         only: Collection[str] = (),
+        extras: Collection[str] = (),
         on_reply: Callable[[int], None] | None = None,
     ) -> MessagePage:
         """The messages of a chat that follow the message `seen`, as the user account `prefer` sees them, or
-        another one if it cannot. `only` and the errors are those of `Accounts.resolve`. `on_reply` is called
-        with the id of the last one before they are looked at; again if another account is asked."""
+        another one if it cannot, with these `media.Extra` files. `only` and the errors are those of
+        `Accounts.resolve`. `on_reply` is called with the id of the last one before they are looked at; again
+        if another account is asked."""
         return await self._first_user(
-            lambda reader: messages_after(reader, chat, seen, username, on_reply), prefer, only
+            lambda reader: messages_after(reader, chat, seen, username, extras, on_reply), prefer, only
         )
 
     async def messages_before(
@@ -211,18 +203,28 @@ class ChatHistory:
         username: str = "",
         prefer: str = "",
         only: Collection[str] = (),
+        extras: Collection[str] = (),
     ) -> MessagePage:
         """The comments on a post that follow the message `seen` of the discussion group; as
         `messages_after`."""
         return await self._first_user(
-            lambda reader: comments_after(reader, chat, post, seen, username), prefer, only
+            lambda reader: comments_after(reader, chat, post, seen, username, extras), prefer, only
         )
 
     async def edits_after(
-        self, chat: int, pts: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
+        self,
+        chat: int,
+        pts: int,
+        *,
+        username: str = "",
+        prefer: str = "",
+        only: Collection[str] = (),
+        extras: Collection[str] = (),
     ) -> EditPage:
         """Messages that were edited after the event `pts` of a channel or supergroup; as `messages_after`."""
-        return await self._first_user(lambda reader: edits_after(reader, chat, pts, username), prefer, only)
+        return await self._first_user(
+            lambda reader: edits_after(reader, chat, pts, username, extras), prefer, only
+        )
 
     async def stories(
         self, chat: int, *, username: str = "", prefer: str = "", only: Collection[str] = ()
@@ -319,16 +321,22 @@ async def messages_after(
     chat: int,
     seen: int,
     username: str = "",
+    extras: Collection[str] = (),
     on_reply: Callable[[int], None] | None = None,
 ) -> MessagePage:
     """The first `PAGE` messages of a chat that follow the message `seen`."""
     return await reader.chats.retry_without_cache(
-        lambda: _messages_after(reader, chat, seen, username, on_reply)
+        lambda: _messages_after(reader, chat, seen, username, extras, on_reply)
     )
 
 
 async def _messages_after(
-    reader: MessageReader, chat: int, seen: int, username: str, on_reply: Callable[[int], None] | None
+    reader: MessageReader,
+    chat: int,
+    seen: int,
+    username: str,
+    extras: Collection[str],
+    on_reply: Callable[[int], None] | None,
 ) -> MessagePage:
     peer = await peer_of(reader, chat, username)
     # A page ends before `offset_id`; shifted by its own length towards newer messages, it begins there. With
@@ -342,7 +350,7 @@ async def _messages_after(
     reply = unparsed.parsed()
     messages = sorted((each for each in reply.messages if each.id > seen), key=lambda each: each.id)
     return MessagePage(
-        messages=await _read(reader, messages, reply),
+        messages=await _read(reader, messages, reply, extras),
         total=total_of(reply),
         username=public_names(reply).get(chat, ""),
         account=reader.account,
@@ -368,7 +376,7 @@ async def messages_before(reader: MessageReader, chat: int, before: int, usernam
 
 
 async def comments_after(
-    reader: MessageReader, chat: int, post: int, seen: int, username: str = ""
+    reader: MessageReader, chat: int, post: int, seen: int, username: str = "", extras: Collection[str] = ()
 ) -> MessagePage:
     """The first comments on a post that follow the message `seen`."""
 
@@ -378,7 +386,7 @@ async def comments_after(
         found = [] if reply is None else reply.messages
         messages = sorted((each for each in found if each.id > seen), key=lambda each: each.id)
         return MessagePage(
-            messages=await _read(reader, messages, reply) if messages else [],
+            messages=await _read(reader, messages, reply, extras) if messages else [],
             total=0 if reply is None else total_of(reply),
             username=username,
             account=reader.account,
@@ -388,7 +396,9 @@ async def comments_after(
     return await reader.chats.retry_without_cache(read)
 
 
-async def edits_after(reader: MessageReader, chat: int, pts: int, username: str = "") -> EditPage:
+async def edits_after(
+    reader: MessageReader, chat: int, pts: int, username: str = "", extras: Collection[str] = ()
+) -> EditPage:
     """Messages that were edited after the event `pts`. If there are too many, Telegram names none."""
 
     async def read() -> EditPage:
@@ -401,7 +411,7 @@ async def edits_after(reader: MessageReader, chat: int, pts: int, username: str 
             return EditPage([], 0, is_last=True)
         if isinstance(reply, types.updates.ChannelDifferenceTooLong):
             return EditPage([], reply.dialog.pts or 0, is_last=True)
-        messages = await _read(reader, _edited(reply), reply)
+        messages = await _read(reader, _edited(reply), reply, extras)
         return EditPage(messages, reply.pts, is_last=bool(reply.final))
 
     return await reader.chats.retry_without_cache(read)
@@ -432,10 +442,12 @@ async def topic_titles(
     return await reader.chats.retry_without_cache(read)
 
 
-async def _read(reader: MessageReader, messages: list[Any], reply: Any) -> list[ReadMessage]:
-    """The messages with their files."""
+async def _read(
+    reader: MessageReader, messages: list[Any], reply: Any, extras: Collection[str] = ()
+) -> list[ReadMessage]:
+    """The messages with their files, and with these `media.Extra` files."""
     with_media = [each for each in messages if _may_have_media(each)]
-    files = await reader.files_of_each(with_media, reply, extras=EXTRAS)
+    files = await reader.files_of_each(with_media, reply, extras=extras)
     found = {message.id: each for message, each in zip(with_media, files, strict=True)}
     return [_described(message, found.get(message.id, ())) for message in messages]
 

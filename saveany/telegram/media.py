@@ -172,7 +172,7 @@ def product_picture(message: Any) -> types.WebDocument | None:
 
 
 def _in_page(page: types.Page | None) -> list[Any]:
-    """The files in Telegram's own view of a linked page, as far as Telegram sends it with the message."""
+    """The files in Telegram's own view of a linked page."""
     return [*page.photos, *page.documents] if page else []
 
 

@@ -19,6 +19,7 @@ from saveany.telegram.chats import ChatFinder, ChatNotVisible, check_username
 from saveany.telegram.client import MtprotoClient
 from saveany.telegram.comments import load_comment
 from saveany.telegram.errors import ErrorKind, describe, kind_of
+from saveany.telegram.instant_views import InstantViews, page_in_part
 from saveany.telegram.links import MAX_MESSAGE_ID, MessageLink
 from saveany.telegram.media import (
     EXTRAS,
@@ -42,6 +43,8 @@ _ALBUM = 10
 #: Maximum distance of message ids in an album in chats with the bot, where all chats share one sequence of
 #: ids.
 _ALBUM_IN_BOT_CHATS = 50
+#: The extra files that come with a message.
+_OF_MESSAGE = tuple(each for each in EXTRAS if each != "instant_view")
 #: A channel or supergroup; or another chat of the account, by the marked id of the user or small group.
 _Chat: TypeAlias = types.InputChannel | int
 
@@ -70,6 +73,7 @@ class MessageReader:
         self._client = client
         self.chats = ChatFinder(client)  # the chats that this account sees
         self._messages = MessageLoader(self._request, _loader_key)
+        self._views = InstantViews(client)
 
     async def resolve(
         self,
@@ -182,7 +186,7 @@ class MessageReader:
         protected = protected_chats(reply)
         for message in messages:
             try:
-                await self._complete(message)
+                await self._complete(message, extras)
             except FilesWithheld as error:
                 found.append(error)
             else:
@@ -198,8 +202,9 @@ class MessageReader:
                 found.append(media)
         return found
 
-    async def _complete(self, message: Any) -> None:
-        """Fetch the parts of a message that Telegram did not send with it. Raises `FilesWithheld`."""
+    async def _complete(self, message: Any, extras: Collection[str]) -> None:
+        """Fetch the parts of a message that Telegram did not send with it, of the extra files only these.
+        Raises `FilesWithheld`."""
         if cost := price(message):
             raise FilesLocked(FILES_LOCKED, message=message.id, price=cost)
         if story := story_without_content(message):
@@ -207,6 +212,9 @@ class MessageReader:
             story.story = await self._client.retry_with_new_hash(lambda: self._story(message, story))
         if is_partial(message):
             message.rich_message = await self._rich_text(message)
+        if "instant_view" in extras and (page := page_in_part(message)):
+            self._require_user(message, Text("The message links to a page with a long instant view"))
+            page.cached_page = await self._views.whole(page)
         if product_picture(message):
             self._require_user(message, Text("The message is an invoice with a picture of the product"))
 
@@ -271,10 +279,13 @@ class MessageReader:
         else:
             chat = await self._marked(source["chat"], source.get("chat_username", ""), only)
             loaded = await self._load(chat, [source["message"]])
-        found = await self.files([_existing(loaded.messages, source["message"])], loaded, extras=EXTRAS)
-        for media in found:
-            if (media.document_id, media.kind) == (source["document"], source["kind"]):
-                return replace(media, comment_on=tuple(comment_on)) if comment_on else media
+        message = _existing(loaded.messages, source["message"])
+        if page := page_in_part(message):
+            self._views.forget(page)
+        for extras in (_OF_MESSAGE, EXTRAS):  # the rest of an instant view takes a request
+            for media in await self.files([message], loaded, extras=extras):
+                if (media.document_id, media.kind) == (source["document"], source["kind"]):
+                    return replace(media, comment_on=tuple(comment_on)) if comment_on else media
         raise Permanent("The message was edited and has another file now. Send the link again.")
 
     async def _profile_photo(self, owner: int, number: int) -> LoadedMessages:

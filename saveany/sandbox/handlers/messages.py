@@ -10,7 +10,7 @@ from telethon.tl import types as tl
 from saveany.sandbox import wrappings
 from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.registry import RequestContext, handles
-from saveany.sandbox.world import Chat, StoredMessage
+from saveany.sandbox.world import Chat, StoredMessage, Wrapping
 
 _MAX_MESSAGES = 100
 
@@ -55,6 +55,16 @@ def get_rich_message(context: RequestContext, request: Any) -> Any:
     shown = context.view.message(chat, message)
     shown.rich_message = wrappings.rich_text(context.view, message.wrapped, whole=True)
     return _messages(context, chat, [message], [shown], 1)
+
+
+@handles(fn.messages.GetWebPageRequest, bots=False)
+def get_web_page(context: RequestContext, request: Any) -> Any:
+    """A linked page with its whole instant view."""
+    files = wrappings.files_of_page(context.world, request.url)
+    if not files:
+        raise RpcFailure(400, "WC_CONVERT_URL_INVALID")
+    wrapping = Wrapping(how="long instant view", files=files)
+    return tl.messages.WebPage(wrappings.web_page(context.view, wrapping, whole=True), [], [])
 
 
 @handles(fn.messages.GetHistoryRequest, bots=False)
