@@ -296,3 +296,7 @@ class NewLimits(Strict):
     bytes_per_second_per_user: Limit = Field(
         default=None, description="Total speed of all downloads of one user."
     )
+    archives_per_user: Limit = Field(
+        default=None,
+        description="Archives and watched chats of one user; archives that are complete do not count.",
+    )

@@ -511,6 +511,7 @@ class LimitsView(Reply):
     tasks_per_user: int
     bytes_per_second: int
     bytes_per_second_per_user: int
+    archives_per_user: int
 
 
 class DeliveryView(Reply):

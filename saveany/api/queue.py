@@ -48,6 +48,7 @@ async def get_limits(services: InjectedServices, principal: OperatorPrincipal) -
         tasks_per_user=limits.tasks_per_user,
         bytes_per_second=limits.bytes_per_second,
         bytes_per_second_per_user=limits.bytes_per_second_per_user,
+        archives_per_user=limits.archives_per_user,
     )
 
 

@@ -80,7 +80,6 @@ class ArchiveReader:
         self._accounts = accounts
         self._store = store
         self._archives = store.archives
-        self._receipts = catalogue.receipts
         self._config = config
         self._saver = PostSaver(accounts, store, catalogue, tasks)
         self._comments = CommentReader(accounts, store, catalogue, self._saver, self._access)
@@ -103,9 +102,10 @@ class ArchiveReader:
         alone or in a group, during an outage."""
         now, self._next_check = time.monotonic(), self._check_seconds
         for removed in await self._archives.removed():
-            await self._forget(removed)
+            async with self._locks[removed]:  # when nothing is written to its receipt any more
+                await self._saver.forget(removed)
         archives = [each for each in await self._archives.all() if not each.is_paused]
-        due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and is_read_on(each)]
+        due = [each for each in archives if self._retry_at.get(each.id, 0) <= now and each.is_read_on]
         due.sort(key=lambda each: each.account)
         await self.changes.listen(due)
         for archive in [each for each in due if each.stories]:
@@ -118,20 +118,13 @@ class ArchiveReader:
                 await self._try_to_settle(archive.id)
         return self._next_check
 
-    async def _forget(self, archive_id: str) -> None:
-        """Delete the receipt of a removed archive, when nothing is written to it any more."""
-        async with self._locks[archive_id]:
-            if await self._archives.get(archive_id) is None:
-                await self._receipts.remove(archive_id)
-            await self._archives.forget(archive_id)
-
     async def read_changed(self) -> None:
         """Read the chats that have something new, according to what Telegram has pushed. Raises as
         `check`."""
         new, edited = self.changes.take()
         now = time.monotonic()
         for archive in await self._archives.all():
-            is_due = self._retry_at.get(archive.id, 0) <= now and is_read_on(archive)
+            is_due = self._retry_at.get(archive.id, 0) <= now and archive.is_read_on
             if archive.is_paused or not is_due:
                 continue
             if archive.chat in new:
@@ -234,7 +227,7 @@ class ArchiveReader:
                 page = await pages.next(rest)
                 while len(page.messages) > 0:
                     changed, rest = await self._handle(archive, page)
-                    if changed is None or changed == archive or changed.is_paused or not is_read_on(changed):
+                    if changed is None or changed == archive or changed.is_paused or not changed.is_read_on:
                         return
                     archive = changed
                     if not await self._free():
@@ -371,11 +364,6 @@ class ArchiveReader:
         await self._reports.report(archive)
         if archive.takeout_id and archive.is_read and not await self._saver.has_pending(archive, 0, 0):
             await end_takeout(self._accounts.history, self._archives, archive, success=True)
-
-
-def is_read_on(archive: Archive) -> bool:
-    """Whether messages of the chat may have to be read."""
-    return archive.follow or not archive.is_read
 
 
 def place_of(archive: Archive) -> tuple[int, int]:

@@ -144,6 +144,12 @@ class PostSaver:
         if archive.has_unassigned:
             await self._store.archives.change(archive.id, lambda now: changed(now, has_unassigned=False))
 
+    async def forget(self, archive_id: str) -> None:
+        """Delete the receipt of an archive that was removed."""
+        if await self._store.archives.get(archive_id) is None:
+            await self._catalogue.receipts.remove(archive_id)
+        await self._store.archives.forget(archive_id)
+
 
 def _params(archive: Archive, task: ArchiveTask) -> dict[str, Any]:
     named: dict[str, Any] = {"username": task.username, "copy": archive.copy, "extras": archive.extras}

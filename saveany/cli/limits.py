@@ -1,4 +1,4 @@
-"""`saveany limits`: limits on speed and on running tasks."""
+"""`saveany limits`: limits on speed, running tasks and archives."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def limits(
     user_tasks: Annotated[
         int | None, typer.Option(min=0, help="Maximum number of running tasks per user; 0: shared fairly.")
     ] = None,
+    user_archives: Annotated[
+        int | None, typer.Option(min=0, help="Maximum number of archives per user; 0: no limit.")
+    ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Restore the limits of the configuration.")] = False,
     as_json: JsonOption = False,
     url: UrlOption = "",
@@ -37,8 +40,8 @@ def limits(
     A change takes effect within seconds, also for running downloads, and
     survives restarts.
 
-    --json prints tasks_per_user, bytes_per_second and
-    bytes_per_second_per_user; 0 means no limit.
+    --json prints tasks_per_user, bytes_per_second,
+    bytes_per_second_per_user and archives_per_user; 0 means no limit.
     """
     changes: Json = {}
     if speed:
@@ -47,6 +50,8 @@ def limits(
         changes["bytes_per_second_per_user"] = _bytes("--user-speed", user_speed)
     if user_tasks is not None:
         changes["tasks_per_user"] = user_tasks
+    if user_archives is not None:
+        changes["archives_per_user"] = user_archives
     if reset and changes:
         raise ConfigError("--reset cannot be combined with other limits; use it alone")
     found = call(connect(ctx, url, token), lambda api: _limits(api, changes, reset=reset))
@@ -56,6 +61,7 @@ def limits(
     typer.echo(f"Speed of all downloads:         {_shown(found['bytes_per_second'])}")
     typer.echo(f"Speed of one user's downloads:  {_shown(found['bytes_per_second_per_user'])}")
     typer.echo(f"Running tasks per user:         {found['tasks_per_user'] or 'shared fairly'}")
+    typer.echo(f"Archives per user:              {found['archives_per_user'] or 'no limit'}")
 
 
 async def _limits(api: ApiClient, changes: Json, *, reset: bool) -> Json:

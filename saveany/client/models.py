@@ -647,6 +647,7 @@ class LimitsView(TypedDict):
     tasks_per_user: int
     bytes_per_second: int
     bytes_per_second_per_user: int
+    archives_per_user: int
 
 
 class LinkChange(TypedDict):
@@ -879,6 +880,8 @@ class NewLimits(TypedDict):
     bytes_per_second: NotRequired[int | None]
     #: Total speed of all downloads of one user.
     bytes_per_second_per_user: NotRequired[int | None]
+    #: Archives and watched chats of one user; archives that are complete do not count.
+    archives_per_user: NotRequired[int | None]
 
 
 class NewLink(TypedDict):

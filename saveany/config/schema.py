@@ -495,6 +495,12 @@ class LimitsConfig(Table):
         ge=0,
         description="Maximum speed of all downloads of one user together, in bytes per second.",
     )
+    archives_per_user: int = Field(
+        default=100,
+        ge=0,
+        description="Maximum number of archives and watched chats per user. Archives that are complete do "
+        "not count.",
+    )
 
 
 class NetConfig(Table):

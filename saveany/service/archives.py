@@ -139,7 +139,7 @@ class ArchiveService:
 
     async def add(self, principal: Principal, request: ArchiveRequest) -> Archive:
         """Archive a chat. Raises `InvalidInput`, `Forbidden`, `NotFound` or `Unavailable` with the reason why
-        it cannot be read, and `WrongState` if the user has the same archive."""
+        it cannot be read, and `WrongState` if the user has the same archive or too many."""
         archive = await self.prepare(principal, request)
         await self.keep(archive)
         return archive
@@ -147,6 +147,7 @@ class ArchiveService:
     async def prepare(self, principal: Principal, request: ArchiveRequest) -> Archive:
         """The archive that `add` would make. Raises as `add`."""
         user, state = await self._resolve(principal, request)
+        await check_number(self._config, self._store, user.id)
         if request.comments and not state.discussion:
             raise InvalidInput("this chat has no comments: it is not a channel with a discussion", "comments")
         if request.on_edit != "ignore" and not is_channel(state.id):
@@ -349,6 +350,19 @@ class ArchiveService:
         return [
             ShownArchive(each, receipts[each.id], _eta(each, receipts[each.id], now)) for each in archives
         ]
+
+
+async def check_number(config: Config, store: Store, user_id: int, but: str = "") -> None:
+    """Raise `WrongState` if a user has as many archives as are permitted, besides `but`."""
+    changed = await store.settings.changed()
+    most = changed.get("archives_per_user", config.limits.archives_per_user)
+    archives = await store.archives.of_user(user_id)
+    if most and sum(each.is_read_on and each.id != but for each in archives) >= most:
+        raise WrongState(
+            "this user has {count} archives and watched chats already, as many as the limit "
+            "archives_per_user permits: end one, or raise the limit",
+            count=most,
+        )
 
 
 @contextmanager

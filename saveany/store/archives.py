@@ -91,6 +91,11 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{topic}/comments" if chat == self.discussion else str(topic)
 
     @property
+    def is_read_on(self) -> bool:
+        """Whether messages of the chat may have to be read."""
+        return self.follow or not self.is_read
+
+    @property
     def name(self) -> str:
         """The chat as a user writes it: @name or an id."""
         return f"@{self.username}" if self.username else str(self.chat)

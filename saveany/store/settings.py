@@ -18,6 +18,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tasks_per_user: int = 0  # running at a time
     bytes_per_second: int = 0
     bytes_per_second_per_user: int = 0
+    archives_per_user: int = 0  # that are not complete
 
     def with_changes(self, changed: Mapping[str, int]) -> Limits:
         """These limits with some of them changed."""

@@ -17,14 +17,12 @@ from saveany.models import Rule
 from saveany.planning import rules
 from saveany.planning.filter_syntax import parse_filter
 from saveany.planning.paths import folder
+from saveany.service.archives import check_number
 from saveany.store.archives import Archive, Notify
 from saveany.telegram import links
 from saveany.telegram.chat_state import ChatState
 from saveany.telegram.update_types import Button, Keyboard
 from saveany.texts import Text, gettext_noop, loaded
-
-#: Maximum number of chats that one user can watch.
-MAX_WATCHES = 100
 
 _ARROW = re.compile(r"(?:^|\s)(?:->|→)\s*(?P<path>.*)$", re.DOTALL)
 _WORD = re.compile(r'(?:[^\s"“”]|["“”][^"“”]*["“”])+|\S+')
@@ -55,8 +53,7 @@ async def watch(ctx: Context, args: str) -> None:
     added = _new_archive(ctx, state, arguments)
     existing = await ctx.services.store.archives.of_user(ctx.user.id)
     others = [each for each in existing if each.id != added.id]
-    if len(others) >= MAX_WATCHES:
-        raise CommandError("You already watch {n} chats. Stop watching one with /unwatch.", n=MAX_WATCHES)
+    await check_number(ctx.services.config, ctx.services.store, ctx.user.id, but=added.id)
     for n, each in enumerate(others, 1):
         if _is_same(each, added):
             raise CommandError("You already watch that: it is number {n} in /lswatch.", n=n)

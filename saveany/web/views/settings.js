@@ -65,6 +65,7 @@ function LimitsForm({ limits, reload }) {
     all: limits.bytes_per_second ? String(limits.bytes_per_second / MB) : "",
     user: limits.bytes_per_second_per_user ? String(limits.bytes_per_second_per_user / MB) : "",
     tasks: limits.tasks_per_user ? String(limits.tasks_per_user) : "",
+    archives: limits.archives_per_user ? String(limits.archives_per_user) : "",
   });
   const field = (name, label) => html`<label class="field"><span>${label}</span><input inputmode="decimal" value=${form[name]} placeholder=${t("No limit")}
     onInput=${(event) => setForm({ ...form, [name]: event.target.value.replace(",", ".").replace(/[^\d.]/g, "") })} /></label>`;
@@ -73,6 +74,7 @@ function LimitsForm({ limits, reload }) {
       bytes_per_second: Math.round(Number(form.all || 0) * MB),
       bytes_per_second_per_user: Math.round(Number(form.user || 0) * MB),
       tasks_per_user: Math.round(Number(form.tasks || 0)),
+      archives_per_user: Math.round(Number(form.archives || 0)),
     });
     tell(t("The limits apply now"));
     reload();
@@ -82,6 +84,6 @@ function LimitsForm({ limits, reload }) {
     reload();
   };
   return html`<section class="card"><h2>${t("Limits")}</h2><div class="fields">
-    ${field("all", t("Speed of all downloads, MB/s"))}${field("user", t("Speed of one user, MB/s"))}${field("tasks", t("Running tasks of one user"))}</div>
+    ${field("all", t("Speed of all downloads, MB/s"))}${field("user", t("Speed of one user, MB/s"))}${field("tasks", t("Running tasks of one user"))}${field("archives", t("Archives of one user"))}</div>
     <p class="buttons"><${Button} kind="main" label=${t("Save")} action=${save} /><${Button} label=${t("As configured")} action=${reset} /></p></section>`;
 }

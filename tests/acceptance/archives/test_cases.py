@@ -335,6 +335,22 @@ async def test_a_removed_archive_keeps_its_files(harness: ArchiveHarness) -> Non
     assert len(harness.files("removed")) == 1
 
 
+async def test_a_user_has_as_many_archives_as_the_limit_permits(harness: ArchiveHarness) -> None:
+    api, chat = harness.stack.client, harness.channel("Limited")
+    await harness.reaches(await harness.archive(chat, dir_path="complete"))
+    await harness.archive(chat, dir_path="following", follow=True)
+    another = {"chat": chat.username, "storage": STORAGE, "dir_path": "another"}
+    try:
+        await api.put("/api/v1/limits", json={"archives_per_user": 1})
+        refused = await api.post("/api/v1/archives", json=another)
+        assert (refused.status_code, "archives_per_user" in refused.json()["message"]) == (409, True)
+        number = len((await api.get("/api/v1/archives")).json()["archives"])
+        await api.put("/api/v1/limits", json={"archives_per_user": number})
+        assert (await api.post("/api/v1/archives", json=another)).status_code == 201, "one is complete"
+    finally:
+        await api.put("/api/v1/limits", json={})
+
+
 async def test_tasks_of_an_archive_leave_redis_when_they_are_recorded(harness: ArchiveHarness) -> None:
     chat = harness.channel("Flat")
     for _ in range(20):

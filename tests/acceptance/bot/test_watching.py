@@ -95,6 +95,10 @@ async def test_watches_are_listed_and_ended(stack: Stack, anna: Person, chat: Ch
         f"2. Rock & Roll (-100{chat.id})",
         "I do not notify you.",
     ]
+    await stack.client.put("/api/v1/limits", json={"archives_per_user": 2})
+    await anna.send(BOT, "/watch @channel notify=each name=third")
+    await anna.receives(contains("as many as the limit archives_per_user permits"))
+    await stack.client.put("/api/v1/limits", json={})
     answer = await anna.press(shown, "✖ 1")
     assert answer.message == "You no longer watch Sample channel."
     await anna.receives(lambda message: message.id == shown.id and "Sample" not in message.text)

@@ -176,6 +176,7 @@ async def test_limits_are_changed_one_by_one_and_reset(running: Stack) -> None:
         "Speed of all downloads:         no limit\n"
         "Speed of one user's downloads:  no limit\n"
         "Running tasks per user:         shared fairly\n"
+        "Archives per user:              100\n"
     )
     await run(running, "limits", "--speed", "2.5M")
     assert "2.5 MB/s" in await run(running, "limits", "--user-tasks", "3")

@@ -24,7 +24,7 @@ from workers.limits import Throttle, ThrottledSource, TokenBucket
 from workers.sources.base import Source, Write
 
 URL = "/api/v1/limits"
-NONE = {"tasks_per_user": 0, "bytes_per_second": 0, "bytes_per_second_per_user": 0}
+NONE = {"tasks_per_user": 0, "bytes_per_second": 0, "bytes_per_second_per_user": 0, "archives_per_user": 100}
 
 
 @pytest.fixture
