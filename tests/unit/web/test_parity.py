@@ -27,7 +27,11 @@ def commands_of_the_terminal() -> set[str]:
 
 #: Options of commands that have another form in the web UI, or none, as the page says; and those of the API.
 EVERYWHERE = frozenset({"--json", "--limit", "--yes", "--url", "--token"})
-API_NAMES = {"--user-speed": "bytes_per_second_per_user", "--user-tasks": "tasks_per_user"}
+API_NAMES = {
+    "--user-speed": "bytes_per_second_per_user",
+    "--user-tasks": "tasks_per_user",
+    "--user-archives": "archives_per_user",
+}
 
 
 def options_of_the_terminal() -> dict[str, list[str]]:
