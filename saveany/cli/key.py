@@ -77,7 +77,7 @@ def add(
         typer.Option("--compat", help="Only for clients of other hosts; prints what they have to be told."),
     ] = False,
     readable: Annotated[
-        bool, typer.Option("--readable", help="Keep the secret for protocols that must sign with it.")
+        bool, typer.Option("--readable", help="Keep the secret, for requests that are signed with it.")
     ] = False,
     as_json: JsonOption = False,
     url: UrlOption = "",
@@ -102,6 +102,8 @@ def add(
         _print_login(ctx, made, url)
     else:
         typer.echo(made["secret"])
+    if made["readable"] and not compat:
+        typer.echo(f"Requests that are signed with it have the keyid {made['key_id']}.", err=True)
     revoke_command = advice.command(f"key revoke {made['key_id']}")
     typer.echo(f"This secret is not shown again. To revoke the key: {revoke_command}", err=True)
 

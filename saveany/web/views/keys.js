@@ -45,16 +45,16 @@ function NewKey({ close }) {
   const [made, setMade] = useState(null);
   if (made) {
     return html`<${Dialog} title=${made.name} close=${close}><div class="stack"><p>${t("Copy the key now: it is not shown again.")}</p>
-      ${made.scopes.includes("compat") && html`<label class="field"><span>${t("Login, for clients of other hosts")}</span><input readonly value=${made.key_id} onFocus=${(event) => event.target.select()} /></label>`}
+      ${(made.readable || made.scopes.includes("compat")) && html`<label class="field"><span>${made.scopes.includes("compat") ? t("Login, for clients of other hosts") : t("Id of the key, for signed requests")}</span><input readonly value=${made.key_id} onFocus=${(event) => event.target.select()} /></label>`}
       <label class="field"><span>${t("Key")}</span><input readonly value=${made.secret} onFocus=${(event) => event.target.select()} /></label>
       <footer><${Copy} kind="main" text=${made.secret} label=${t("Copy key")} /><${Button} label=${t("Done")} action=${close} /></footer></div></${Dialog}>`;
   }
   const toggle = (scope) => setForm({ ...form, scopes: form.scopes.includes(scope) ? form.scopes.filter((each) => each !== scope) : [...form.scopes, scope] });
-  const make = async () => setMade(await post("keys", { name: form.name.trim(), user_id: Number(form.user || users[0].user_id), scopes: form.scopes, readable: form.readable && form.scopes.includes("compat") }));
+  const make = async () => setMade(await post("keys", { name: form.name.trim(), user_id: Number(form.user || users[0].user_id), scopes: form.scopes, readable: form.readable }));
   return html`<${Dialog} title=${t("New key")} close=${close}><div class="stack">
     <label class="field"><span>${t("What it is for")}</span><input value=${form.name} autofocus maxlength="100" onInput=${(event) => setForm({ ...form, name: event.target.value })} /></label>
     ${users && html`<${Choice} label=${t("For user")} value=${form.user || String(users[0]?.user_id ?? "")} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(user) => setForm({ ...form, user })} />`}
     <fieldset class="checks"><legend>${t("It may")}</legend>${Object.entries(SCOPES).map(([scope, label]) => html`<label key=${scope}><input type="checkbox" checked=${form.scopes.includes(scope)} onChange=${() => toggle(scope)} /> ${label()}</label>`)}</fieldset>
-    ${form.scopes.includes("compat") && html`<label class="check"><input type="checkbox" checked=${form.readable} onChange=${(event) => setForm({ ...form, readable: event.target.checked })} /> ${t("Keep the secret itself, for clients that sign with it (StreamAPI)")}</label>`}
+    <label class="check"><input type="checkbox" checked=${form.readable} onChange=${(event) => setForm({ ...form, readable: event.target.checked })} /> ${t("Keep the secret itself, for programs that sign requests with it")}</label>
     <footer><${Button} label=${t("Cancel")} action=${close} /><${Button} kind="main" label=${t("Create")} disabled=${!form.name.trim() || !form.scopes.length || !users} action=${make} /></footer></div></${Dialog}>`;
 }

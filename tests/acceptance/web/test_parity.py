@@ -17,6 +17,7 @@ import pytest
 from tests.acceptance.web.conftest import RunningDemo, logged_in
 from tests.fixtures.browser import Browser, Page, is_downloaded
 from tests.fixtures.waiting import until
+from tests.integration.api.signing import Signer
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -238,20 +239,33 @@ async def test_the_history_and_the_library_are_filtered(demo: RunningDemo, brows
         await page.sees("Nothing found")
 
 
-async def test_a_key_for_clients_of_other_hosts_shows_its_login(demo: RunningDemo, browser: Browser) -> None:
+async def test_a_key_shows_what_clients_need_that_log_in_or_sign(demo: RunningDemo, browser: Browser) -> None:
     async with logged_in(browser, demo) as page:
         await open_view(page, "keys")
         await page.click("New key", "button")
         await page.fill("What it is for", "player")
         await page.click("add and change tasks", "dialog label")
         await page.click("the APIs of other hosts", "dialog label")
-        await page.click("Keep the secret itself, for clients that sign with it (StreamAPI)", "dialog label")
+        await page.click("Keep the secret itself, for programs that sign requests with it", "dialog label")
         await page.click("Create", "dialog button")
         await page.sees("Login, for clients of other hosts")
         login = await page.run("document.querySelector('dialog input').value")
+        await page.click("Done", "dialog button")
+        await page.click("New key", "button")
+        await page.fill("What it is for", "nightly job")
+        await page.click("Keep the secret itself, for programs that sign requests with it", "dialog label")
+        await page.click("Create", "dialog button")
+        await page.sees("Id of the key, for signed requests")
+        key_id, secret = await page.run(
+            "[...document.querySelectorAll('dialog input')].map((each) => each.value)"
+        )
     with demo.api() as api:
-        [key] = [each for each in api.get("/api/v1/keys").json()["keys"] if each["key_id"] == login]
-    assert (key["scopes"], key["readable"]) == (["compat"], True)
+        keys = {key["key_id"]: key for key in api.get("/api/v1/keys").json()["keys"]}
+        assert (keys[login]["scopes"], keys[login]["readable"]) == (["compat"], True)
+        assert keys[key_id]["readable"]
+        url = str(api.base_url.join("/api/v1/tasks"))
+        reply = anonymous.get(url, headers=Signer(key_id, secret).headers("GET", url))
+    assert reply.status_code == 200, reply.text
 
 
 async def test_a_backup_is_saved_by_the_browser_and_restored_by_the_command(
