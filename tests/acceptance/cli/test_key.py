@@ -30,6 +30,11 @@ async def test_a_key_is_added_used_and_revoked(running: Stack) -> None:
     assert await run(running, "key", "revoke", key["key_id"]) == f"{key['key_id']} revoked\n"
     assert "token required" in await fails(running, "ls", SAVEANY_TOKEN=secret)
     assert "revoked" in await run(running, "key")
+    signing = await running.saveany("key", "add", "cron", "--user", str(USER_ID), "--readable")
+    key = json.loads(await run(running, "key", "--json"))["keys"][-1]
+    assert key["readable"]
+    assert f"keyid {key['key_id']}" in signing.err
+    assert signing.out.startswith("sa_")
 
 
 async def test_wrong_keys_are_refused(running: Stack) -> None:
@@ -38,12 +43,3 @@ async def test_wrong_keys_are_refused(running: Stack) -> None:
     )
     assert "user 1 is not configured" in await fails(running, "key", "add", "x", "--user", "1")
     assert "there is no key nothing" in await fails(running, "key", "revoke", "nothing")
-
-
-async def test_the_id_of_a_key_that_signs_is_printed(running: Stack) -> None:
-    made = await running.saveany("key", "add", "cron", "--user", str(USER_ID), "--readable")
-    keys = json.loads(await run(running, "key", "--json"))["keys"]
-    [key] = [each for each in keys if each["name"] == "cron"]
-    assert key["readable"]
-    assert f"keyid {key['key_id']}" in made.err
-    assert made.out.startswith("sa_")

@@ -264,7 +264,8 @@ async def test_a_key_shows_what_clients_need_that_log_in_or_sign(demo: RunningDe
         assert (keys[login]["scopes"], keys[login]["readable"]) == (["compat"], True)
         assert keys[key_id]["readable"]
         url = str(api.base_url.join("/api/v1/tasks"))
-        reply = anonymous.get(url, headers=Signer(key_id, secret).headers("GET", url))
+    async with httpx.AsyncClient(trust_env=False) as anonymous:
+        reply = await anonymous.get(url, headers=Signer(key_id, secret).headers("GET", url))
     assert reply.status_code == 200, reply.text
 
 
