@@ -163,7 +163,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
         keys=key_service,
         archives=archives,
         archive_verifier=ArchiveVerifier(archives, config, store, catalogue, telegram.accounts),
-        adoption=AdoptionService(config, store, archives),
+        adoption=AdoptionService(config, store, catalogue, archives),
         archive_role=ArchiveRole(config, store, catalogue, tasks_, telegram.accounts, stands_by=True),
         authenticator=authenticator,
         foreground=foreground,

@@ -178,7 +178,7 @@ async def adopt(
     from saveany.catalogue.adoption import FoundFile
 
     found = [FoundFile(each.path, each.size, each.message) for each in body.files]
-    await services.archives.add_found(principal, archive_id, found)
+    await services.adoption.note(principal, archive_id, found)
     return MessageReply(message="the files are noted")
 
 

@@ -45,9 +45,10 @@ def adopt(
     """
 
     async def run(api: ApiClient) -> Json:
-        return await api.send_file(
+        return await api.post(
             "archives/adopt",
-            export,
+            file=export,
+            patient=True,
             chat=chat,
             dir_path=path,
             storage=storage,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -142,21 +143,21 @@ class ApiClient:
         """The reply to GET `/api/v1/ROUTE`."""
         return await self._ask("GET", f"/api/v1/{route}", params=_given(**params))
 
-    async def post(self, route: str, body: Json | None = None, *, patient: bool = False) -> Json:
-        """The reply to POST `/api/v1/ROUTE`; a `patient` caller waits for an hour."""
-        options: Json = {} if body is None else {"json": body}
+    async def post(
+        self,
+        route: str,
+        body: Json | None = None,
+        *,
+        file: Path | None = None,
+        patient: bool = False,
+        **params: str | int | None,
+    ) -> Json:
+        """The reply to POST `/api/v1/ROUTE`; its body may be a file. A `patient` caller waits for an hour."""
+        options: Json = {"params": _given(**params)} if body is None else {"json": body}
         if patient:
             options["timeout"] = _PATIENT_SECONDS
-        return await self._ask("POST", f"/api/v1/{route}", **options)
-
-    async def send_file(self, route: str, file: Path | None, **params: str | int | None) -> Json:
-        """The reply to POST `/api/v1/ROUTE` with the content of a file, which may be large. The caller waits
-        for an hour."""
-        path, options = f"/api/v1/{route}", {"params": _given(**params), "timeout": _PATIENT_SECONDS}
-        if file is None:
-            return await self._ask("POST", path, **options)
-        with file.open("rb") as content:
-            return await self._ask("POST", path, content=content, **options)
+        with file.open("rb") if file else nullcontext() as content:
+            return await self._ask("POST", f"/api/v1/{route}", content=content, **options)
 
     async def patch(self, route: str, body: Json) -> Json:
         """The reply to PATCH `/api/v1/ROUTE`."""

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+import msgspec
 
 from saveany.catalogue.adoption import FoundFile
 from saveany.config import Config
-from saveany.errors import InvalidInput
+from saveany.errors import InvalidInput, NotFound
 from saveany.service.archives import ArchiveRequest, ArchiveService
 from saveany.service.exports import Export
 from saveany.service.inventory import is_saved_file, walk
@@ -22,6 +24,9 @@ from saveany.service.principal import Principal
 from saveany.service.storage_queries import ask, require_worker
 from saveany.store import Store
 from saveany.store.archives import Archive
+
+if TYPE_CHECKING:
+    from saveany.catalogue.catalogue import Catalogue
 
 #: Maximum number of files in the folder: they are in memory until all of them are matched.
 _MAX_FILES = 500_000
@@ -35,7 +40,7 @@ _CHANNEL = 10**12
 
 
 @dataclass(frozen=True, slots=True)
-class Adoption:
+class FolderAdoption:
     """The files that an archive adopts if their sizes, or contents, are those of its messages."""
 
     archive: Archive
@@ -47,9 +52,10 @@ class Adoption:
 class AdoptionService:
     """Makes archives that adopt files, one at a time."""
 
-    def __init__(self, config: Config, store: Store, archives: ArchiveService) -> None:
+    def __init__(self, config: Config, store: Store, catalogue: Catalogue, archives: ArchiveService) -> None:
         self._config = config
         self._store = store
+        self._catalogue = catalogue
         self._archives = archives
         self._turn = asyncio.Lock()
 
@@ -60,7 +66,7 @@ class AdoptionService:
         export: AsyncIterator[bytes] | None = None,
         *,
         trial: bool = False,
-    ) -> Adoption:
+    ) -> FolderAdoption:
         """Archive a chat, and adopt the files that are in its folder already. `export` is that of Telegram
         Desktop or tdl: it says which messages they belong to; without one only their names do. A `trial`
         changes nothing.
@@ -69,7 +75,7 @@ class AdoptionService:
         is none, or that of another chat. Then there is no archive."""
         principal.require_operator()
         archive = await self._archives.prepare(principal, replace(request, paused=True))
-        storage = await self._archives.storage_of(archive)
+        storage = await self._storage_of(archive)
         await require_worker(self._config, self._store, storage)
         async with self._turn:
             found = await self._listing(storage, archive.folder.strip("/"))
@@ -77,7 +83,30 @@ class AdoptionService:
             files, is_truncated = await asyncio.to_thread(_matched, found, archive, file)
         if not trial:
             await self._begin(principal, archive, files)
-        return Adoption(archive, storage, files, is_truncated)
+        return FolderAdoption(archive, storage, files, is_truncated)
+
+    async def note(self, principal: Principal, archive_id: str, found: Sequence[FoundFile]) -> None:
+        """Let an archive adopt files that are in its storage already, for messages that it has not read yet.
+        Raises `Forbidden` unless the operator asks, and `InvalidInput` for a path out of the storage."""
+        principal.require_operator()
+        archive = await self._archives.find(principal, archive_id)
+        for each in found:
+            if each.path.startswith("/") or posixpath.normpath(f"/{each.path}") != f"/{each.path}":
+                raise InvalidInput("{path!r} is not the path of a file in a storage", "files", path=each.path)
+        storage = await self._storage_of(archive)
+        await self._catalogue.adoption.add(archive_id, found)
+        changed = await self._store.archives.change(
+            archive_id, lambda now: msgspec.structs.replace(now, adopts=storage)
+        )
+        if changed is None:
+            await self._store.archives.remove(archive_id)  # with what was added after it was removed
+            raise NotFound("there is no archive {id}", id=archive_id)
+
+    async def _storage_of(self, archive: Archive) -> str:
+        """The storage in which an archive adopts files."""
+        user = self._config.user(archive.user_id)
+        chosen = archive.adopts or archive.storage
+        return await self._archives.storage_of(user, chosen) if user else chosen
 
     async def _listing(self, storage: str, folder: str) -> list[FoundFile]:
         found: list[FoundFile] = []
@@ -95,7 +124,7 @@ class AdoptionService:
         await self._archives.keep(archive)
         try:
             for start in range(0, len(files), _BATCH):
-                await self._archives.add_found(principal, archive.id, files[start : start + _BATCH])
+                await self.note(principal, archive.id, files[start : start + _BATCH])
         except Exception:
             await self._archives.remove(principal, archive.id)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -37,7 +36,6 @@ from saveany.texts import Text, stored
 from storages import registry
 
 if TYPE_CHECKING:
-    from saveany.catalogue.adoption import FoundFile
     from saveany.catalogue.catalogue import Catalogue
     from saveany.telegram.accounts import Accounts
     from saveany.telegram.chat_state import ChatState
@@ -157,18 +155,18 @@ class ArchiveService:
             seen = await self._start(await self._accounts(), state, request.start, only)
             topic = await self._topic(await self._accounts(), state, request.chat, only)
         archive = replace(_new(request, user.id, state, seen), topic=topic)
-        storage = self._config.storage(await self._storage(user, archive.storage))
+        storage = self._config.storage(await self.storage_of(user, archive.storage))
         if storage and registry.capabilities(storage.type).ordered:  # a chat
             notice = archive.notice or stored(_protection(state, request.copy))
             archive = replace(archive, copy=request.copy, in_order=True, notice=notice)
-        await self._check_is_new(archive)
+        await _check_is_new(self._store, archive)
         return archive
 
     async def keep(self, archive: Archive) -> None:
         """Begin a prepared archive. Raises `WrongState` if the user has the same one by now."""
         await self._store.archives.add(archive)
         try:
-            await self._check_is_new(archive)  # the same request may have come twice at the same time
+            await _check_is_new(self._store, archive)  # the same request may have come twice at the same time
         except WrongState:
             await self._store.archives.remove(archive.id)
             raise
@@ -178,7 +176,7 @@ class ArchiveService:
         user, state = await self._resolve(principal, request)
         with refusals():
             contents = await (await self._accounts()).history.estimate(state)
-        storage = await self._storage(user, request.storage)
+        storage = await self.storage_of(user, request.storage)
         result = await self._store.queries.send(storage, "usage", {})
         free = None if result.error else result.result.get("free")
         return ArchiveEstimate(user.id, state, contents, storage, free)
@@ -194,7 +192,7 @@ class ArchiveService:
             history = (await self._accounts()).history
             return user, await history.chat_state(chat, only, personal=personal)
 
-    async def _storage(self, user: User, requested: str) -> str:
+    async def storage_of(self, user: User, requested: str) -> str:
         """The storage of an archive for which this one was requested; "" stands for the user's default."""
         request = TaskRequest(links=(), storage=requested)
         preferences = await self._store.preferences.get(user.id)
@@ -238,14 +236,6 @@ class ArchiveService:
         return await accounts.history.last_before(
             state.id, at, username=state.username, prefer=state.account, only=only
         )
-
-    async def _check_is_new(self, archive: Archive) -> None:
-        """Raise `WrongState` if the user has the same archive already."""
-        for each in await self._store.archives.of_user(archive.user_id):
-            if each.id == archive.id:
-                break  # those that follow are newer
-            if is_same(each, archive):
-                raise WrongState("this chat is archived already, as {id}", id=each.id)
 
     async def all(self, principal: Principal, user_id: int | None = None) -> list[ShownArchive]:
         """All archives that the principal may see, or those of a user, oldest first."""
@@ -297,27 +287,6 @@ class ArchiveService:
             count, cursor = count + len(page.messages), page.cursor
             if not cursor:
                 return count
-
-    async def add_found(self, principal: Principal, archive_id: str, found: Sequence[FoundFile]) -> None:
-        """Let an archive adopt files that are in its storage already, for messages that it has not read yet.
-        Raises `Forbidden` unless an operator asks, and `InvalidInput` for a path out of the storage."""
-        if not principal.is_operator:
-            raise Forbidden("only operators may let an archive adopt files")
-        archive = await self.find(principal, archive_id)
-        for each in found:
-            if each.path.startswith("/") or posixpath.normpath(f"/{each.path}") != f"/{each.path}":
-                raise InvalidInput("{path!r} is not the path of a file in a storage", "files", path=each.path)
-        storage = await self.storage_of(archive)
-        await self._catalogue.adoption.add(archive_id, found)
-        if await self._store.archives.change(archive_id, lambda now: replace(now, adopts=storage)) is None:
-            await self._store.archives.remove(archive_id)  # with what was added after it was removed
-            raise NotFound("there is no archive {id}", id=archive_id)
-
-    async def storage_of(self, archive: Archive) -> str:
-        """The storage in which an archive adopts files."""
-        user = self._config.user(archive.user_id)
-        chosen = archive.adopts or archive.storage
-        return await self._storage(user, chosen) if user else chosen
 
     async def remove(self, principal: Principal, archive_id: str) -> None:
         """End an archive, and have its receipt deleted. Files and tasks stay."""
@@ -374,6 +343,15 @@ def refusals() -> Iterator[None]:
         raise WrongState(error.text) from error
     except TaskError as error:
         raise (Unavailable if error.retryable else NotFound)(error.text) from error
+
+
+async def _check_is_new(store: Store, archive: Archive) -> None:
+    """Raise `WrongState` if the user has the same archive already."""
+    for each in await store.archives.of_user(archive.user_id):
+        if each.id == archive.id:
+            break  # those that follow are newer
+        if is_same(each, archive):
+            raise WrongState("this chat is archived already, as {id}", id=each.id)
 
 
 def is_same(one: Archive, other: Archive) -> bool:

@@ -19,6 +19,7 @@ from saveany.config import Config
 from saveany.errors import InvalidInput
 from saveany.models import Duplicate, ItemStatus, Status
 from saveany.service import OPERATOR
+from saveany.service.adoption import AdoptionService
 from saveany.service.archives import ArchiveService
 from saveany.store import Store
 from saveany.store.archives import Archive
@@ -211,12 +212,13 @@ async def test_a_retry_ends_even_if_everything_fails_again_at_once(
 
 
 async def test_only_paths_inside_the_storage_are_adopted(store: Store, any_catalogue: Catalogue) -> None:
-    service = ArchiveService(Config(), store, any_catalogue, cast(Any, None), cast(Any, None))
+    archives = ArchiveService(Config(), store, any_catalogue, cast(Any, None), cast(Any, None))
+    service = AdoptionService(Config(), store, any_catalogue, archives)
     await store.archives.add(Archive(id="a", user_id=1, chat=CHAT, title="", account="me", created_at=1))
     for path in ("/etc/passwd", "../b", "a/../b", "a//b", "a/", "."):
         with pytest.raises(InvalidInput):
-            await service.add_found(OPERATOR, "a", [FoundFile(path, 1, 0)])
-    await service.add_found(OPERATOR, "a", [FoundFile("a/b", 1, 0)])
+            await service.note(OPERATOR, "a", [FoundFile(path, 1, 0)])
+    await service.note(OPERATOR, "a", [FoundFile("a/b", 1, 0)])
 
 
 async def test_two_writers_note_each_message_once(any_catalogue: Catalogue) -> None:
