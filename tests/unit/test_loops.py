@@ -19,6 +19,7 @@ OF_ONE = {
         saveany.uploads.folder._in_thread saveany.uploads.multipart.first_file
         saveany.service.uploads.UploadService._resume saveany.delivery.limits.DeliveryLimits.open
         saveany.service.archives.ArchiveService.retry saveany.service.inventory.walk
+        saveany.catalogue.sqlite_file._settled
         storages.ftp.connections.FtpConnections.close
         storages.ftp.connections.FtpConnections._free_connection
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",
