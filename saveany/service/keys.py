@@ -20,6 +20,7 @@ from saveany.errors import (
     NotFound,
     WrongState,
 )
+from saveany.ids import is_id
 from saveany.models import KeyScope
 from saveany.service.principal import Principal
 from saveany.single_flight import SingleFlight
@@ -171,6 +172,8 @@ class WorkingKeys:
         `note_use`. `generation` is the present one."""
         if key_id.startswith(_CONFIGURED):
             return self._by_id.get(key_id)
+        if not is_id(key_id):
+            return None  # and it is not remembered: it may be long
         return await self._find(f"id:{key_id}", lambda: self._keys.get(key_id), generation)
 
     def note_use(self, key: ApiKey) -> None:

@@ -21,7 +21,8 @@ from saveany.catalogue.catalogue import Catalogue
 from saveany.client import ApiError, AsyncClient, Client, SigningKey
 from saveany.client.tasks_requests import create_task, get_task, list_tasks
 from saveany.config import Config
-from saveany.errors import StoreUnavailable
+from saveany.errors import CatalogueUnavailable, StoreUnavailable
+from saveany.ids import new_id
 from saveany.store import Store
 from tests.fixtures.waiting import until
 from tests.integration.api.conftest import AUTH, SEED_BODY, TOKEN, USER, check_error, serving, url_of
@@ -436,6 +437,20 @@ async def test_nothing_is_accepted_while_redis_is_down(
 
     monkeypatch.setattr(store.nonces, "accept", down)
     check_error(await signer.send(anonymous, "GET", TASKS), 503)
+
+
+async def test_a_known_key_signs_while_the_catalogue_is_down(
+    anonymous: httpx.AsyncClient, signer: Signer, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(_: str) -> None:
+        raise CatalogueUnavailable
+
+    assert (await signer.send(anonymous, "GET", TASKS)).status_code == 200
+    monkeypatch.setattr(catalogue.keys, "get", down)
+    monkeypatch.setattr("saveany.service.keys._FRESH_SECONDS", -1)
+    assert (await signer.send(anonymous, "GET", TASKS)).status_code == 200
+    for key_id, status in ((new_id(), 503), ("nobody", 401), ("0" * 1000, 401)):
+        check_error(await Signer(key_id, "secret").send(anonymous, "GET", TASKS), status)
 
 
 async def test_a_nonce_is_accepted_again_only_for_the_same_attempt(store: Store) -> None:
