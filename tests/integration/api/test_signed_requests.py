@@ -339,7 +339,7 @@ FORM = {"content-type": "multipart/form-data; boundary=b"}
     [
         ({"content-type": "application/octet-stream"}, b"x" * 600_000, b"x" * 599_999 + b"y"),
         (FORM, form(b"x" * 600_000), form(b"x" * 599_999 + b"y")),
-        (FORM, form(b"x"), form(b"x", b"more")),
+        (FORM, form(b"x"), form(b"x", b"more" * 200_000)),
     ],
     ids=["bytes", "form", "behind a form"],
 )
