@@ -13,9 +13,9 @@ from saveany.store.claims import RENEW_MS
 
 #: Seconds between two rounds, over all workers together.
 _ROUND_SECONDS = 2.0
-#: Seconds that Redis must have been up before leases may expire: by then all living workers have renewed
-#: theirs.
-_SETTLE_SECONDS = RENEW_MS / 1000 + 1.5
+#: Leases may expire when Redis has been up for as long as until their renewal, and for these seconds: by then
+#: all living workers have renewed theirs.
+_SETTLE_SECONDS = 1.5
 
 log = get_logger("saveany.reconcile")
 
@@ -72,7 +72,7 @@ class Reconciler:
 
     async def _is_settled(self) -> bool:
         uptime = await self._store.db.uptime_seconds()
-        return min(time.monotonic() - self._reachable_since, uptime) >= _SETTLE_SECONDS
+        return min(time.monotonic() - self._reachable_since, uptime) >= RENEW_MS / 1000 + _SETTLE_SECONDS
 
     async def _end(self, task_id: str, epoch: int) -> None:
         task = await self._store.tasks.get(task_id)

@@ -92,7 +92,7 @@ class ChaosInstallation(Site):
     """
 
     def __init__(self, plan: Plan, **options: Any) -> None:
-        super().__init__(plan.folder, forked=False, **options)
+        super().__init__(plan.folder, **{"forked": not plan.long, **options})
         self.plan = plan
         self.targets: list[Target] = []  # files whose tasks were accepted
         self.roles: list[Role] = []  # workers that have not been killed

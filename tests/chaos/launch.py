@@ -27,7 +27,12 @@ SHORT_LEASE_SECONDS = 4.0
 def _short_lease() -> None:
     """The lease of a dead worker ends sooner. It is still renewed after a third of its length."""
     lease = round(SHORT_LEASE_SECONDS * 1000)
-    vars(claims).update(LEASE_MS=lease, RENEW_MS=lease // 3)
+    for name, value in (("LEASE_MS", lease), ("RENEW_MS", lease // 3)):
+        usual = vars(claims)[name]
+        # A process that was forked has imported the modules that use it.
+        for module in list(sys.modules.values()):
+            if getattr(module, "__dict__", {}).get(name) is usual:
+                setattr(module, name, value)
 
 
 def _short_timeouts() -> None:
@@ -90,7 +95,7 @@ def _print_tracebacks() -> None:
     type.__setattr__(workers.main.Worker, "run", run)
 
 
-#: In this order: the lease must be changed before other modules import it.
+#: In this order: the lease must be changed before more modules import it.
 PATCHES: dict[str, Callable[[], None]] = {
     SHORT_LEASE: _short_lease,
     SHORT_TIMEOUTS: _short_timeouts,

@@ -114,8 +114,7 @@ class Site(Stack):
         name = f"{command}-{len(self._spawned)}"
         log = self.logs / f"{name}.log"
         argv = [sys.executable, *via, "--config", str(self.config_file), command, *options]
-        # Patches of `tests.chaos.launch` must precede imports. `run` forks its roles itself.
-        forked = self._forked and command != "run" and "tests.chaos.launch" not in via
+        forked = self._forked and command != "run"  # it forks its roles itself
         process = await self._spawn_logged(argv, self._env({WORKER_ID_VARIABLE: name}), log, forked=forked)
         self._spawned.append(Role(name, name, process, log))
         return self._spawned[-1]

@@ -32,7 +32,7 @@ async def run(plan: Plan) -> ScenarioResult:
     """The owner sends each request over a new connection."""
     result = ScenarioResult("crowd")
     slowest = 0.0
-    async with ChaosInstallation(plan) as installation:
+    async with ChaosInstallation(plan, forked=False) as installation:
         await installation.launch(1)
         pids = installation.api_role.pid, installation.redis_pid(), os.getpid()
         before = _memory(installation)
