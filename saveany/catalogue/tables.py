@@ -110,6 +110,7 @@ folders = Table(
     Column("parent_id", Number, ForeignKey("folders.id"), nullable=False),
     Column("name", CleanText, nullable=False),
     UniqueConstraint("user_id", "parent_id", "name", name="folders_name"),
+    Index("folders_parent_id", "parent_id"),
 )
 
 #: Saved files. `task_id` and `item` say which item of which task saved it; the task may be forgotten.

@@ -14,7 +14,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, PrimaryKeyConstraint, UniqueConstraint, text
 from sqlalchemy.exc import DBAPIError
 
 from saveany.catalogue import HistoryFilter, schema
@@ -202,3 +202,16 @@ async def test_the_text_of_an_error_has_no_values(any_catalogue: Catalogue) -> N
     logged = "".join(traceback.format_exception(caught.value))
     assert "SELECT 1 FROM x" in logged
     assert secret not in logged
+
+
+def test_every_reference_has_an_index() -> None:
+    """A row that is removed would be sought in all rows that may refer to it."""
+    for table in metadata.tables.values():
+        indexed = {next(iter(index.columns)).name for index in table.indexes}
+        indexed |= {
+            next(iter(each.columns)).name
+            for each in table.constraints
+            if isinstance(each, PrimaryKeyConstraint | UniqueConstraint) and len(each.columns)
+        }
+        for key in table.foreign_keys:
+            assert key.parent.name in indexed, key
