@@ -30,6 +30,8 @@ from saveany.telegram import links as telegram
 
 GROUP = "saveany.sources"
 
+#: The type of tasks that record a live stream.
+LIVE = "live"
 #: Maximum number of links of a task.
 MAX_LINKS = 10_000
 
@@ -173,6 +175,14 @@ class TransferParams(Params):
     )
 
 
+class LiveParams(Params):
+    """A chat that is live."""
+
+    link_field = "chat"
+    chat: str = Field(description="The chat: @name, or its id.")
+    call: int = Field(default=0, description="Id of the stream; 0 means the one that is live.")
+
+
 def _claims_nothing(_: str) -> bool:
     return False
 
@@ -252,6 +262,9 @@ class SourceSpec:
     canonical: Callable[[str], str] = _web_link  # a link in canonical form; raises `InvalidInput`
     table: str = ""  # table of the configuration whose `enable` enables it; "": always enabled
     internal: bool = False  # whether only SaveAny itself creates such tasks
+    #: The slots of a worker that such tasks take: those for downloads, or those for recordings, which last
+    #: for hours.
+    slots: Literal["download", "live"] = "download"
 
 
 #: Hosts whose links go to yt-dlp, and below to gallery-dl, unless a type is given. Both support many more.
@@ -352,6 +365,14 @@ SOURCES: tuple[SourceSpec, ...] = (
         "workers.sources.convert:ConvertSource",
         table="convert",
         internal=True,
+    ),
+    SourceSpec(
+        LIVE,
+        "Live streams of Telegram chats",
+        LiveParams,
+        "workers.sources.live:LiveSource",
+        internal=True,
+        slots="live",
     ),
 )
 

@@ -11,6 +11,7 @@ from saveany.errors import CancelRequested, Fenced
 from saveany.ids import new_token
 from saveany.logs import get_logger
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status, Task
+from saveany.sources import LIVE
 from saveany.store import Claim
 from saveany.texts import Text
 
@@ -51,6 +52,8 @@ async def end_task(
         items[item.index] = item
     ended = msgspec.structs.replace(task, status=status, error=str(error or ""), error_text=error)
     deliveries += await build_deliveries(ended, items, f"task.{status}")
+    if task.spec.type == LIVE and status is Status.COMPLETED:
+        deliveries += await build_deliveries(ended, items, "recording_finished")
     await claim.finish(status, error or "", items=last, progress=progress, deliveries=deliveries)
 
 
@@ -80,9 +83,10 @@ async def with_file_deliveries(
     """The items, and the `file_uploaded` webhooks of those that are completed.
 
     The webhooks name links, whose tokens are recorded with the items: the recorder makes these links. An item
-    that is saved again keeps its token. A converted file replaces one that was announced before.
+    that is saved again keeps its token. A converted file replaces one that was announced before, and
+    `recording_finished` reports a recording.
     """
-    if task.spec.type == "convert" or not build_deliveries.wants(task, "file_uploaded"):
+    if task.spec.type in ("convert", LIVE) or not build_deliveries.wants(task, "file_uploaded"):
         return list(items), []
     linked, deliveries = [], []
     for item in items:

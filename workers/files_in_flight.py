@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from saveany.errors import SaveAnyError, StorageBusy
 from saveany.models import Item
@@ -36,14 +36,15 @@ class FilesInFlight:
         self._last: list[Item] = []
         self._error: Exception | None = None
 
-    async def save_all(self) -> list[Item]:
-        """Save and record all units. Returns the items of the one that ended last: the caller records them,
-        together with what follows."""
-        units = self._files.units()
-        self._remaining = len(units)
+    async def save_all(
+        self, units: Sequence[list[Item]], more: AsyncIterator[list[Item]] | None = None
+    ) -> list[Item]:
+        """Save and record these units, and those that `more` brings while that happens. Returns the items of
+        the one that ended last: the caller records them, together with what follows."""
+        self._remaining = len(units) + (more is not None)
         self._slot.begin(len(units))
         async with asyncio.TaskGroup() as group:
-            self._stoppable.add(group.create_task(self._start_all(group, units)))
+            self._stoppable.add(group.create_task(self._start_all(group, units, more)))
         if self._error is not None:
             raise self._error
         if self._busy:
@@ -52,16 +53,30 @@ class FilesInFlight:
             raise AssertionError("a file was canceled, but not its task")
         return self._last
 
-    async def _start_all(self, group: asyncio.TaskGroup, units: list[list[Item]]) -> None:
+    async def _start_all(
+        self, group: asyncio.TaskGroup, units: Sequence[list[Item]], more: AsyncIterator[list[Item]] | None
+    ) -> None:
         for unit in units:
-            storage, size = self._files.needs(unit)
-            if storage in self._busy:
-                continue
-            place = await self._share.acquire(storage, size)
-            if storage in self._busy:
-                place.release()
-            else:
-                self._start(group, unit, place)
+            await self._start_when_admitted(group, unit)
+        if more is None:
+            return
+        try:
+            async for unit in more:
+                self._remaining += 1
+                await self._start_when_admitted(group, unit)
+            self._remaining -= 1
+        except Exception as error:
+            self._fail(error)
+
+    async def _start_when_admitted(self, group: asyncio.TaskGroup, unit: list[Item]) -> None:
+        storage, size = self._files.needs(unit)
+        if storage in self._busy:
+            return
+        place = await self._share.acquire(storage, size)
+        if storage in self._busy:
+            place.release()
+        else:
+            self._start(group, unit, place)
 
     def _start(self, group: asyncio.TaskGroup, unit: list[Item], place: Place) -> None:
         self._files.expect(unit)

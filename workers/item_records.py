@@ -32,6 +32,10 @@ class Totals:
             totals._add(item, 1)
         return totals
 
+    def add(self, item: Item) -> None:
+        """There is one more item."""
+        self._add(item, 1)
+
     def replace(self, before: Item, after: Item) -> None:
         """An item has changed."""
         self._add(before, -1)
@@ -80,6 +84,13 @@ class ItemRecords:
         self.items: list[Item] = list(items)
         self.totals = Totals.of(self.items)
         self._paths: PathIndex | None = None  # most tasks never need it
+
+    def add(self, item: Item) -> None:
+        """The task has one more item; the store has it already."""
+        self.items.append(item)
+        self.totals.add(item)
+        if self._paths:
+            self._paths.record(item)
 
     @property
     def pending(self) -> list[Item]:

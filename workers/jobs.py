@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from saveany.errors import (
 )
 from saveany.logs import get_logger
 from saveany.models import Item, ItemStatus, Progress, Status
-from saveany.planning.plan import plan, planned_subject, planned_title
+from saveany.planning.plan import ResolvedFile, further_item, plan, planned_subject, planned_title
 from saveany.storage_set import StorageHandle
 from saveany.store import Claim
 from saveany.texts import Text
@@ -68,17 +69,18 @@ class Job:
         self._build_deliveries = build_deliveries
         self._records = ItemRecords(claim)
         continues = self._task.run == 1 or self._records.unfinished
-        meter = ProgressMeter(self._records, self._task.progress if continues else Progress())
+        self._meter = meter = ProgressMeter(self._records, self._task.progress if continues else Progress())
         self._renewer = LeaseRenewer(claim, meter)
         self._storages = TaskStorages(self._task.spec, storages)
         self._retries = Retries(self._task.id, meter, attempts)
-        use, storage_of = SlotUse(slot), self._storages.storage_of
+        self._slot_use = use = SlotUse(slot)
+        storage_of = self._storages.storage_of
         context = TransferContext(claim, self._records, source, storage_of, meter, use, scratch)
         self._files = TaskFiles(context, self._storages, self._retries)
         self._slot = slot
         self._may_begin = may_begin
-        share = budget.share(concurrent=source.is_concurrent, slot=slot)
-        self._files_in_flight = FilesInFlight(self._files, self._record, share, meter, use)
+        self._share = budget.share(concurrent=source.is_concurrent, slot=slot)
+        self._is_stopped = False  # whether a task that grows is saved as far as it has come
         self._removal_failure: Text | None = None  # for originals of moved files that could not be removed
         self._ended = False  # whether this job has ended the task
 
@@ -120,7 +122,10 @@ class Job:
         except (CancelRequested, Fenced):
             raise
         except StopRequested:
-            await self._stop()
+            if self._source.grows:
+                await self._save_rest()
+            else:
+                await self._stop()
         except PauseRequested:
             await self._release()
         except NoSlot:
@@ -144,14 +149,17 @@ class Job:
         task."""
         if self._may_begin:
             await self._may_begin()
-        if self._task.stop_requested:
+        if self._task.stop_requested and not self._is_stopped:
             raise StopRequested("Task {task} was stopped.", task=self._task.id)
         if not self._records.items:
             await self._retries.run(self._plan, self._suspects)
         else:
             await self._source.look_up(self._records.pending, self._task.spec)
         await self._take_slot_if_needed()
-        last = await self._files_in_flight.save_all()
+        if self._source.grows:
+            await self._save_growing()
+            return []
+        last = await self._in_flight().save_all(self._files.units())
         if self._source.moves(self._task.spec):
             # A copy must be recorded before its original is removed.
             await self._record(last)
@@ -159,16 +167,61 @@ class Job:
             return []
         return last
 
+    def _in_flight(self) -> FilesInFlight:
+        return FilesInFlight(self._files, self._record, self._share, self._meter, self._slot_use)
+
+    async def _save_growing(self) -> None:
+        """Save all files, and those that come while that happens, until none come."""
+        units, before = self._files.units(), -1
+        while before < len(self._records.items):
+            before = len(self._records.items)
+            async with aclosing(self._more()) as more:
+                await self._record(await self._in_flight().save_all(units, more))
+            units = []  # what has failed is not tried again
+            ended = await self._build_deliveries(self._task, self._records.items, "live_ended")
+            if ended:  # the same each time
+                await self._records.put(deliveries=ended)
+        await self._files.take_back(self._source.replaced(self._records.items), ItemStatus.SKIPPED)
+
+    async def _more(self) -> AsyncGenerator[list[Item], None]:
+        """The items that come to the task, recorded."""
+        spec, items = self._task.spec, list(self._records.items)
+        found = self._source.more(spec, items, stopped=self._is_stopped, received=self._meter.count)
+        async with aclosing(found):
+            async for file in found:
+                yield [await self._append(file)]
+
+    async def _append(self, file: ResolvedFile) -> Item:
+        item = further_item(self._task.spec, file, len(self._records.items))
+        path = self._records.choose_path(item)
+        item = replace(item, path=path, name=path.rpartition("/")[2])
+        shown = self._meter.progress()
+        progress = replace(
+            shown, total_files=shown.total_files + 1, total_bytes=shown.total_bytes + (item.size or 0)
+        )
+        await self._claim.append([item], progress)
+        self._records.add(item)
+        return item
+
+    async def _save_rest(self) -> None:
+        """End a task that grows with what has come until now; as canceled if that is nothing."""
+        self._is_stopped = True
+        await self._claim.accept_stop()
+        self._renewer = LeaseRenewer(self._claim, self._meter)
+        await self._work_until_end()
+
     async def _plan(self) -> None:
         """Find the files of the task and record them as its items."""
         spec = self._task.spec
         items = plan(spec, await self._source.resolve(spec))
         if not needs_slot(items):  # all files begin at once; recording that here saves a write
             items = [replace(item, status=ItemStatus.RUNNING) for item in items]
-        title, subject = planned_title(spec, items), planned_subject(items)
+        title, subject = planned_title(spec, items), planned_subject(spec, items)
         self._task = replace(self._task, title=title, subject=subject, items_total=len(items))
         progress = Progress(total_bytes=sum(item.size or 0 for item in items), total_files=len(items))
         deliveries = await self._build_deliveries(self._task, items, "task.running")
+        if self._source.grows:
+            deliveries += await self._build_deliveries(self._task, items, "live_started")
         await self._claim.plan(title, items, progress, deliveries, subject=subject)
         self._records.replace_all(items)
 
@@ -218,8 +271,12 @@ class Job:
         items = list(self._records.items)
         for item in last:
             items[item.index] = item
-        error = (None if stopped else _first_failure(items)) or self._removal_failure
+        needed = [item for item in items if not self._source.is_optional(item)]
+        error = (None if stopped else _first_failure(needed)) or self._removal_failure
         saved = [item for item in items if item.status.done]
+        if self._is_stopped and not saved:
+            await self._end(Status.CANCELED, None)
+            return
         saved_bytes = sum(item.size or 0 for item in saved)
         progress = Progress(
             total_bytes=sum(item.size or 0 for item in items),
@@ -231,8 +288,12 @@ class Job:
         await self._end(Status.FAILED if error else Status.COMPLETED, error, last, progress)
 
     async def _abandon(self, status: Status, error: Text | None = None) -> None:
-        """Remove unfinished files, and end the task as canceled or failed."""
+        """Remove unfinished files, and end the task as canceled or failed. A canceled task that grows keeps
+        nothing: its files are pieces of one."""
         await self._files.roll_back(*self._records.unfinished)
+        if status is Status.CANCELED and self._source.grows:
+            saved = [item for item in self._records.items if item.status is ItemStatus.COMPLETED]
+            await self._files.take_back(saved, ItemStatus.QUEUED)
         await self._end(status, error)
 
     async def _stop(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -126,6 +126,25 @@ class ThrottledSource(Source):
         """As the wrapped source."""
         with self._counting_waits():
             return await self.source.resolve(spec)
+
+    @property
+    def grows(self) -> bool:
+        """As the wrapped source."""
+        return self.source.grows
+
+    def more(
+        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, received: Callable[[int], None]
+    ) -> AsyncGenerator[ResolvedFile, None]:
+        """As the wrapped source."""
+        return self.source.more(spec, items, stopped=stopped, received=received)
+
+    def replaced(self, items: Sequence[Item]) -> list[Item]:
+        """As the wrapped source."""
+        return self.source.replaced(items)
+
+    def is_optional(self, item: Item) -> bool:
+        """As the wrapped source."""
+        return self.source.is_optional(item)
 
     async def look_up(self, items: Sequence[Item], spec: TaskSpec) -> None:
         """As the wrapped source."""

@@ -131,7 +131,9 @@ class Worker:
             changed=self._changed,
             leftovers=leftovers,
         )
-        self._arq = ArqWorker(store, self._runner, max_jobs=config.workers + WITHOUT_SLOT)
+        self._arq = ArqWorker(
+            store, self._runner, max_jobs=config.workers + config.live.recordings + WITHOUT_SLOT
+        )
         self._heartbeat = Heartbeat(
             store,
             self._runner,

@@ -64,6 +64,16 @@ async def roll_back(context: TransferContext, item: Item, *, keep: bool = False)
     await context.records.reset(replace(item, status=ItemStatus.QUEUED))
 
 
+async def take_back(context: TransferContext, item: Item, status: ItemStatus) -> None:
+    """Remove the file of a completed item from its storage, and record the item with this status. Raises what
+    the storage raises; after a crash it can be done again."""
+    await context.records.confirm(item)
+    receipt = Receipt(item.final or item.path, item.size or 0, page=item.url, reference=item.reference)
+    await context.storage_of(item).remove(receipt)
+    changed = replace(item, status=status, final="", url="", reference={}, undone=item.undone + 1)
+    await context.records.reset(changed)
+
+
 async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: int) -> None:
     """Remove what a canceled task has left in a storage after its worker died in claim `epoch`.
 

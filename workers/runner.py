@@ -13,6 +13,7 @@ from saveany.errors import CancelRequested, Fenced, PauseRequested
 from saveany.logs import get_logger
 from saveany.loops import Signal
 from saveany.models import Task, slot_lane
+from saveany.sources import sources as source_specs
 from saveany.storage_set import StorageSet, lanes
 from saveany.store import Claim, Store
 from saveany.supervisor import report_working
@@ -47,9 +48,10 @@ class _Run:
 class TaskRunner:
     """Claims the tasks for which this worker has room, and runs each of them in a `Job`.
 
-    A task whose source requires a slot is claimed together with one. The others are claimed without a slot
-    and looked up; those whose files are large continue if a slot is free, and otherwise return to the queue
-    until one is.
+    A recording of a live stream takes a slot for recordings, which no download ever waits for or takes.
+    Any other task whose source requires a slot is claimed together with one. The others are claimed without a
+    slot and looked up; those whose files are large continue if a slot is free, and otherwise return to the
+    queue until one is.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class TaskRunner:
         self._changed = changed
         self._leftovers = leftovers
         self.slots = Slots(config.workers, self._on_free_slot)
+        self._live_slots = Slots(config.live.recordings, lambda: self.on_room())
         #: Called when there is room for tasks that may wait in the queue.
         self.on_room: Callable[[], None] = lambda: None
         self._store = store
@@ -94,31 +97,38 @@ class TaskRunner:
     def lanes(self) -> list[str]:
         """Lanes of all tasks that can run here, as soon as there is room: into storages that work, from
         sources that work."""
-        return [*self._small_lanes(), *self._slot_lanes()]
+        return [*self._small_lanes(), *self._slot_lanes(), *self._live_lanes()]
 
     def open_lanes(self) -> list[str]:
         """Those of the lanes for whose tasks there is room now. Tasks may come to wait in the others."""
         self._wait_for_slot |= not self.slots.free
         self._wait_for_room |= not self._room
         small = self._small_lanes() if self._room else []
-        return [*small, *(self._slot_lanes() if self.slots.free else [])]
+        live = self._live_lanes() if self._live_slots.free else []
+        return [*small, *(self._slot_lanes() if self.slots.free else []), *live]
 
     @property
     def _room(self) -> int:
         """Number of tasks that may be claimed without a slot."""
-        return max(0, WITHOUT_SLOT - sum(claim not in self.slots.holders for claim in self._runs))
+        others = self.slots.holders | self._live_slots.holders
+        return max(0, WITHOUT_SLOT - sum(claim not in others for claim in self._runs))
 
     def _small_lanes(self) -> list[str]:
         """Lanes whose tasks are claimed without a slot."""
-        return self._lanes_of(lambda source: source.is_concurrent)
+        return self._lanes_of(lambda kind, source: not _is_live(kind) and source.is_concurrent)
+
+    def _live_lanes(self) -> list[str]:
+        """Lanes whose tasks are recordings."""
+        return self._lanes_of(lambda kind, _: _is_live(kind))
 
     def _slot_lanes(self) -> list[str]:
         """Lanes whose tasks are claimed together with a slot."""
         small = map(slot_lane, self._small_lanes())
-        return [*self._lanes_of(lambda source: not source.is_concurrent), *small]
+        large = self._lanes_of(lambda kind, source: not _is_live(kind) and not source.is_concurrent)
+        return [*large, *small]
 
-    def _lanes_of(self, chosen: Callable[[Source], bool]) -> list[str]:
-        kinds = (kind for kind, each in self._sources.items() if chosen(each) and not each.problem)
+    def _lanes_of(self, chosen: Callable[[str, Source], bool]) -> list[str]:
+        kinds = (kind for kind, each in self._sources.items() if chosen(kind, each) and not each.problem)
         return lanes(kinds, self._storages.working)
 
     def stop_claiming(self) -> None:
@@ -131,26 +141,32 @@ class TaskRunner:
         if not self._is_claiming:
             return []
         slots, room = min(self.slots.free, _AT_ONCE), min(self._room, _AT_ONCE)
-        with self.slots.reserved(slots):
+        recordings = min(self._live_slots.free, _AT_ONCE)
+        with self.slots.reserved(slots), self._live_slots.reserved(recordings):
             claims = await self._store.claims.claim_several(
                 self.worker,
                 slot_lanes=self._slot_lanes(),
                 slots=slots,
                 lanes=self._small_lanes(),
                 without_slot=room,
+                live_lanes=self._live_lanes(),
+                recordings=recordings,
                 tasks_per_user=self._config.limits.tasks_per_user,
                 wake_up=wake_up,
             )
         for claim in claims:
             self._runs[claim] = _Run()
-            if claim.has_slot:
+            if _is_live(claim.task.spec.type):
+                self._live_slots.take(claim)
+            elif claim.has_slot:
                 self.slots.take(claim)
             else:
                 self.slots.keep(claim)
         if claims:
             self._changed.send()
         with_slot = sum(claim.has_slot for claim in claims)
-        self._wait_for_slot, self._wait_for_room = with_slot == slots, len(claims) - with_slot == room
+        without = len(claims) - with_slot - sum(_is_live(claim.task.spec.type) for claim in claims)
+        self._wait_for_slot, self._wait_for_room = with_slot == slots, without == room
         if claims and ((self._wait_for_slot and self.slots.free) or (self._wait_for_room and self._room)):
             self.on_room()
         return claims
@@ -168,6 +184,7 @@ class TaskRunner:
             del self._runs[claim]
             run.ended.set()
             self.slots.release(claim)
+            self._live_slots.release(claim)
             self._changed.send()
             if self._wait_for_room:
                 self.on_room()
@@ -260,6 +277,12 @@ class TaskRunner:
             attempts=self._config.retry,
             scratch=self._config.services.scratch,
             budget=self._budget,
-            slot=self.slots.of(claim),
+            slot=None if _is_live(spec.type) else self.slots.of(claim),
             may_begin=partial(self._earlier_runs_end, claim),
         )
+
+
+def _is_live(kind: str) -> bool:
+    """Whether tasks of a type take slots for recordings."""
+    spec = source_specs().get(kind)
+    return spec is not None and spec.slots == "live"

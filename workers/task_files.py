@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import msgspec
@@ -16,7 +16,7 @@ from saveany.storage_set import StorageHandle
 from saveany.texts import Text
 from storages.base import Storage
 from workers.albums import album_of, is_album_file, publish_album
-from workers.recovery import completed, roll_back
+from workers.recovery import completed, roll_back, take_back
 from workers.retries import LONG_WAIT, Retries
 from workers.task_storages import TaskStorages
 from workers.transfer import save
@@ -97,6 +97,15 @@ class TaskFiles:
                     group.create_task(self._roll_back(item, keep=keep))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
+
+    async def take_back(self, items: Iterable[Item], status: ItemStatus) -> None:
+        """Remove files that are saved (`recovery.take_back`). What cannot be removed stays, and is logged."""
+        for item in items:
+            try:
+                await take_back(self._context, item, status)
+            except (Permanent, StorageError) as error:
+                task_id = self._context.spec.id
+                log.warning("file_not_removed", task=task_id, item=item.index, reason=error.message)
 
     async def _roll_back(self, item: Item, *, keep: bool) -> None:
         try:

@@ -34,6 +34,7 @@ from saveany.api import (
     internal,
     keys,
     links,
+    live,
     logs,
     metrics,
     notifications,
@@ -80,6 +81,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         archives,
         adoption,
         chats,
+        live,
         file_contents,
         uploads,
         tus,
@@ -130,6 +132,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
+    from saveany.service.live import LiveService
     from saveany.service.preferences import PreferencesService
     from saveany.service.storages import StorageService
     from saveany.service.uploads import UploadService
@@ -175,6 +178,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
         preferences=PreferencesService(config, store),
         chats=ChatService(config, telegram.accounts),
         backups=BackupService(config, store),
+        live=LiveService(config, store, catalogue, tasks_, telegram.accounts),
     )
 
 

@@ -64,7 +64,7 @@ def enabled_facades(services: ApiServices) -> list[Facade]:
     if services.config.compat.streamapi.enable:
         from saveany.compat.streamapi.app import StreamApiApp
         from saveany.compat.streamapi.call import StreamApiServices
-        from saveany.compat.streamapi.live import NothingLive
+        from saveany.compat.streamapi.live import RecordedChats
 
         found.append(
             StreamApiApp(
@@ -73,7 +73,7 @@ def enabled_facades(services: ApiServices) -> list[Facade]:
                     services.keys,
                     services.store.stream_sessions,
                     services.links,
-                    NothingLive(),
+                    RecordedChats(services.live),
                 )
             )
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
+    from saveany.service.live import LiveService
     from saveany.service.preferences import PreferencesService
     from saveany.service.storages import StorageService
     from saveany.service.uploads import UploadService
@@ -65,6 +66,7 @@ class ApiServices:
     preferences: PreferencesService
     chats: ChatService
     backups: BackupService
+    live: LiveService
 
 
 async def _services(request: Request) -> ApiServices:

@@ -16,6 +16,7 @@ from saveany.service import TaskService
 from saveany.store import Store
 
 if TYPE_CHECKING:
+    from saveany.archives.live import LiveWatcher
     from saveany.archives.reader import ArchiveReader
     from saveany.catalogue.catalogue import Catalogue
     from saveany.telegram.accounts import Accounts
@@ -56,6 +57,7 @@ class ArchiveRole:
         # The next bot need not wait until the turn of one that was killed expires.
         self._holder = uuid4().hex if stands_by else "bot"
         self._reader: ArchiveReader | None = None
+        self._live: LiveWatcher | None = None
         self._opened = asyncio.Event()
         self._pushes = 0  # number of pushes that were handled
 
@@ -76,6 +78,7 @@ class ArchiveRole:
                 group.create_task(repeat("archive_wake_ups", self._listen))
                 group.create_task(repeat("archives", self._step))
                 group.create_task(repeat("archive_pushes", self._read_changed))
+                group.create_task(repeat("live", self._watch_live))
         finally:
             with suppress(Unavailable):
                 await self._store.archives.end_turn(self._holder)
@@ -91,6 +94,17 @@ class ArchiveRole:
             pause = await self._check(await self._open())
         if pause:
             await self._wake_up.wait(pause, since=seen)
+
+    async def _watch_live(self) -> None:
+        """Notice chats that go live, while this process has the turn."""
+        seen = self._wake_up.count
+        if await self._store.live.exist() and await self._has_turn():
+            if self._live is None:
+                from saveany.archives.live import LiveWatcher  # imports Telethon
+
+                self._live = LiveWatcher(await self._accounts(), self._store, self._tasks)
+            await self._live.check()
+        await self._wake_up.wait(self._check_seconds, since=seen)
 
     async def _read_changed(self) -> None:
         """Read what Telegram has pushed, while this process has the turn."""

@@ -49,7 +49,16 @@ _Chat = Annotated[
 ]
 
 WebhookEvent = Literal[
-    "completed", "failed", "canceled", "running", "file_uploaded", "archive_complete", "archive_problem"
+    "completed",
+    "failed",
+    "canceled",
+    "running",
+    "file_uploaded",
+    "archive_complete",
+    "archive_problem",
+    "live_started",
+    "live_ended",
+    "recording_finished",
 ]
 
 
@@ -155,7 +164,7 @@ class ApiConfig(Table):
     webhook_events: tuple[WebhookEvent, ...] = Field(
         default=("completed", "failed"),
         description="Events that are sent as webhooks: completed, failed, canceled, running, file_uploaded, "
-        "archive_complete, archive_problem.",
+        "archive_complete, archive_problem, live_started, live_ended, recording_finished.",
     )
     webhook_secret: Annotated[SecretStr, AfterValidator(values.webhook_secret)] = Field(
         default=SecretStr(""),
@@ -462,6 +471,27 @@ class ConvertConfig(Table):
     ffmpeg: str = Field(default="ffmpeg", min_length=1, description="Name or path of ffmpeg.")
 
 
+class LiveConfig(Table):
+    """Recording of chats that go live. Needs a Telegram user account."""
+
+    recordings: int = Field(
+        default=4,
+        ge=1,
+        description="Number of live streams that each worker process records at the same time. Recordings "
+        "take no place from downloads.",
+    )
+    segment_seconds: int = Field(
+        default=600,
+        ge=5,
+        le=3600,
+        description="A recording is saved in segments of this length, in seconds, each as soon as it is "
+        "complete. At the end they are joined. A crash loses the segment in progress at most.",
+    )
+    segment_mb: int = Field(
+        default=512, ge=1, description="Maximum size of a segment in MiB; a segment may thus be shorter."
+    )
+
+
 class WorkerConfig(Table):
     """The worker processes, which download files."""
 
@@ -642,6 +672,7 @@ class Config(Table):
     uploads: UploadsConfig = Field(default_factory=UploadsConfig)
     compat: CompatConfig = Field(default_factory=CompatConfig)
     convert: ConvertConfig = Field(default_factory=ConvertConfig)
+    live: LiveConfig = Field(default_factory=LiveConfig)
     notify: NotifyConfig = Field(default_factory=NotifyConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     limits: LimitsConfig = Field(default_factory=LimitsConfig)

@@ -15,6 +15,7 @@ from saveany.models import Item, Rule, TaskSpec, title
 from saveany.planning import names, paths, templates
 from saveany.planning.facts import Facts
 from saveany.planning.rules import first_match
+from saveany.sources import LIVE
 from saveany.texts import Text
 
 #: Maximum length of the text of a message that is kept with its file, in characters.
@@ -50,6 +51,11 @@ def plan(spec: TaskSpec, found: Sequence[ResolvedFile]) -> list[Item]:
 def _album_fields(found: ResolvedFile, posted: Counter[str]) -> dict[str, str]:
     """The fields `album` and `caption` of an item, if its album has more than one file."""
     return {"album": found.album, "caption": found.caption} if posted[found.album] > 1 else {}
+
+
+def further_item(spec: TaskSpec, found: ResolvedFile, index: int) -> Item:
+    """The item of a file that comes to a task later. Another item may have its path."""
+    return _item(spec, found, index)
 
 
 def with_final_path(spec: TaskSpec, before: Item, ready: Item) -> Item:
@@ -120,14 +126,17 @@ def _folder(item: Item) -> str:
     return item.path.rpartition("/")[0]
 
 
-def planned_subject(items: Sequence[Item]) -> Text:
-    """The part of a title that names the files: the name of a single file, otherwise their number."""
+def planned_subject(spec: TaskSpec, items: Sequence[Item]) -> Text:
+    """The part of a title that names the files: the name of a single file, otherwise their number. A task
+    that grows is named by its link."""
+    if not items and spec.type == LIVE:
+        return Text(str(spec.params.get("title") or spec.links[0]))
     return Text(items[0].name) if len(items) == 1 else Text("{n} files", {"n": len(items)})
 
 
 def planned_title(spec: TaskSpec, items: Sequence[Item]) -> str:
     """`[tgfiles](file.pdf->local1:/downloads/file.pdf)`; for several files their number and the folder."""
-    subject = str(planned_subject(items))
+    subject = str(planned_subject(spec, items))
     if len(items) == 1:
         item = items[0]
         return title(spec.type, subject, item.storage or spec.storage, item.path)

@@ -21,7 +21,7 @@ from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
 from saveany.planning.source_choice import canonical_links, source_for, source_of
 from saveany.preferences import Preferences
-from saveany.sources import SourceSpec, sources
+from saveany.sources import LIVE, SourceSpec, sources
 from saveany.telegram import links as telegram
 from saveany.texts import Text
 
@@ -46,6 +46,7 @@ class TaskRequest:
 
     links: Sequence[str] = ()  # at least one, unless there is an `upload`
     upload: UploadedFile | None = None
+    live: Mapping[str, Any] | None = None  # the stream to record in the chat that is the only link
     type: str = ""  # "": the first source that claims the first link
     user_id: int | None = None  # whose task it is; None: the caller's own
     storage: str = ""
@@ -81,7 +82,7 @@ def plan_request(
     """
     source, links = _source_and_links(config, request)
     storage = PRIVATE_CHATS if request.to_private_chat else _target(config, user, request, preferences)
-    if not request.account:
+    if not request.account and not request.live:
         check_private_chats(links, user, group)
     source_storage = _source_storage(config, user, request)
     if source_storage and not request.upload:  # files of another storage keep their names and folders
@@ -92,7 +93,7 @@ def plan_request(
         links=links,
         user_id=user.id,
         storage=storage,
-        params=_upload_params(request.upload) if request.upload else dict(request.params),
+        params=_upload_params(request.upload) if request.upload else dict(request.live or request.params),
         source_storage=source_storage,
         path=str(user.id) if request.to_private_chat else _path(request, preferences, storage),
         filename=_filename(request),
@@ -120,6 +121,8 @@ def destination(
 def _source_and_links(config: Config, request: TaskRequest) -> tuple[SourceSpec, tuple[str, ...]]:
     if request.upload:
         return sources()["upload"], (request.upload.id,)
+    if request.live:
+        return sources()[LIVE], tuple(request.links)
     source = source_of(config, request.type) if request.type else source_for(config, request.links[0])
     return source, canonical_links(config, source, request.links)
 
@@ -152,7 +155,7 @@ def _conflict_policy(preferences: Preferences) -> OnConflict:
 def _duplicate_policy(request: TaskRequest, preferences: Preferences, source_storage: str) -> OnDuplicate:
     """The requested policy, else that of the user. A file that is to be in another place as well is always
     saved."""
-    if request.to_private_chat or source_storage:
+    if request.to_private_chat or source_storage or request.live:
         return OnDuplicate.SAVE
     return request.on_duplicate or OnDuplicate(preferences.on_duplicate or OnDuplicate.SAVE)
 

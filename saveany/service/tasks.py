@@ -21,6 +21,7 @@ from saveany.service.history import TaskHistory
 from saveany.service.principal import Principal
 from saveany.service.reading import TaskReader, unknown_task
 from saveany.service.waiting import read_waiting_reasons
+from saveany.sources import LIVE
 from saveany.store import Accepted, Store
 from saveany.store.results import (
     CancelResult,
@@ -100,7 +101,8 @@ class TaskService:
         specs = [(await self._specified(principal, request), key) for request, key in keyed]
         accepted = []
         for spec, key in specs:
-            subject = spec.params.get("name", "") if spec.type == "upload" else spec.links[0]
+            named = {"upload": "name", LIVE: "title"}.get(spec.type, "")
+            subject = str(spec.params.get(named, "") if named else spec.links[0])
             kept = await self._store.tasks.accept(
                 spec,
                 title(spec.type, subject, spec.storage, spec.path),

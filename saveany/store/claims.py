@@ -86,6 +86,10 @@ class Claim:
         if await self._write("append", *args) == AppendResult.GAP:
             raise ValueError(f"task {self.task.id}: the items do not continue those it has")
 
+    async def accept_stop(self) -> None:
+        """Record that this worker knows that the task is to be stopped: from now on its writes succeed."""
+        await self._write("accept_stop")
+
     async def progress(self, stage: Stage, progress: Progress) -> None:
         """Publish stage and progress of the task."""
         await self._write("progress", stage.value, codec.encode(progress))
@@ -234,16 +238,19 @@ class Claims:
         slots: int,
         lanes: Sequence[str] = (),
         without_slot: int = 0,
+        live_lanes: Sequence[str] = (),
+        recordings: int = 0,
         tasks_per_user: int = 0,
         wake_up: str = "",
     ) -> list[Claim]:
-        """Claim the next tasks: up to `slots` in `slot_lanes`, and up to `without_slot` in the other lanes.
+        """Claim the next tasks: up to `slots` in `slot_lanes`, up to `recordings` in `live_lanes`, and up to
+        `without_slot` in the other lanes.
 
         A slot goes to the user with the fewest slots, and a place without one to the user with the fewest
         running tasks that have none. `tasks_per_user` limits the running tasks of a
-        user (0: no limit); a limit that was set with `RuntimeSettings.set` overrides it. `wake_up` is the
-        lane that `next_wake_up` returned, if any: its wake-up is put back if only tasks of other lanes are
-        claimed.
+        user except recordings (0: no limit); a limit that was set with `RuntimeSettings.set` overrides it.
+        `wake_up` is the lane that `next_wake_up` returned, if any: its wake-up is put back if only tasks of
+        other lanes are claimed.
         """
         replies = await self._db.script(
             "claim",
@@ -253,8 +260,11 @@ class Claims:
             wake_up,
             slots,
             without_slot,
+            recordings,
             len(slot_lanes),
+            len(live_lanes),
             *slot_lanes,
+            *live_lanes,
             *lanes,
         )
         return [self._claim_of(*reply) for reply in replies]

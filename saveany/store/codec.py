@@ -69,7 +69,7 @@ def decode_task(task_id: str, record: dict[bytes, bytes]) -> Task:
         run=_int(get(b"run")),
         worker=text(get(b"worker", b"")),
         cancel_requested=get(b"cancel") == b"1",
-        stop_requested=get(b"stop") == b"1",
+        stop_requested=get(b"stop") in (b"1", b"2"),  # 2: its worker knows
         wake=_int(get(b"wake")),
         reason=text(get(b"reason", b"")),
         reason_text=_read(_text, get(b"reason_text"), None),

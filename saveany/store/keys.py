@@ -59,6 +59,7 @@ PAUSED = _key("paused", "zset", "paused tasks by creation time")
 RUNNING = _key("running", "zset", "running tasks by creation time")
 RUNNING_OF = _key("running:<user>", "set", "running tasks of a user")
 SLOTS_OF = _key("slots:<user>", "set", "those of them that have a slot of their worker")
+RECORDINGS_OF = _key("recordings:<user>", "set", "those of them that record live streams")
 IDEMPOTENCY = _key("idem:<key>", "hash", "hash of the first body sent with an Idempotency-Key, and its task")
 
 # The queue.
@@ -123,6 +124,8 @@ PREFERENCE_CHANGE = _key("people:changed:<name>", "string", "a change of prefere
 WATCHED_CHATS = _key("watches", "hash", "id -> watched chat as JSON")
 WATCHED_TASKS = _key("watches:tasks", "hash", "task -> its watched chat, until the user is notified")
 REMOVED_ARCHIVES = _key("watches:removed", "set", "ids of removed archives that may have a receipt still")
+LIVE_WATCHES = _key("live:watches", "hash", "id -> chat that is recorded when it goes live, as JSON")
+BROADCASTS = _key("live:broadcasts", "hash", "id of such a chat -> the stream that goes on there, as JSON")
 
 # The bot.
 BOT_ID = _key("bot:id", "string", "id of the bot that the other bot keys belong to")

@@ -17,6 +17,7 @@ from saveany.store.duplicates import DuplicateQueries
 from saveany.store.events import Events
 from saveany.store.link_queries import LinkQueries
 from saveany.store.nonces import Nonces
+from saveany.store.live import LiveWatches
 from saveany.store.openings import Openings
 from saveany.store.outbox import Outbox
 from saveany.store.preferences import PreferencesStore
@@ -70,6 +71,7 @@ class Store:
         self.traffic = TrafficCounter(db)
         self.progress_messages = ProgressMessages(db)
         self.archives = Archives(db)
+        self.live = LiveWatches(db)
         self.telegram = TelegramStore(db)
 
     async def instance(self) -> str:

@@ -238,10 +238,13 @@ class Tasks:
         return dict(zip(_LIVE, sizes, strict=True))
 
     async def running(self, users: Iterable[int]) -> dict[int, int]:
-        """Numbers of running tasks of these users, by user id."""
+        """Numbers of running tasks of these users without recordings, by user id."""
         wanted = list(users)
-        counts = await self._db.many([("SCARD", keys.RUNNING_OF(user)) for user in wanted])
-        return dict(zip(wanted, counts, strict=True))
+        counts = await self._db.many(
+            [("SCARD", key(user)) for key in (keys.RUNNING_OF, keys.RECORDINGS_OF) for user in wanted]
+        )
+        running, recordings = counts[: len(wanted)], counts[len(wanted) :]
+        return {user: n - live for user, n, live in zip(wanted, running, recordings, strict=True)}
 
     async def queued_since(self) -> int | None:
         """Creation time (ms) of the oldest queued task; None if the queue is empty."""

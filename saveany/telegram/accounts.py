@@ -26,7 +26,7 @@ from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait, PhotoSizeMismatch
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink, parse
-from saveany.telegram.livestream import StreamReader, find_stream
+from saveany.telegram.livestream import LiveCall, LivePart, NotLive, StreamReader, find_stream
 from saveany.telegram.media import Media, thumbnail_of
 from saveany.telegram.messages import FilesWithheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
@@ -34,6 +34,9 @@ from saveany.telegram.refusals import LOGIN, combined_error, no_account
 from saveany.telegram.session import SessionFolder
 from saveany.telegram.settings import TelegramTable
 from saveany.texts import Text
+
+#: How far before the newest part the parts of a stream begin.
+_BACK_MS = 15_000
 
 _NUMBER = re.compile(r"-?\d+", re.ASCII)
 
@@ -215,6 +218,27 @@ class Accounts:
     def pool(self, name: str) -> ConnectionPool:
         """The connections of an account to its home data center that carry parts of files."""
         return self._downloader.pool(name, self.client(name).home_dc)
+
+    async def live_call(self, name: str, chat: str) -> LiveCall | None:
+        """The stream of a channel or group; None if it is not live. Raises as `livestream`."""
+        try:
+            return (await self.livestream(name, chat)).call
+        except NotLive:
+            return None
+
+    async def live_parts(
+        self, name: str, chat: str, call: int = 0, after_ms: int | None = None
+    ) -> AsyncGenerator[LivePart, None]:
+        """The parts of the stream with the id `call`, or of the one that is live for 0, after a time. Without
+        it, they begin some seconds ago: a stream is noticed only after it has begun. Raises `NotLive` if it
+        has ended, and as `livestream`. To stop early, close the iterator (`contextlib.aclosing`)."""
+        async with self.using(name):
+            reader = await self.livestream(name, chat)
+            if call not in (0, reader.call.id):
+                raise NotLive("the stream has ended")
+            async with aclosing(reader.parts(after_ms, back_ms=_BACK_MS)) as parts:
+                async for part in parts:
+                    yield part
 
     async def livestream(self, name: str, chat: str) -> StreamReader:
         """The stream of a channel or group that is live. Raises `NotLive`, and as `resolve` does."""

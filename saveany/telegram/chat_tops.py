@@ -24,6 +24,7 @@ class ChatTop:
 
     message: int
     pts: int = 0  # number of the last event; 0 for private chats and basic groups
+    is_live: bool = False  # whether it has a call, or a stream
     successor: int = 0  # marked id of the supergroup that this basic group became; 0 if it is none
     photo: int = 0  # id of the current profile photo; 0 if there is none
 
@@ -56,7 +57,13 @@ async def _tops(reader: MessageReader, peers: list[Any]) -> dict[int, ChatTop]:
     known = peers_in(reply)
     marked = {utils.get_peer_id(each.peer): each for each in reply.dialogs}
     return {
-        chat: ChatTop(each.top_message, each.pts or 0, _successor(known.get(chat)), _photo(known.get(chat)))
+        chat: ChatTop(
+            each.top_message,
+            each.pts or 0,
+            is_live=bool(getattr(known.get(chat), "call_active", False)),
+            successor=_successor(known.get(chat)),
+            photo=_photo(known.get(chat)),
+        )
         for chat, each in marked.items()
     }
 

@@ -110,12 +110,18 @@ class StreamReader:
         self._present_until = 0.0  # monotonic
         self._last_part = time.monotonic()
 
-    async def parts(self, after_ms: int | None = None) -> AsyncGenerator[LivePart, None]:
-        """The parts after a time, or from the newest one on, until the stream ends. Parts that the server
-        does not have any more are left out. Close the iterator (`aclosing`) to leave the call."""
+    @property
+    def call(self) -> LiveCall:
+        """The stream."""
+        return self._call
+
+    async def parts(self, after_ms: int | None = None, *, back_ms: int = 0) -> AsyncGenerator[LivePart, None]:
+        """The parts after a time, or from `back_ms` before the newest one on, until the stream ends. Parts
+        that the server does not have any more are left out. Close the iterator (`aclosing`) to leave the
+        call."""
         await self._join()
         try:
-            next_ms = await self._first(after_ms)
+            next_ms = await self._first(after_ms, back_ms)
             while next_ms is not None:
                 with ExitStack() as leases:  # until the stream moves to another data center
                     dc = self._call.dc
@@ -127,7 +133,7 @@ class StreamReader:
         finally:
             await self._leave()
 
-    async def _first(self, after_ms: int | None) -> int | None:
+    async def _first(self, after_ms: int | None, back_ms: int) -> int | None:
         """The time of the first part to fetch; None if the stream has ended before it has begun."""
         if after_ms is not None:
             return after_ms + PART_MS
@@ -135,7 +141,7 @@ class StreamReader:
             if not await self._goes_on():
                 return None
             await asyncio.sleep(_POLL_SECONDS)
-        return newest
+        return newest - back_ms
 
     async def _step(self, connection: Connection, time_ms: int) -> tuple[bytes | None, int | None]:
         """Fetch a part. Returns its MP4, and the time of the next one; without an MP4 if it was left out, or

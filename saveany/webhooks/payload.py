@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from saveany.models import Item, Task
+from saveany.sources import LIVE
 from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def task_payload(task: Task, items: Sequence[Item], event: str, finished_at_ms: 
     does not end the task. The first `MAX_ITEMS` items are listed; `items_total` counts all.
     """
     uploaded = _uploaded(task, items[0]) if event == "file_uploaded" else {}
+    if task.spec.type == LIVE:
+        uploaded = {
+            "event": event,
+            "chat": task.spec.links[0],
+            "chat_title": task.spec.params.get("title", ""),
+        }
     return msgspec.json.encode(
         {
             **uploaded,

@@ -8,7 +8,7 @@ the worker retries a file from `prepare` on (`workers/retries.py`).
 from __future__ import annotations
 
 import abc
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,27 @@ class Source(abc.ABC):
     @abc.abstractmethod
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """All files behind the links of a task, in order. Raises `Permanent` if there are none."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether a task gains files while it runs (`more`). Stopped, it ends with what it has then."""
+        return False
+
+    def more(
+        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, received: Callable[[int], None]
+    ) -> AsyncGenerator[ResolvedFile, None]:
+        """Files that come to a task that grows, beside `items`. Called again when these and those are saved
+        or have failed, until none come. Once the user has `stopped` the task, only what is there already.
+        `received` is called with the number of bytes that have arrived."""
+        raise NotImplementedError(f"tasks of {type(self).__name__} do not grow")
+
+    def replaced(self, items: Sequence[Item]) -> list[Item]:
+        """Saved files of a task that grows in whose place another one is saved now: they are removed."""
+        return []
+
+    def is_optional(self, item: Item) -> bool:
+        """Whether the task is complete without this file."""
+        return False
 
     async def look_up(self, items: Sequence[Item], spec: TaskSpec) -> None:  # noqa: B027  # most need nothing
         """Look up together what `prepare` will need for these items, the remaining ones of a task that was

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from saveany.catalogue.models import SavedFile
+from saveany.errors import WrongState
 from saveany.service import Principal
+
+if TYPE_CHECKING:
+    from saveany.service.live import LiveService
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +49,48 @@ class LiveChats(Protocol):
         """The recordings that began between two times, inclusive, oldest first."""
 
 
-class NothingLive:
-    """Watches nothing: there is no source that records yet."""
+class RecordedChats:
+    """The chats that SaveAny records when they go live. A chat is known by its username, and by its id
+    without the -100 that Telegram's clients put in front."""
+
+    def __init__(self, service: LiveService) -> None:
+        self._service = service
 
     async def watch(self, principal: Principal, chat: str) -> None:
         """See `LiveChats.watch`."""
+        with suppress(WrongState):  # it is recorded already
+            await self._service.watch(principal, f"-100{chat}" if chat.isdecimal() else f"@{chat}")
 
     async def broadcasts(self, principal: Principal) -> list[Broadcast]:
         """See `LiveChats.broadcasts`."""
-        return []
+        return [
+            Broadcast(
+                chat=name,
+                channel_id=_bare_id(shown.watch.chat),
+                started_at=shown.broadcast.started_at,
+                viewers=shown.broadcast.viewers,
+                most_viewers=shown.broadcast.most_viewers,
+            )
+            for shown in await self._service.all(principal)
+            if shown.broadcast
+            for name in _names(shown.watch.name, shown.watch.chat)
+        ]
 
     async def recordings(self, principal: Principal, start: int, end: int) -> list[LiveRecording]:
         """See `LiveChats.recordings`."""
-        return []
+        return [
+            LiveRecording(name, _bare_id(each.chat_id), each.started_at, part.seconds, part.file)
+            for each in await self._service.recordings(principal, since=start, until=end)
+            for part in each.files
+            for name in _names(each.chat, each.chat_id)
+        ]
+
+
+def _bare_id(marked: int) -> int:
+    return int(str(marked).removeprefix("-100"))
+
+
+def _names(name: str, marked: int) -> set[str]:
+    return (
+        {name.removeprefix("@"), str(_bare_id(marked))} if name.startswith("@") else {str(_bare_id(marked))}
+    )

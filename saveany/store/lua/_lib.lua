@@ -114,10 +114,17 @@ local function head(user, lanes)
   return best, best_lane, best_score
 end
 
-local function running_of(user) return redis.call('SCARD', P .. 'running:' .. user) end
+local function recordings_of(user) return redis.call('SCARD', P .. 'recordings:' .. user) end
+
+-- Number of running tasks of a user. Recordings of live streams do not count: they last for hours.
+local function running_of(user) return redis.call('SCARD', P .. 'running:' .. user) - recordings_of(user) end
 
 -- Number of running tasks of a user that have a slot.
 local function slots_of(user) return redis.call('SCARD', P .. 'slots:' .. user) end
+
+-- The running tasks of a user by what they use of their worker, which is the field `slot` of a task: '1' a slot for
+-- downloads, '2' one for recordings, '0' neither.
+local SETS_OF_SLOTS = { ['1'] = 'slots:', ['2'] = 'recordings:' }
 
 -- Maximum number of running tasks of a user: from the settings, else as configured; 0 while the queue is paused.
 local function limit_per_user(configured)
@@ -149,7 +156,7 @@ local function stop_running(id)
   local user = t[1] or ''
   redis.call('ZREM', P .. 'running', id)
   redis.call('ZREM', P .. 'leases', id)
-  if t[2] == '1' then redis.call('SREM', P .. 'slots:' .. user, id) end
+  if SETS_OF_SLOTS[t[2]] then redis.call('SREM', P .. SETS_OF_SLOTS[t[2]] .. user, id) end
   if redis.call('SREM', P .. 'running:' .. user, id) == 1 then
     for _, lane in ipairs(redis.call('SMEMBERS', P .. 'lanes:' .. user)) do wake_worker(lane) end
   end
@@ -339,7 +346,7 @@ local function count(name, amount)
 end
 
 -- Whether the holder of a claim may write: 'ok', 'fenced' (another claim owns the task, or it has ended), 'cancel', 'stop'
--- (it must end with what is saved) or 'pause' (the user paused it, or it must make room for another user's task). The first
+-- (it must end with what is saved, and its worker has not noticed yet) or 'pause' (the user paused it, or it must make room for another user's task). The first
 -- of these that applies counts.
 local function may_write(id, epoch)
   local t = redis.call('HMGET', task_key(id), 'status', 'epoch', 'cancel', 'paused', 'yield_to', 'stop')

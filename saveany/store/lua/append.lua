@@ -6,7 +6,7 @@ local id = ARGV[1]
 local verdict = may_write(id, ARGV[2])
 if verdict ~= 'ok' then return verdict end
 local items, before = P .. 'items:' .. id, redis.call('HLEN', P .. 'items:' .. id)
-if before == 0 then return 'gap' end
+if redis.call('HEXISTS', task_key(id), 'items_total') == 0 then return 'gap' end
 for i = 5, 4 + 2 * ARGV[4], 2 do
   local index = tonumber(ARGV[i])
   if index > before then return 'gap' end

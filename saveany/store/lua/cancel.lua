@@ -1,5 +1,5 @@
 -- Cancels a task. A queued task ends here; a running one is marked, and its worker cleans up and ends it.
--- Touches: task:<id>, queued, paused, delayed, running:<user>, slots:<user>, leases, checkpoints:<id>, ready:<user>:<lane>, lanes:<user>, users,
+-- Touches: task:<id>, queued, paused, delayed, running:<user>, slots:<user>, recordings:<user>, leases, checkpoints:<id>, ready:<user>:<lane>, lanes:<user>, users,
 -- wake:<lane>, record, recorded, cleanup:<storage>, events, outbox, delivery:<id>, deliveries:<task>, posted; publishes to control.
 -- ARGV: id, (delivery id, task, JSON) …
 -- Returns 'canceled' | 'requested' | 'ended' | 'unknown'

@@ -1,6 +1,6 @@
 -- Ends a running task: last items, status, history, event and webhooks in one step. After a cancel the caller gets
 -- 'cancel', and must clean up and finish as canceled. A stop or a pause at this point is ignored.
--- Touches: task:<id>, items:<id>, checkpoints:<id>, running, running:<user>, slots:<user>, leases, record, recorded, publishing:<storage>, removals:<storage>, cleanup:<storage>, events, outbox,
+-- Touches: task:<id>, items:<id>, checkpoints:<id>, running, running:<user>, slots:<user>, recordings:<user>, leases, record, recorded, publishing:<storage>, removals:<storage>, cleanup:<storage>, events, outbox,
 -- delivery:<id>, deliveries:<task>, posted, wake:<lane>; reads users, lanes:<user>; publishes to control.
 -- ARGV: id, epoch, status, error, error as a translatable text (JSON, '' for none), progress JSON ('' keeps it), item count, (index, item JSON) …,
 -- (delivery id, task, JSON) …

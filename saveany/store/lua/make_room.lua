@@ -6,7 +6,7 @@
 -- A task that must make room gets 'pause' from may_write, and its worker puts it back into the queue. The slot then goes to
 -- that user (`enqueue`, claim).
 -- Touches: task:<id>, turn, queued, paused, delayed, room:<user>, and as `first` ready:<user>:<lane>, lanes:<user>, users; publishes to control;
--- reads settings, running:<user>, slots:<user>.
+-- reads settings, running:<user>, recordings:<user>, slots:<user>.
 -- ARGV: worker, limit of running tasks per user (0: no limit), ms that a task must wait first, time slice in ms,
 -- count of lanes, lanes whose tasks need a slot …, ids of the tasks that have a slot there …
 -- Returns the ids of the tasks that must stop

@@ -1,7 +1,7 @@
 -- Puts tasks whose lease has expired back into the queue, makes delayed tasks ready, and gives canceled tasks of dead
 -- workers a new epoch and lease, so that the caller can end them. Then wakes workers for all ready tasks, because a
 -- worker that dies loses its wake-up.
--- Touches: leases, task:<id>, running, running:<user>, slots:<user>, room:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
+-- Touches: leases, task:<id>, running, running:<user>, slots:<user>, recordings:<user>, room:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
 -- wake:<lane>, turn, events, counters; reads settings.
 -- ARGV: limit, lease ms, '1' to recover the tasks of expired leases
 -- Returns {number put back into the queue, number of delayed tasks made ready, number of expired leases, {id, epoch of canceled tasks …}}

@@ -1,6 +1,6 @@
 -- Puts the tasks of a worker that is known to be dead back into the queue at once, and gives canceled ones a new epoch and
 -- lease, so that the caller can end them.
--- Touches: leases, task:<id>, running, running:<user>, slots:<user>, room:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
+-- Touches: leases, task:<id>, running, running:<user>, slots:<user>, recordings:<user>, room:<user>, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users,
 -- wake:<lane>, turn, events.
 -- ARGV: worker, lease ms
 -- Returns {number put back into the queue, {id, epoch of canceled tasks …}}

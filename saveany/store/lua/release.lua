@@ -1,6 +1,6 @@
 -- Puts a claimed task back into the queue without counting an attempt: it was paused, makes room or must wait, or its
 -- worker stops.
--- Touches: task:<id>, away:<storage>, running, running:<user>, slots:<user>, room:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, turn, events.
+-- Touches: task:<id>, away:<storage>, running, running:<user>, slots:<user>, recordings:<user>, room:<user>, leases, queued, paused, delayed, ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, turn, events.
 -- ARGV: id, epoch, delay ms, why it waits, the storage it waits for ('' for none),
 -- why it waits as a translatable text (JSON, '' for none), its lane from now on ('' for the same)
 -- Returns 'ok' | 'fenced' | 'cancel'

@@ -1,6 +1,6 @@
 -- Puts a failed or canceled task back into the queue under the same id. Finished items stay finished.
 -- Leftovers of a canceled run are left to the next claim and no longer to the clean-up.
--- Touches: task:<id>, items:<id>, record, recorded, cleanup:<storage>, running:<user>, slots:<user>, room:<user>, leases, queued, paused, delayed,
+-- Touches: task:<id>, items:<id>, record, recorded, cleanup:<storage>, running:<user>, slots:<user>, recordings:<user>, room:<user>, leases, queued, paused, delayed,
 -- ready:<user>:<lane>, lanes:<user>, users, wake:<lane>, turn, events.
 -- ARGV: id, run it was seen in, item count, (index, item JSON) …
 -- Returns 'ok' | 'state' | 'unknown'

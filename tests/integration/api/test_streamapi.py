@@ -60,7 +60,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setattr(live, "NothingLive", lambda: recorder)
+    monkeypatch.setattr(live, "RecordedChats", lambda _: recorder)
     return recorder
 
 

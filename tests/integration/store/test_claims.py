@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from saveany.errors import Fenced
@@ -13,7 +15,7 @@ SLOT_LANE = slot_lane(LANE)
 WEB_LANE = "directlinks/local1"
 
 
-async def claims(store: Store, slots: int, without_slot: int, wake_up: str = "", **more: int) -> list[Claim]:
+async def claims(store: Store, slots: int, without_slot: int, wake_up: str = "", **more: Any) -> list[Claim]:
     return await store.claims.claim_several(
         "w",
         slot_lanes=[WEB_LANE, SLOT_LANE],

@@ -84,6 +84,7 @@ class WorkerHarness:
             workers=slots,
             retry=3,
             limits=SimpleNamespace(tasks_per_user=0),
+            live=SimpleNamespace(recordings=1),
             services=SimpleNamespace(scratch=folder / "scratch"),
         )
         self.runner = TaskRunner(
