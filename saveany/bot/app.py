@@ -30,6 +30,7 @@ from saveany.loops import until_done, wait_for_store
 from saveany.service import TaskReader, TaskService
 from saveany.service.archives import ArchiveService
 from saveany.service.links import LinkService
+from saveany.service.live import LiveService
 from saveany.store import Store, open_store
 from saveany.store.bot import LOCK_MS
 from saveany.supervisor import report_working
@@ -144,6 +145,7 @@ def _services(
         tasks,
         LinkService(catalogue, store, config),
         ArchiveService(config, store, catalogue, tasks, partial(_started, accounts)),
+        LiveService(config, store, catalogue, tasks, partial(_started, accounts)),
         Membership(config, store, client),
         accounts,
         client,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
     from saveany.service.archives import ArchiveService
     from saveany.service.links import LinkService
+    from saveany.service.live import LiveService
 
 #: Maximum number of attempts at a call to Telegram before its flood wait is reported as an error.
 _MAX_ATTEMPTS = 5
@@ -52,6 +53,7 @@ class BotServices:
     tasks: TaskService
     links: LinkService
     archives: ArchiveService
+    live: LiveService
     membership: Membership
     accounts: Accounts
     client: BotClient

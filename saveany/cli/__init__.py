@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "login": ("saveany.cli.login:login", "Log in to a Telegram account."),
     "add": ("saveany.cli.add:add", "Save links."),
     "archive": ("saveany.cli.archive:app", "Archive whole chats."),
+    "live": ("saveany.cli.live:app", "Record chats when they go live."),
     "resolve": ("saveany.cli.resolve:resolve", "Show what a link would save."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),
     "history": ("saveany.cli.history:history", "List tasks that have ended."),

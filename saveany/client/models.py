@@ -701,6 +701,38 @@ class LinkView(TypedDict):
     bytes_sent: int
 
 
+class LiveList(TypedDict):
+    """Chats that are recorded when they go live, oldest first."""
+
+    live: list[LiveView]
+
+
+class LiveView(TypedDict):
+    """A chat that is recorded when it goes live."""
+
+    id: str
+    #: `@name`, or the id if it has none.
+    chat: str
+    #: -100… for a channel or supergroup.
+    chat_id: int
+    title: str
+    user_id: int
+    #: Empty: the default storage of the user.
+    storage: str
+    dir_path: str
+    #: RFC 3339, UTC.
+    created_at: str
+    #: Why it cannot be recorded now; empty if it can.
+    problem: str
+    is_live: bool
+    #: When the stream was noticed; null if the chat is not live.
+    started_at: str | None
+    #: Null if the chat is not live.
+    viewers: int | None
+    #: The recording; null if the chat is not live.
+    task_id: str | None
+
+
 class LogLinesView(TypedDict):
     """Lines of the log, oldest first."""
 
@@ -906,6 +938,19 @@ class NewLink(TypedDict):
     #: Whether a storage that can do so sends the file itself, if the configuration allows it
     #: (`links.redirect`); never with a password.
     redirect: NotRequired[bool]
+
+
+class NewLive(TypedDict):
+    """A chat to record when it goes live."""
+
+    #: A channel or supergroup: `@name`, a link into it, or its id (-100…).
+    chat: str
+    #: Telegram user id. Default: the caller's user.
+    user_id: NotRequired[int | None]
+    #: Empty: the default storage of the user.
+    storage: NotRequired[str]
+    #: Folder in the storage.
+    dir_path: NotRequired[str]
 
 
 class NewLogin(TypedDict):
@@ -1114,6 +1159,42 @@ class Ready(TypedDict):
     """Everything needed to save files is available."""
 
     status: NotRequired[Literal["ready"]]
+
+
+class RecordingFileView(TypedDict):
+    """A file of a recording."""
+
+    file_id: str
+    name: str
+    size: int
+    #: Its length.
+    seconds: int
+
+
+class RecordingList(TypedDict):
+    """Recordings, oldest first."""
+
+    recordings: list[RecordingView]
+
+
+class RecordingView(TypedDict):
+    """A recording of a live stream."""
+
+    task_id: str
+    #: Of the task; `running` while the stream goes on.
+    status: Literal["queued", "running", "completed", "failed", "canceled"]
+    chat: str
+    chat_id: int
+    #: Of the chat.
+    title: str
+    user_id: int
+    #: RFC 3339, UTC.
+    started_at: str
+    ended_at: str | None
+    #: Length of the recording so far.
+    seconds: int
+    #: One file; several while the recording runs, or if it could not be joined.
+    files: list[RecordingFileView]
 
 
 class Removed(TypedDict):

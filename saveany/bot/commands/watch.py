@@ -18,6 +18,7 @@ from saveany.planning import rules
 from saveany.planning.filter_syntax import parse_filter
 from saveany.planning.paths import folder
 from saveany.service.archives import check_number
+from saveany.service.live import ShownLive
 from saveany.store.archives import Archive, Notify
 from saveany.telegram import links
 from saveany.telegram.chat_state import ChatState
@@ -48,6 +49,9 @@ async def watch(ctx: Context, args: str) -> None:
         await lswatch(ctx, "")
         return
     chat, _, rest = args.partition(" ")
+    if rest.split()[:1] == ["live"]:
+        await _record_live(ctx, chat, rest.strip().removeprefix("live"))
+        return
     arguments = parse_arguments(ctx, rest.strip())
     state = await _chat_state(ctx, links.chat_of(chat))
     added = _new_archive(ctx, state, arguments)
@@ -59,6 +63,17 @@ async def watch(ctx: Context, args: str) -> None:
             raise CommandError("You already watch that: it is number {n} in /lswatch.", n=n)
     await ctx.services.store.archives.add(added)
     await ctx.reply("\n".join(_confirmation(ctx.t, added, state.top)))
+
+
+async def _record_live(ctx: Context, chat: str, rest: str) -> None:
+    """Record a chat when it goes live."""
+    arguments = parse_arguments(ctx, rest.strip())
+    if arguments.filter or arguments.seen is not None:
+        raise CommandError("Write /watch CHAT live, or /watch CHAT live -> STORAGE:FOLDER.")
+    watch = await ctx.services.live.watch(
+        ctx.principal, chat, user_id=ctx.user.id, storage=arguments.storage, folder=arguments.folder
+    )
+    await ctx.reply(ctx.t("I record <b>{title}</b> whenever it is live.", title=watch.title))
 
 
 async def _chat_state(ctx: Context, chat: str) -> ChatState:
@@ -73,6 +88,9 @@ async def unwatch(ctx: Context, args: str) -> None:
     if not args:
         await lswatch(ctx, "")
         return
+    if args.split()[1:] == ["live"]:
+        await _record_no_longer(ctx, args.split()[0])
+        return
     watches = await ctx.services.store.archives.of_user(ctx.user.id)
     if args.isdecimal():
         found = watches[int(args) - 1 : int(args)] if int(args) else []
@@ -84,6 +102,16 @@ async def unwatch(ctx: Context, args: str) -> None:
     for each in found:
         await ctx.services.store.archives.remove(each.id)
     await ctx.reply(escape(ctx.t.text(_ended(found[0]))))
+
+
+async def _record_no_longer(ctx: Context, chat: str) -> None:
+    name = links.chat_of(chat).casefold()
+    for shown in await ctx.services.live.all(ctx.principal, ctx.user.id):
+        if name in (shown.watch.name.casefold(), str(shown.watch.chat)):
+            await ctx.services.live.remove(ctx.principal, shown.watch.id)
+            await ctx.reply(ctx.t("I no longer record <b>{title}</b>.", title=shown.watch.title))
+            return
+    raise CommandError("I do not record that chat. /lswatch lists the chats you watch.")
 
 
 async def lswatch(ctx: Context, args: str) -> None:
@@ -108,11 +136,23 @@ def _ended(watch: Archive) -> Text:
 async def _list(ctx: Context) -> tuple[str, Keyboard]:
     t = ctx.t
     watches = await ctx.services.store.archives.of_user(ctx.user.id)
-    if not watches:
+    live = await ctx.services.live.all(ctx.principal, ctx.user.id)
+    if not watches and not live:
         return t("You watch no chats yet. Send /watch @channel to save what is posted there."), ()
     parts = [f"{n}. " + "\n".join(_details(t, each)) for n, each in enumerate(watches, 1)]
+    parts += [_live_line(t, each) for each in live]
     buttons = [Button(f"✖ {n}", f"unwatch:{each.id}") for n, each in enumerate(watches, 1)]
     return "\n".join(parts), rows(buttons, 5)
+
+
+def _live_line(t: HtmlTranslator, shown: ShownLive) -> str:
+    """A chat that is recorded when it goes live."""
+    watch = shown.watch
+    name = f"🔴 <b>{escape(watch.title)}</b> ({escape(watch.name)})"
+    if problem := loaded(watch.problem):
+        return f"{name}\n⚠️ {escape(t.text(problem))}"
+    state = t("It is live, and I record it.") if shown.broadcast else t("I record it when it goes live.")
+    return f"{name}\n{state}"
 
 
 def _details(t: HtmlTranslator, watch: Archive) -> Iterator[str]:
@@ -241,6 +281,7 @@ COMMANDS = (
             "@channel type=video size>10MB -> STORAGE:FOLDER",
             "@channel from 123",
             "@channel all notify=digest",
+            "@channel live -> STORAGE:FOLDER",
         ),
         private=True,
     ),
@@ -248,7 +289,7 @@ COMMANDS = (
         "unwatch",
         unwatch,
         gettext_noop("Stop watching a chat"),
-        usage=("NUMBER", "@channel"),
+        usage=("NUMBER", "@channel", "@channel live"),
         private=True,
     ),
     Command("lswatch", lswatch, gettext_noop("Chats you watch"), private=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,17 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         yield stack
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def clean(stack: Stack) -> AsyncIterator[None]:
+    """After each test nothing is watched, and nothing is live."""
+    yield
+    stack.sandbox.faults.clear()
+    for watch in (await get(stack, "live"))["live"]:
+        await stack.request("DELETE", f"/live/{watch['id']}")
+    while call := stack.sandbox.world.calls.of(stack.sandbox.world.chats[samples.CHANNEL]):
+        stack.sandbox.world.calls.end(call)
+
+
 def start(stack: Stack, parts: list[bytes], **fields: Any) -> GroupCall:
     stream = LiveStream(parts=parts, **({"speed": SPEED, "kept": 1000} | fields))
     return stack.sandbox.world.calls.start(
@@ -66,19 +77,32 @@ async def watch(stack: Stack, **fields: Any) -> dict[str, Any]:
     return watch
 
 
-async def unwatch(stack: Stack, watch: dict[str, Any]) -> None:
-    await stack.request("DELETE", f"/live/{watch['id']}")
+def served(stack: Stack, call: GroupCall, count: int) -> Callable[[], bool]:
+    """A condition: about so many more parts have been served."""
+    assert call.stream is not None
+
+    def sent() -> int:
+        return stack.sandbox.counters.bytes(method="upload.getFile", file=call.id)
+
+    wanted = sent() + count * len(call.stream.parts[0])
+    return lambda: sent() >= wanted
 
 
 async def end_when_read(stack: Stack, call: GroupCall) -> None:
-    """End a stream when all of it has been served for a while."""
-    stream = call.stream
+    """End a stream of which everything has been read: requests for more bring nothing."""
+    stream, counters = call.stream, stack.sandbox.counters
     assert stream is not None
     await until(lambda: stream.available == len(stream.parts), within=60)
-    last = stack.sandbox.counters.requests(method="upload.getFile", file=call.id)
-    await until(
-        lambda: stack.sandbox.counters.requests(method="upload.getFile", file=call.id) > last + 3, within=30
-    )
+    asked = sent = -1
+
+    def is_read() -> bool:
+        nonlocal asked, sent
+        now = counters.requests(method="upload.getFile", file=call.id)
+        if sent != (sent := counters.bytes(method="upload.getFile", file=call.id)):
+            asked = now
+        return sent > 0 and now > asked + 5
+
+    await until(is_read, within=30)
     stack.sandbox.world.calls.end(call)
 
 
@@ -95,23 +119,169 @@ def frames(path: Path) -> list[bytes]:
     return [line.rpartition(b",")[2].strip() for line in lines if not line.startswith(b"#")]
 
 
-async def test_a_stream_becomes_one_mp4_in_the_library(stack: Stack, parts: list[bytes]) -> None:
+async def recording_of(stack: Stack, task_id: str, **params: Any) -> dict[str, Any]:
+    """The recording that a task has made; empty if it is not listed."""
+    found = (await get(stack, "recordings", **params))["recordings"]
+    return next((each for each in found if each["task_id"] == task_id), {})
+
+
+def videos(stack: Stack, folder: str) -> list[Path]:
+    return [stack.storage_dir / name for name in stack.files() if name.startswith(f"{folder}/")]
+
+
+def check(path: Path, parts: list[bytes], folder: Path) -> None:
+    """The file has every picture of these parts, once and in order, and sound of the same length."""
+    expected: list[bytes] = []
+    for number, part in enumerate(parts):
+        (folder / f"{number}.mp4").write_bytes(part)
+        expected += frames(folder / f"{number}.mp4")
+    assert frames(path) == expected
+    found = probe(path)
+    lengths = {each["codec_type"]: float(each["duration"]) for each in found["streams"]}
+    assert float(found["format"]["duration"]) == pytest.approx(len(parts), abs=0.1)
+    assert lengths["audio"] == pytest.approx(lengths["video"], abs=0.05)
+
+
+async def test_a_stream_becomes_one_mp4_in_the_library(
+    stack: Stack, parts: list[bytes], tmp_path: Path
+) -> None:
+    """The stack has one worker: while it records, downloads are done, and segments are listed. In the end
+    there is one file, which the library plays."""
     call = start(stack, parts)
     watched = await watch(stack, dir_path="streams")
     task_id = watched["task_id"]
 
     async def has_segment() -> bool:
-        return bool((await get(stack, "recordings"))["recordings"])
+        found = await recording_of(stack, task_id)
+        return bool(found) and found["status"] == "running" and found["seconds"] == SEGMENT
 
     await until(has_segment, within=30)
+    download = await stack.add("https://t.me/channel/123", dir_path="others")
+    assert (await stack.ended(download["task_id"]))["status"] == "completed"
+    assert (await stack.task(task_id))["status"] == "running"
     await end_when_read(stack, call)
     task = await stack.ended(task_id)
-    assert task["status"] == "completed", task
-    (recording,) = (await get(stack, "recordings"))["recordings"]
+    assert (task["status"], task["error"]) == ("completed", "")
+    recording = await recording_of(stack, task_id, chat=CHAT)
     (file,) = recording["files"]
     assert recording["seconds"] == file["seconds"] == SECONDS
-    (name,) = [name for name in stack.files() if name.startswith("streams/")]
-    found = probe(stack.storage_dir / name)
-    assert float(found["format"]["duration"]) == pytest.approx(SECONDS, abs=0.1)
-    assert {each["codec_type"] for each in found["streams"]} == {"video", "audio"}
-    await unwatch(stack, watched)
+    (path,) = videos(stack, "streams")
+    check(path, parts, tmp_path)
+    played = await stack.client.get(
+        f"/api/v1/files/{file['file_id']}/content", headers={"Range": "bytes=0-9"}
+    )
+    assert (played.status_code, played.content) == (206, path.read_bytes()[:10])
+    assert (await get(stack, "recordings", to="2020-01-01"))["recordings"] == []
+
+
+async def test_a_recording_survives_faults_of_telegram_and_the_death_of_its_worker(
+    stack: Stack, parts: list[bytes], tmp_path: Path
+) -> None:
+    call = start(stack, parts)
+    of_call = f"file={call.id}"
+    faults = [
+        "flood_wait=1,method=upload.getFile,every=13",
+        "kick,method=upload.getFile,every=9",
+        "drop,method=upload.getFile,every=11",
+        "error=500:RPC_CALL_FAIL,method=upload.getFile,every=7",
+        "move_call=4,method=upload.getFile,count=1",
+    ]
+    added = [stack.sandbox.faults.add(f"{each},{of_call}") for each in faults]
+    watched = await watch(stack, dir_path="faults")
+    for _ in range(2):
+        await until(served(stack, call, 4), within=30)
+        await stack.kill(stack.workers[0])
+        await stack.start_worker()
+        await stack.ready()
+    await end_when_read(stack, call)
+    task = await stack.ended(watched["task_id"])
+    assert (task["status"], task["error"]) == ("completed", "")
+    assert sum(each.fired for each in added) > 0
+    (path,) = videos(stack, "faults")
+    check(path, parts, tmp_path)
+    stack.sandbox.faults.clear()
+
+
+@pytest.mark.parametrize("end", ["stop", "DELETE"])
+async def test_stop_keeps_a_recording_and_cancel_removes_it(
+    end: str, stack: Stack, parts: list[bytes], tmp_path: Path
+) -> None:
+    call = start(stack, parts, speed=3.0)
+    folder = f"ended by {end}"
+    watched = await watch(stack, dir_path=folder)
+    task_id = watched["task_id"]
+    await until(lambda: len(videos(stack, folder)) == 1, within=30)
+    if end == "stop":
+        await stack.request("POST", f"/tasks/{task_id}/stop")
+        assert (await stack.ended(task_id))["status"] == "completed"
+        (path,) = videos(stack, folder)
+        count = round(float(probe(path)["format"]["duration"]))
+        assert SEGMENT <= count < SECONDS
+        check(path, parts[:count], tmp_path)
+    else:
+        await stack.request("DELETE", f"/tasks/{task_id}")
+        assert (await stack.ended(task_id))["status"] == "canceled"
+        await until(lambda: videos(stack, folder) == [], within=10)
+        assert await recording_of(stack, task_id) == {}
+    # The stream goes on, and is not recorded again.
+    assert (await get(stack, "live"))["live"][0]["task_id"] == task_id
+    stack.sandbox.world.calls.end(call)
+
+
+async def test_gaps_are_closed_and_a_chat_that_goes_away_ends_the_recording(
+    stack: Stack, parts: list[bytes], tmp_path: Path
+) -> None:
+    call = start(stack, parts, missing={3, 4, 12})
+    watched = await watch(stack, dir_path="gaps")
+    stream = call.stream
+    assert stream is not None
+    await until(lambda: stream.available == len(parts), within=30)
+    call.chat.members.clear()
+    username, call.chat.username = call.chat.username, ""
+    try:
+        task = await stack.ended(watched["task_id"])
+    finally:
+        call.chat.username = username
+    assert task["status"] == "completed", task
+    (path,) = videos(stack, "gaps")
+    seconds = round(float(probe(path)["format"]["duration"]))
+    kept = [part for number, part in enumerate(parts) if number not in {3, 4, 12}]
+    check(path, kept[:seconds], tmp_path)
+    assert seconds > len(kept) // 2
+    stack.sandbox.world.calls.end(call)
+
+
+async def test_a_stream_that_ends_and_starts_again_is_recorded_twice(
+    stack: Stack, parts: list[bytes]
+) -> None:
+    first = start(stack, parts[:6])
+    watched = await watch(stack, dir_path="again")
+    await end_when_read(stack, first)
+    second = start(stack, parts[6:12])
+
+    async def is_second() -> bool:
+        (shown,) = (await get(stack, "live"))["live"]
+        return shown["task_id"] not in (None, watched["task_id"])
+
+    await until(is_second, within=30)
+    await end_when_read(stack, second)
+    (shown,) = (await get(stack, "live"))["live"]
+    for task_id in (watched["task_id"], shown["task_id"]):
+        assert (await stack.ended(task_id))["status"] == "completed"
+    assert [round(float(probe(path)["format"]["duration"])) for path in videos(stack, "again")] == [6, 6]
+
+
+async def test_what_cannot_be_watched_is_refused(stack: Stack) -> None:
+    async def refused(**body: Any) -> tuple[int, str]:
+        reply = await stack.client.post("/api/v1/live", json={"user_id": USER_ID, **body})
+        return reply.status_code, reply.json()["message"]
+
+    assert (await refused(chat="@nobodyhasthisname"))[0] == 404
+    assert (await refused(chat=CHAT, storage="nowhere"))[0] == 404
+    assert (await refused(chat=""))[0] == 400
+    made = await stack.client.post("/api/v1/live", json={"chat": CHAT, "user_id": USER_ID})
+    status, message = await refused(chat="https://t.me/channel")
+    assert (status, message) == (409, f"this chat is recorded already, as {made.json()['id']}")
+    await stack.request("DELETE", f"/live/{made.json()['id']}")
+    reply = await stack.client.delete(f"/api/v1/live/{made.json()['id']}")
+    assert reply.status_code == 404

@@ -129,7 +129,8 @@ WRONG = [
         "[api]\nwebhook_events = [\n 'completed',\n 'x',\n]",
         [
             "config.toml:4: api.webhook_events[1]: must be 'completed', 'failed', 'canceled', 'running', "
-            "'file_uploaded', 'archive_complete' or 'archive_problem'"
+            "'file_uploaded', 'archive_complete', 'archive_problem', 'live_started', 'live_ended' or "
+            "'recording_finished'"
         ],
     ),
     (
