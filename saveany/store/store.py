@@ -16,8 +16,8 @@ from saveany.store.db import Db, connect
 from saveany.store.duplicates import DuplicateQueries
 from saveany.store.events import Events
 from saveany.store.link_queries import LinkQueries
-from saveany.store.nonces import Nonces
 from saveany.store.live import LiveWatches
+from saveany.store.nonces import Nonces
 from saveany.store.openings import Openings
 from saveany.store.outbox import Outbox
 from saveany.store.preferences import PreferencesStore
