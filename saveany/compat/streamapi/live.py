@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from saveany.catalogue.models import SavedFile
-from saveany.errors import WrongState
+from saveany.errors import InvalidInput, NotFound, WrongState
+from saveany.logs import get_logger
 from saveany.service import Principal
 
 if TYPE_CHECKING:
     from saveany.service.live import LiveService
+
+
+log = get_logger("saveany.compat.streamapi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,17 @@ class RecordedChats:
 
     async def watch(self, principal: Principal, chat: str) -> None:
         """See `LiveChats.watch`."""
-        with suppress(WrongState):  # it is recorded already
+        if chat.lower() in {name.lower() for name in await self._watched(principal)}:
+            return
+        try:
             await self._service.watch(principal, f"-100{chat}" if chat.isdecimal() else f"@{chat}")
+        except (WrongState, NotFound, InvalidInput) as error:
+            # Clients give users any names. Such a session exists, and is never live.
+            log.warning("streamapi_session_not_recorded", chat=chat, reason=error.message)
+
+    async def _watched(self, principal: Principal) -> set[str]:
+        shown = await self._service.all(principal)
+        return {name for each in shown for name in _names(each.watch.name, each.watch.chat)}
 
     async def broadcasts(self, principal: Principal) -> list[Broadcast]:
         """See `LiveChats.broadcasts`."""

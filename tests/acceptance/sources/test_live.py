@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+import re
 import subprocess
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
 
 from saveany.sandbox import samples
 from saveany.sandbox.group_calls import GroupCall, LiveStream
-from tests.fixtures.servers import program
+from tests.fixtures.servers import answering, program
 from tests.fixtures.stack import USER_ID, Stack
 from tests.fixtures.streams import make_parts
 from tests.fixtures.waiting import until
@@ -31,9 +36,36 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return make_parts(tmp_path_factory.mktemp("parts"), SECONDS)
 
 
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps the webhooks that it gets."""
+
+    received: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[str]:
+    with answering(Receiver) as port:
+        yield f"http://127.0.0.1:{port}/"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    tables = {"live": {"segment_seconds": SEGMENT}}
+async def stack(tmp_path_factory: pytest.TempPathFactory, receiver: str) -> AsyncIterator[Stack]:
+    tables = {
+        "live": {"segment_seconds": SEGMENT},
+        "compat": {"streamapi": {"enable": True}},
+        "api": {
+            "webhook_url": receiver,
+            "webhook_events": ["live_started", "live_ended", "recording_finished"],
+        },
+    }
     async with Stack(tmp_path_factory.mktemp("live"), workers=1, tables=tables) as stack:
         yield stack
 
@@ -172,6 +204,8 @@ async def test_a_stream_becomes_one_mp4_in_the_library(
     )
     assert (played.status_code, played.content) == (206, path.read_bytes()[:10])
     assert (await get(stack, "recordings", to="2020-01-01"))["recordings"] == []
+    events = [(each["event"], each["chat"]) for each in Receiver.received if each["task_id"] == task_id]
+    assert events == [(event, CHAT) for event in ("live_started", "live_ended", "recording_finished")]
 
 
 async def test_a_recording_survives_faults_of_telegram_and_the_death_of_its_worker(
@@ -285,3 +319,59 @@ async def test_what_cannot_be_watched_is_refused(stack: Stack) -> None:
     await stack.request("DELETE", f"/live/{made.json()['id']}")
     reply = await stack.client.delete(f"/api/v1/live/{made.json()['id']}")
     assert reply.status_code == 404
+
+
+async def test_the_calls_of_streamapi_show_streams_and_recordings(stack: Stack, parts: list[bytes]) -> None:
+    made = await stack.saveany("key", "add", "old", "--user", str(USER_ID), "--compat", "--readable")
+    key = dict(re.findall(r"^([^:]+): +(.*)$", made.out, re.MULTILINE))
+    numbers = itertools.count(int(time.time() * 1000))
+
+    async def ask(call: str, method: str = "GET", **given: str) -> str:
+        query = {"key": key["login"], **given}
+        rid = str(next(numbers))
+        signed = "".join(query[name] for name in sorted(query)) + key["key"] + rid
+        query |= {"rid": rid, "sig": hashlib.md5(signed.encode()).hexdigest()}
+        part: dict[str, Any] = {"data" if method == "POST" else "params": query}
+        reply = await stack.client.request(method, f"/service/{call}", **part)
+        assert "<code>0</code>" in reply.text, reply.text
+        return reply.text
+
+    created = await ask("session/create", "POST", username="Channel")
+    (public,) = re.findall(r"<public_hostid>(\d+)</public_hostid>", created)
+    assert "<is_live>false</is_live>" in await ask("session/live", public_hostid=public)
+    call = start(stack, parts[:6])
+
+    async def is_live() -> bool:
+        return "<is_live>true</is_live>" in await ask("session/live", public_hostid=public)
+
+    await until(is_live, within=30)
+    assert "<session>" in await ask("session/live/list")
+    (watch,) = (await get(stack, "live"))["live"]
+    await end_when_read(stack, call)
+    await stack.ended(watch["task_id"])
+    listed = await ask("video/list", public_hostid=public)
+    assert "<duration>6</duration>" in listed
+    (url,) = re.findall(r"<url>([^<]+)</url>", listed)[-1:]
+    assert (await stack.client.get(url)).content[4:8] == b"ftyp"
+
+    async def is_over() -> bool:
+        return not await is_live()
+
+    await until(is_over, within=30)
+
+
+async def test_commands(stack: Stack) -> None:
+    async def run(*words: str) -> str:
+        result = await stack.saveany("live", *words)
+        assert result.code == 0, result.err
+        return result.out
+
+    made = await run("add", CHAT, "--user", str(USER_ID), "--path", "x")
+    live_id = made.split()[0]
+    assert live_id in await run("list")
+    assert json.loads(await run("list", "--json"))["live"][0]["dir_path"] == "x"
+    assert "recordings" in json.loads(await run("recordings", "--json", "--from", "2020-01-01"))
+    assert (await run("remove", live_id)).strip() == "chat no longer recorded"
+    again = await stack.saveany("live", "remove", live_id)
+    assert again.code == 1
+    assert "there is no live watch" in again.err

@@ -200,3 +200,32 @@ async def test_slots_are_known_again_after_the_indexes_were_rebuilt(store: Store
     assert list(await store.db.do("SMEMBERS", "sa:slots:1")) == [running.task.id.encode()]
     await running.finish(Status.COMPLETED)
     assert await store.db.do("EXISTS", "sa:slots:1") == 0
+
+
+async def test_recordings_have_slots_of_their_own(store: Store) -> None:
+    """They are claimed without a slot for downloads, and count for no limit of running tasks."""
+    recordings = [await accept(store, type="live") for _ in range(3)]
+    downloads = [await accept(store, type="directlinks") for _ in range(2)]
+
+    async def claimed(count: int, slots: int) -> list[Claim]:
+        return await claims(store, slots, 9, live_lanes=["live/local1"], recordings=count, tasks_per_user=1)
+
+    assert ids(await claimed(2, 0)) == recordings[:2]
+    (download,) = await claimed(0, 5)
+    assert (download.task.id, download.has_slot) == (downloads[0], True)
+    (recording,) = await claimed(5, 5)
+    assert (recording.task.id, recording.has_slot) == (recordings[2], False)
+    assert await store.tasks.running([1]) == {1: 1}
+    await recording.release()
+    await download.finish(Status.COMPLETED)
+    assert ids(await claimed(1, 1)) == [recordings[2], downloads[1]]
+    assert await store.tasks.running([1]) == {1: 1}
+
+
+async def test_no_recording_starts_while_the_queue_is_paused(store: Store) -> None:
+    recording = await accept(store, type="live")
+    await store.settings.pause()
+    more: dict[str, Any] = {"live_lanes": ["live/local1"], "recordings": 1}
+    assert await claims(store, 1, 1, **more) == []
+    await store.settings.resume()
+    assert ids(await claims(store, 1, 1, **more)) == [recording]
