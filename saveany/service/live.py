@@ -166,13 +166,7 @@ class LiveService:
         is @name or an id."""
         owner = principal.visible_user(user_id)
         found = [task for task in await self._tasks.list(principal, user_id) if task.spec.type == LIVE]
-        wanted, cursor = HistoryFilter(type=LIVE, user_id=owner, since=since), ""
-        while True:
-            page = await self._catalogue.history.page(wanted, _PAGE, cursor)
-            found += page.tasks
-            cursor = page.cursor
-            if not cursor:
-                break
+        found += await self._history(HistoryFilter(type=LIVE, user_id=owner, since=since))
         recordings = {task.id: LiveRecording(task, ()) for task in found}
         chosen = [
             each
@@ -184,6 +178,15 @@ class LiveService:
         with_files = [LiveRecording(each.task, await self._files(each.task)) for each in chosen]
         shown = (each for each in with_files if each.files)
         return sorted(shown, key=lambda each: (each.started_at, each.task.id))
+
+    async def _history(self, wanted: HistoryFilter) -> list[Task]:
+        found, cursor = list[Task](), ""
+        while True:
+            page = await self._catalogue.history.page(wanted, _PAGE, cursor)
+            found += page.tasks
+            cursor = page.cursor
+            if not cursor:
+                return found
 
     async def _files(self, task: Task) -> list[LiveFile]:
         files = await self._catalogue.files.of_task(task.id, 0, _MAX_FILES)

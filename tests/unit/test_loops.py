@@ -30,6 +30,7 @@ OF_ONE = {
         workers.sources.aria2.Aria2Source._wait_until_complete
         workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
+        workers.sources.live.LiveSource._record
         workers.task_files.TaskFiles._save_files workers.task_files.TaskFiles._save_files.help_out
         saveany.telegram.livestream.StreamReader._newest saveany.telegram.livestream.StreamReader._join
         workers.publishing_order.PublishingOrder.wait
@@ -51,7 +52,7 @@ OF_ONE = {
         saveany.backup.make._hold saveany.store.snapshot.download
         saveany.catalogue.inventory.Inventory.copies
         saveany.store.outbox.Outbox.redeliver saveany.store.preferences.PreferencesStore.change
-        saveany.store.tasks.Tasks._live_after
+        saveany.store.tasks.Tasks._live_after saveany.service.live.LiveService._history
         saveany.service.tasks.TaskService._wait_until_stopped saveany.storage_set._mark_first_disk""",
     "start or login, with a caller that waits for it": """
         saveany.telegram.login._scanned

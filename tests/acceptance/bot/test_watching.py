@@ -138,3 +138,22 @@ async def test_invalid_watch_commands_are_refused(stack: Stack, anna: Person) ->
     stack.sandbox.faults.add("flood_wait=100,method=messages.getHistory,count=1")
     await anna.send(BOT, "/watch @channel")
     await anna.receives(contains("asks to wait 100 s; try again later"))
+
+
+async def test_chats_are_recorded_when_they_go_live(stack: Stack, anna: Person, chat: Chat) -> None:
+    await anna.send(BOT, f"/watch -100{chat.id} live type=video")
+    await anna.receives(contains("Write /watch CHAT live"))
+    await anna.send(BOT, f"/watch -100{chat.id} live -> local2:Streams")
+    await anna.receives(contains("whenever it is live"))
+    await anna.send(BOT, f"/watch -100{chat.id} live")
+    await anna.receives(contains("is recorded already"))
+    listed = (await stack.client.get("/api/v1/live")).json()["live"]
+    assert [(each["chat_id"], each["storage"], each["dir_path"]) for each in listed] == [
+        (int(f"-100{chat.id}"), "local2", "Streams")
+    ]
+    await anna.send(BOT, "/lswatch")
+    await anna.receives(contains("I record it when it goes live."))
+    await anna.send(BOT, f"/unwatch -100{chat.id} live")
+    await anna.receives(contains("I no longer record"))
+    await anna.send(BOT, f"/unwatch -100{chat.id} live")
+    await anna.receives(contains("do not record that chat"))

@@ -21,6 +21,7 @@ from saveany.store import Store, WorkerInfo
 from saveany.store.api_processes import ApiProcess
 from saveany.store.archives import Archive
 from saveany.store.keys import KEYS, Key, expected_type, find
+from saveany.store.live import Broadcast, LiveWatch
 from saveany.store.progress_messages import ProgressMessage
 from saveany.store.removals import Removal
 from saveany.store.stream_sessions import StreamSession
@@ -70,6 +71,8 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await running.reserve_name(0, "local1", "a")
     await store.db.do("HSET", f"sa:checkpoints:{running.task.id}", 0, "{}")
     await store.db.do("SET", f"sa:room:{USER}", 1)
+    await store.db.do("SADD", f"sa:recordings:{USER}", running.task.id)
+    await use_live(store)
     await _end(store, named)
     for key in ("sa:history", "sa:recorded"):
         await store.db.do("ZADD", key, 1, named["failed"].id)
@@ -156,6 +159,15 @@ async def use_removals(store: Store) -> None:
     await store.removals.open([Removal("local1", "taken", 5)])
     await store.removals.ready("local1")
     await store.removals.removed()
+
+
+async def use_live(store: Store) -> None:
+    """Watch a chat, which is live."""
+    await store.live.add(LiveWatch(id="l", user_id=USER, chat=-1001, title="t", account="a", created_at=1))
+    seen = {"started_at": 1, "seen_at": await store.db.time_ms(), "viewers": 1, "most_viewers": 1}
+    await store.live.note("l", Broadcast(call=1, task_id="x", **seen))
+    assert "l" in await store.live.broadcasts()
+    assert [each.id for each in await store.live.all()] == ["l"]
 
 
 class Permit(msgspec.Struct, tag="permit"):
