@@ -17,7 +17,7 @@ import msgspec
 from saveany.catalogue.link_models import LinkTarget
 from saveany.compat.streamapi.call import StreamCall
 from saveany.compat.streamapi.errors import FOREIGN, UNKNOWN, StreamApiError
-from saveany.compat.streamapi.live import Broadcast, LiveRecording
+from saveany.compat.streamapi.live import StreamBroadcast, StreamRecording
 from saveany.compat.streamapi.xml import Value, node
 from saveany.delivery.themes import THEMES
 from saveany.service import OPERATOR
@@ -126,13 +126,15 @@ async def themes(call: StreamCall) -> list[Element]:
     return [node("themes", {}, shown)]
 
 
-async def _live(call: StreamCall, sessions: list[StreamSession]) -> list[tuple[StreamSession, Broadcast]]:
+async def _live(
+    call: StreamCall, sessions: list[StreamSession]
+) -> list[tuple[StreamSession, StreamBroadcast]]:
     found = {_normal(each.chat): each for each in await call.services.live.broadcasts(call.principal)}
     chats = ((session, _normal(session.chat)) for session in sessions)
     return [(session, found[chat]) for session, chat in chats if chat in found]
 
 
-async def _recording(call: StreamCall, session: StreamSession, recording: LiveRecording) -> Element:
+async def _recording(call: StreamCall, session: StreamSession, recording: StreamRecording) -> Element:
     file, embed = recording.file, None
     if session.is_private:
         url = f"{call.site}/api/v1/files/{file.id}/content"
@@ -154,7 +156,7 @@ async def _recording(call: StreamCall, session: StreamSession, recording: LiveRe
     return node("video", fields, id_=file.id)
 
 
-def _broadcast(session: StreamSession, broadcast: Broadcast) -> dict[str, Value]:
+def _broadcast(session: StreamSession, broadcast: StreamBroadcast) -> dict[str, Value]:
     return {
         "public_hostid": session.public_id,
         "private_hostid": session.private_id,

@@ -18,7 +18,7 @@ log = get_logger("saveany.compat.streamapi")
 
 
 @dataclass(frozen=True, slots=True)
-class Broadcast:
+class StreamBroadcast:
     """A chat that is live now. Times are ms."""
 
     chat: str  # as it is watched: its username, or its id
@@ -29,7 +29,7 @@ class Broadcast:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveRecording:
+class StreamRecording:
     """A recording. Times are ms."""
 
     chat: str  # as it is watched
@@ -45,10 +45,10 @@ class LiveChats(Protocol):
     async def watch(self, principal: Principal, chat: str) -> None:
         """Record this chat from now on when it goes live."""
 
-    async def broadcasts(self, principal: Principal) -> list[Broadcast]:
+    async def broadcasts(self, principal: Principal) -> list[StreamBroadcast]:
         """The watched chats that are live now."""
 
-    async def recordings(self, principal: Principal, start: int, end: int) -> list[LiveRecording]:
+    async def recordings(self, principal: Principal, start: int, end: int) -> list[StreamRecording]:
         """The recordings that began between two times, inclusive, oldest first."""
 
 
@@ -73,10 +73,10 @@ class RecordedChats:
         shown = await self._service.all(principal)
         return {name for each in shown for name in _names(each.watch.name, each.watch.chat)}
 
-    async def broadcasts(self, principal: Principal) -> list[Broadcast]:
+    async def broadcasts(self, principal: Principal) -> list[StreamBroadcast]:
         """See `LiveChats.broadcasts`."""
         return [
-            Broadcast(
+            StreamBroadcast(
                 chat=name,
                 channel_id=_bare_id(shown.watch.chat),
                 started_at=shown.broadcast.started_at,
@@ -88,10 +88,10 @@ class RecordedChats:
             for name in _names(shown.watch.name, shown.watch.chat)
         ]
 
-    async def recordings(self, principal: Principal, start: int, end: int) -> list[LiveRecording]:
+    async def recordings(self, principal: Principal, start: int, end: int) -> list[StreamRecording]:
         """See `LiveChats.recordings`."""
         return [
-            LiveRecording(name, _bare_id(each.chat_id), each.started_at, part.seconds, part.file)
+            StreamRecording(name, _bare_id(each.chat_id), each.started_at, part.seconds, part.file)
             for each in await self._service.recordings(principal, since=start, until=end)
             for part in each.files
             for name in _names(each.chat, each.chat_id)

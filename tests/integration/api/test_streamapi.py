@@ -44,16 +44,16 @@ class Recorder:
 
     def __init__(self) -> None:
         self.watched: list[tuple[int | None, str]] = []
-        self.live: list[live.Broadcast] = []
-        self.made: list[live.LiveRecording] = []
+        self.live: list[live.StreamBroadcast] = []
+        self.made: list[live.StreamRecording] = []
 
     async def watch(self, principal: Principal, chat: str) -> None:
         self.watched.append((principal.user_id, chat))
 
-    async def broadcasts(self, principal: Principal) -> list[live.Broadcast]:
+    async def broadcasts(self, principal: Principal) -> list[live.StreamBroadcast]:
         return self.live
 
-    async def recordings(self, principal: Principal, start: int, end: int) -> list[live.LiveRecording]:
+    async def recordings(self, principal: Principal, start: int, end: int) -> list[live.StreamRecording]:
         return [each for each in self.made if start <= each.started_at <= end]
 
 
@@ -283,7 +283,7 @@ async def test_live_sessions_are_shown_while_they_last(
     empty = (await mine.call("session/live/list")).find("live_sessions")
     assert empty is not None
     assert len(empty) == 0
-    recorder.live.append(live.Broadcast("news", 1500000001, 1_700_000_000_000, 7, 9))
+    recorder.live.append(live.StreamBroadcast("news", 1500000001, 1_700_000_000_000, 7, 9))
     shown = fields(await mine.call("session/live", public_hostid=public))
     duration = int(shown.pop("duration"))
     assert duration > 0
@@ -318,7 +318,7 @@ async def recordings(
     listed = (await client.get("/api/v1/files", params={"sort": "name"})).json()["files"]
     for number, (chat, shown) in enumerate(zip(("news", "678"), listed, strict=True), 1):
         file = await FileService(catalogue).get(OPERATOR, shown["file_id"])
-        recorder.made.append(live.LiveRecording(chat, 1500000001, number * MINUTE, 600, file))
+        recorder.made.append(live.StreamRecording(chat, 1500000001, number * MINUTE, 600, file))
     return [each.file.id for each in recorder.made]
 
 
@@ -412,7 +412,7 @@ async def test_the_official_client_for_perl(
     assert all(generated)
     assert await perl("[$api->live_sessions]") == []
     for count, chat in enumerate(("news", "678"), 1):
-        recorder.live.append(live.Broadcast(chat, 1500000001, 1_700_000_000_000, 7, 9))
+        recorder.live.append(live.StreamBroadcast(chat, 1500000001, 1_700_000_000_000, 7, 9))
         sessions = await perl("[$api->live_sessions]")
         assert len(sessions) == count
         assert sessions[0]["public_hostid"] == "7"
