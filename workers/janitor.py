@@ -98,7 +98,8 @@ class Janitor:
         for task_id in await source.kept_tasks():
             task = await self._store.tasks.get(task_id)
             has_left = task is None and is_id(task_id) and not await self._store.tasks.exists(task_id)
-            if (has_left or (task and task.status.ended)) and task_id not in self._runner.running:
+            is_over = task is not None and not source.keeps_files_after(task.status)
+            if (has_left or is_over) and task_id not in self._runner.running:
                 await source.forget(task_id)
 
     async def fail_orphans(self) -> None:

@@ -82,7 +82,7 @@ class Job:
         self._share = budget.share(concurrent=source.is_concurrent, slot=slot)
         self._is_stopped = False  # whether a task that grows is saved as far as it has come
         self._removal_failure: Text | None = None  # for originals of moved files that could not be removed
-        self._ended = False  # whether this job has ended the task
+        self._ended: Status | None = None  # how this job has ended the task
 
     def check_requests(self) -> None:
         """Check now, not with the next renewal, whether the task was canceled, stopped or paused."""
@@ -94,8 +94,8 @@ class Job:
         try:
             await self._conclude(self._work_until_end())
         finally:
-            clean_up = self._source.forget if self._ended else self._source.stop
-            await clean_up(self._task.id)
+            is_over = self._ended and not self._source.keeps_files_after(self._ended)
+            await (self._source.forget if is_over else self._source.stop)(self._task.id)
 
     async def cancel(self) -> None:
         """Remove unfinished files, and end the task as canceled."""
@@ -172,11 +172,12 @@ class Job:
 
     async def _save_growing(self) -> None:
         """Save all files, and those that come while that happens, until none come."""
-        units, before = self._files.units(), -1
-        while before < len(self._records.items):
+        units, is_complete = self._files.units(), False
+        while not is_complete:
             before = len(self._records.items)
             async with aclosing(self._more()) as more:
                 await self._record(await self._in_flight().save_all(units, more))
+            is_complete = not units and len(self._records.items) == before
             units = []  # what has failed is not tried again
             ended = await self._build_deliveries(self._task, self._records.items, "live_ended")
             if ended:  # the same each time
@@ -332,7 +333,7 @@ class Job:
             last=last,
             progress=progress,
         )
-        self._ended = True
+        self._ended = status
 
     async def _release(self, wait: SaveAnyError | None = None) -> None:
         """Return the task to the queue, to be claimed again at once or after a wait."""

@@ -11,6 +11,7 @@ import asyncio
 import msgspec
 
 from saveany.models import Item, ItemStatus
+from saveany.sources import LIVE
 from saveany.store import Store
 from storages.base import Receipt, Storage, UploadKey
 from workers.albums import album_file, is_album_file
@@ -68,14 +69,18 @@ async def take_back(context: TransferContext, item: Item, status: ItemStatus) ->
     """Remove the file of a completed item from its storage, and record the item with this status. Raises what
     the storage raises; after a crash it can be done again."""
     await context.records.confirm(item)
-    receipt = Receipt(item.final or item.path, item.size or 0, page=item.url, reference=item.reference)
-    await context.storage_of(item).remove(receipt)
+    await context.storage_of(item).remove(_receipt(item))
     changed = replace(item, status=status, final="", url="", reference={}, undone=item.undone + 1)
     await context.records.reset(changed)
 
 
+def _receipt(item: Item) -> Receipt:
+    """That of a completed item."""
+    return Receipt(item.final or item.path, item.size or 0, page=item.url, reference=item.reference)
+
+
 async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: int) -> None:
-    """Remove what a canceled task has left in a storage after its worker died in claim `epoch`.
+    """Remove what a canceled task has left in a storage, if its worker died in claim `epoch` or it had none.
 
     Raises `StorageError` if something could not be removed, and `Fenced` if the task has been retried.
     """
@@ -86,18 +91,21 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
     async def remove(item: Item) -> None:
         key = UploadKey(task_id, item.index, epoch, item.undone)
         # The record first, because no claim protects the task: its user may retry it at any moment.
-        receipt = await _published(storage, key, item)
+        receipt = _receipt(item) if item.status.done else await _published(storage, key, item)
         if receipt and await store.workers.clear_final_path(task_id, epoch, item):
             await storage.remove(receipt)
         await storage.discard(key, item.path)
 
+    # The files of a recording are pieces of one.
+    keeps_nothing = task.spec.type == LIVE
     here = [
         i for i in await store.tasks.all_items(task_id) if storage.name == (i.storage or task.spec.storage)
     ]
     try:
         async with asyncio.TaskGroup() as group:
             for item in here:
-                if not item.status.done and not _was_never_begun(item, epoch):
+                is_left = item.status is ItemStatus.COMPLETED and keeps_nothing
+                if is_left or not (item.status.done or _was_never_begun(item, epoch)):
                     group.create_task(remove(item))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None

@@ -54,7 +54,13 @@ class Workers:
         """Remove the final path from the record of a canceled task's item, before its file is deleted. False
         if the caller must not delete it: the task was retried, or another worker deletes it."""
         after = msgspec.structs.replace(
-            item, status=ItemStatus.QUEUED, final="", sha256="", undone=item.undone + 1
+            item,
+            status=ItemStatus.QUEUED,
+            final="",
+            url="",
+            reference={},
+            sha256="",
+            undone=item.undone + 1,
         )
         args = (task_id, epoch, item.index, codec.encode(item), codec.encode(after))
         return bool(await self._db.script("clear_final_path", *args))

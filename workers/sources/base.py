@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from saveany.config import Config
-from saveany.models import Item, TaskSpec
+from saveany.models import Item, Status, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram.accounts import Accounts
@@ -88,8 +88,13 @@ class Source(abc.ABC):
 
     @property
     def grows(self) -> bool:
-        """Whether a task gains files while it runs (`more`). Stopped, it ends with what it has then."""
+        """Whether a task gains files while it runs (`more`). Stopped, it ends with what it has then; failed,
+        it keeps its files on this machine for a retry, because they cannot be had again."""
         return False
+
+    def keeps_files_after(self, status: Status) -> bool:
+        """Whether the files of a task with this status stay on this machine."""
+        return not status.ended or (self.grows and status is Status.FAILED)
 
     def more(
         self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, received: Callable[[int], None]
@@ -157,8 +162,8 @@ class Source(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} does not move files")
 
     async def stop(self, task_id: str) -> None:
-        """The task leaves this worker without having ended: end everything that runs for it. Files on the
-        disk may be useful when the task continues."""
+        """The task leaves this worker without having ended, or may be retried: end everything that runs for
+        it. Files on the disk may be useful when the task continues."""
         return  # most sources leave nothing running
 
     async def forget(self, task_id: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from saveany.errors import Permanent
+from saveany.errors import NoSpace, Permanent
 from saveany.net.guard import AddressGuard
 from saveany.programs import SELF_CONTAINED_FORMATS, find_program
 from workers.sources.process import run
@@ -20,15 +20,28 @@ async def join(
 ) -> None:
     """Join the files with these names in `folder` into the file `out` there, which begins to play before all
     of it is loaded. Each piece has its length in seconds: the next one begins exactly that much later, so
-    sound and picture stay together, however many pieces there are. `program` is ffmpeg."""
+    sound and picture stay together, however many pieces there are. `program` is ffmpeg. Raises as `run`, and
+    leaves no unfinished file then."""
     path = find_program(program)
     if path is None:
         raise Permanent("{program} is not installed", program=program)
     lines = [f"file '{name}'\nduration {seconds:.6f}\n" for name, seconds in pieces]
-    await asyncio.to_thread((folder / _LIST).write_text, "".join(["ffconcat version 1.0\n", *lines]))
+    try:
+        await asyncio.to_thread((folder / _LIST).write_text, "".join(["ffconcat version 1.0\n", *lines]))
+        await _run(path, folder, out, guard)
+    except OSError as error:
+        raise NoSpace("the recording cannot be kept: {reason}", reason=error.strerror or "") from error
+    except BaseException:
+        (folder / out).unlink(missing_ok=True)  # it may fill the disk
+        raise
+    finally:
+        (folder / _LIST).unlink(missing_ok=True)
+
+
+async def _run(program: str | Path, folder: Path, out: str, guard: AddressGuard) -> None:
     await run(
         [
-            *(path, "-v", "error", "-nostdin", "-y", "-threads", "1"),
+            *(program, "-v", "error", "-nostdin", "-y", "-threads", "1"),
             *("-protocol_whitelist", "file", "-format_whitelist", f"concat,{SELF_CONTAINED_FORMATS}"),
             *("-f", "concat", "-i", f"file:{_LIST}", "-map", "0:v?", "-map", "0:a?", "-c", "copy"),
             *("-movflags", "+faststart", "-f", "mp4", f"file:{out}"),
@@ -38,4 +51,3 @@ async def join(
         proxy="",
         on_line=lambda _: None,
     )
-    await asyncio.to_thread((folder / _LIST).unlink)

@@ -24,13 +24,16 @@ from saveany.programs import is_installed
 from saveany.telegram.livestream import NotLive
 from saveany.texts import Text
 from storages.base import Range
+from workers.retries import LONG_WAIT
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import remove_folder
-from workers.sources.recording import Recording, Segment
+from workers.sources.recording import Recording, Segment, room_needed
 
 #: Seconds until a stream that could not be read is tried again, if the error does not say.
 _AGAIN_SECONDS: Final = 1.0
+#: Seconds until a recording for which this machine's disk has no room is claimed again.
+_NO_ROOM_SECONDS: Final = LONG_WAIT + 1
 #: Keys in `Item.source`: of a segment; of all segments in one file; of the list of segments.
 _SEGMENT, _JOINED, _PLAYLIST = "segment", "joined", "playlist"
 
@@ -78,14 +81,29 @@ class LiveSource(Source):
         self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, received: Callable[[int], None]
     ) -> AsyncGenerator[ResolvedFile, None]:
         """The segments, as they are cut; when all of them are saved, one file with all of them. If there can
-        be none, a playlist."""
+        be none, a playlist. While this machine's disk is full, the task waits, with all that has come."""
+        try:
+            async with aclosing(self._more(spec, items, stopped, received)) as more:
+                async for file in more:
+                    yield file
+        except NoSpace as error:
+            raise Retryable(error.text, after=_NO_ROOM_SECONDS) from error
+
+    async def _more(
+        self, spec: TaskSpec, items: Sequence[Item], stopped: bool, received: Callable[[int], None]
+    ) -> AsyncGenerator[ResolvedFile, None]:
         recording = self._recording(spec.id)
         await recording.open()
         if not recording.has_ended:
+            has_more = False
             async with aclosing(self._segments(spec, items, recording, stopped, received)) as segments:
                 async for segment in segments:
+                    has_more = True
                     yield segment
             await recording.end()
+            if has_more:
+                return
+        if await self._lacks_segments(items, recording):
             return
         saved = [item for item in items if _SEGMENT in item.source and item.status.done]
         joined = next((item for item in items if _JOINED in item.source), None)
@@ -100,6 +118,16 @@ class LiveSource(Source):
         elif joined.status is not ItemStatus.FAILED:
             return
         yield await self._playlist(spec, saved, recording)
+
+    async def _lacks_segments(self, items: Sequence[Item], recording: Recording) -> bool:
+        """Whether a segment is still being saved, or has failed and can be saved by a retry."""
+        for item in items:
+            if _SEGMENT not in item.source or item.status.done:
+                continue
+            place = recording.place(item.source[_SEGMENT])
+            if item.status is not ItemStatus.FAILED or await asyncio.to_thread(place.exists):
+                return True
+        return False
 
     def _recording(self, task_id: str) -> Recording:
         settings = self._tools.config.live
@@ -171,7 +199,7 @@ class LiveSource(Source):
                     async for part in parts:
                         await recording.add(part)
                         received(len(part.data))
-                        if recording.is_full and (segment := await recording.cut()):
+                        if recording.is_full and (segment := await self._cut(spec, recording)):
                             on_segment(segment)
                 return
             except NotLive:
@@ -184,6 +212,14 @@ class LiveSource(Source):
                     raise
                 log.warning("recording_ended_early", task=spec.id, reason=error.message)
                 return
+
+    async def _cut(self, spec: TaskSpec, recording: Recording) -> Segment | None:
+        """The next segment; None if it cannot be made now: what streams meanwhile must not be missed."""
+        try:
+            return await recording.cut()
+        except (Permanent, Retryable, NoSpace) as error:
+            log.warning("segment_not_cut", task=spec.id, reason=error.message)
+            return None
 
     def _account(self, spec: TaskSpec) -> str:
         """The account that records: the one that saw the stream, or another one that the user may use."""
@@ -218,7 +254,7 @@ class LiveSource(Source):
             raise Permanent("storage {storage!r} cannot read its files", storage=storage.name)
         unfinished = place.with_suffix(".unfinished")
         async with await storage.open(item.final) as reader:
-            with await asyncio.to_thread(unfinished.open, "wb") as file:
+            with room_needed(), unfinished.open("wb") as file:
                 async with aclosing(reader.read()) as pieces:
                     async for piece in pieces:
                         await asyncio.to_thread(file.write, piece)
@@ -250,6 +286,10 @@ class LiveSource(Source):
     def is_optional(self, item: Item) -> bool:
         """Whether the recording is complete without this file."""
         return _SEGMENT not in item.source
+
+    async def stop(self, task_id: str) -> None:
+        """Keep the recording. If the stream goes on when the task continues, so does the recording."""
+        await self._recording(task_id).reopen()
 
     async def forget(self, task_id: str) -> None:
         """Remove the recording from this machine's disk."""

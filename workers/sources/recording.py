@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -51,13 +53,15 @@ class Recording:
         self._max_parts = max_parts
         self._max_bytes = max_bytes
         self._parts: dict[int, int] = {}  # time -> size, of those that are in no segment
+        self._tried = (0, 0)  # number of parts and bytes that could not be made a segment
         #: The segments on this disk, in order.
         self.segments: list[Segment] = []
         self.has_ended = False
 
     async def open(self) -> None:
-        """Find out what is there."""
-        await asyncio.to_thread(self._open)
+        """Find out what is there. Raises `NoSpace`."""
+        with room_needed():
+            await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
         self._parts_folder.mkdir(parents=True, exist_ok=True)
@@ -88,8 +92,11 @@ class Recording:
 
     @property
     def is_full(self) -> bool:
-        """Whether the parts suffice for a segment."""
-        return len(self._parts) >= self._max_parts or sum(self._parts.values()) >= self._max_bytes
+        """Whether the parts suffice for a segment; after a failed `cut`, whether as many more have come."""
+        count, size = self._tried
+        return (
+            len(self._parts) - count >= self._max_parts or sum(self._parts.values()) - size >= self._max_bytes
+        )
 
     async def add(self, part: LivePart) -> None:
         """Keep a part. Raises `NoSpace`."""
@@ -97,25 +104,31 @@ class Recording:
         self._parts[part.time_ms] = len(part.data)
 
     async def cut(self) -> Segment | None:
-        """Make a segment of all parts; None if there are none. Raises as `join`."""
+        """Make a segment of all parts; None if there are none. Raises as `join`; the parts stay then."""
         times = sorted(self._parts)
         if not times:
             return None
+        self._tried = len(times), sum(self._parts.values())
         pieces = [(f"{each:020d}{_SUFFIX}", PART_MS / 1000) for each in times]
         await join(self._program, self._parts_folder, pieces, _UNFINISHED, self._guard)
         file = self._segments_folder / f"{times[0]:020d}-{times[-1]:020d}-{len(times)}{_SUFFIX}"
         await asyncio.to_thread((self._parts_folder / _UNFINISHED).rename, file)
         segment = Segment(times[0], times[-1], len(times), file)
         self.segments.append(segment)
-        self._parts = {}
+        self._parts, self._tried = {}, (0, 0)
         for name, _ in pieces:
             await asyncio.to_thread((self._parts_folder / name).unlink, missing_ok=True)
         return segment
 
     async def end(self) -> None:
-        """The stream has ended."""
+        """The stream has ended. Raises `NoSpace`."""
+        with room_needed():
+            await asyncio.to_thread((self._folder / _ENDED).touch)
         self.has_ended = True
-        await asyncio.to_thread((self._folder / _ENDED).touch)
+
+    async def reopen(self) -> None:
+        """Whether the stream has ended is to be found out again."""
+        await asyncio.to_thread((self._folder / _ENDED).unlink, missing_ok=True)
 
     def place(self, key: str) -> Path:
         """Where the segment with this key is, or would be."""
@@ -150,8 +163,18 @@ class Recording:
 def _write(file: Path, data: bytes) -> None:
     unfinished = file.with_name(f"{file.name}.{_UNFINISHED}")
     try:
-        unfinished.write_bytes(data)
-        unfinished.replace(file)
-    except OSError as error:
+        with room_needed():
+            unfinished.write_bytes(data)
+            unfinished.replace(file)
+    except NoSpace:
         unfinished.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def room_needed() -> Iterator[None]:
+    """Raise `NoSpace` where this machine's disk refuses something."""
+    try:
+        yield
+    except OSError as error:
         raise NoSpace("the recording cannot be kept: {reason}", reason=error.strerror or "") from error

@@ -1,0 +1,209 @@
+"""What has come of a live stream stays until it is saved, whatever fails meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from saveany.config import Config
+from saveany.errors import Permanent
+from saveany.models import Item, ItemStatus, Status, Task
+from saveany.net.guard import AddressGuard
+from saveany.store import Store
+from saveany.telegram.livestream import LivePart
+from tests.fixtures.servers import program
+from tests.fixtures.streams import make_parts
+from tests.fixtures.waiting import until
+from tests.integration.worker import conftest as worker
+from tests.integration.worker.conftest import within
+from workers.recovery import remove_leftovers
+from workers.sources.base import Tools
+from workers.sources.live import LiveSource
+
+SECONDS = 8
+SEGMENT = 3
+#: An ffmpeg that fails as its test says, in a file beside it.
+FFMPEG = """#!/bin/sh
+reason=$(cat "$0.fails" 2>/dev/null) && { echo "error: $reason" >&2; exit 1; }
+exec PROGRAM "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    return make_parts(tmp_path_factory.mktemp("parts"), SECONDS)
+
+
+@dataclass
+class Telegram:
+    """An account that sees one stream, each part once: Telegram keeps nothing."""
+
+    parts: list[bytes]
+    sent: int = 0
+    goes_on: bool = False  # after the last part
+    ready: list[str] = field(default_factory=lambda: ["main"])
+    problems: dict[str, Any] = field(default_factory=dict)
+    is_bot: bool = False
+
+    def client(self, name: str) -> Telegram:
+        return self
+
+    async def live_parts(
+        self, name: str, chat: str, call: int, after_ms: int | None
+    ) -> AsyncGenerator[LivePart, None]:
+        first = 0 if after_ms is None else after_ms // 1000 + 1
+        for number in range(max(first, self.sent), len(self.parts)):
+            self.sent += 1
+            yield LivePart(number * 1000, self.parts[number])
+        if self.goes_on:
+            await asyncio.Event().wait()
+
+
+class Recorder(worker.JobHarness):
+    """Jobs that record the stream of `telegram`."""
+
+    def __init__(self, store: Store, folder: Path, parts: list[bytes]) -> None:
+        super().__init__(store, folder)
+        self.ffmpeg = folder.parent / "ffmpeg"
+        self.ffmpeg.write_text(FFMPEG.replace("PROGRAM", program("ffmpeg")))
+        self.ffmpeg.chmod(0o755)
+        self.telegram = Telegram(parts)
+        config = Config()
+        config = config.model_copy(
+            update={
+                "convert": config.convert.model_copy(update={"ffmpeg": str(self.ffmpeg)}),
+                "live": config.live.model_copy(update={"segment_seconds": SEGMENT}),
+            }
+        )
+        self.tools = Tools(
+            config=config,
+            scratch=self.scratch,
+            guard=AddressGuard([]),
+            accounts=cast(Any, self.telegram),
+            storage=lambda name: self.storage,
+            on_wait=lambda seconds: None,
+            take=cast(Any, None),
+            rate=cast(Any, None),
+        )
+        self.source = cast(Any, LiveSource(self.tools))
+
+    def fail(self, reason: str) -> None:
+        """Let ffmpeg fail for this reason; for "" it works."""
+        file = self.ffmpeg.with_name("ffmpeg.fails")
+        if reason:
+            file.write_text(reason)
+        else:
+            file.unlink()
+
+    async def record(self) -> str:
+        """Begin a recording."""
+        return await self.accept(type="live", links=("@channel",), params={"title": "News", "call": 1})
+
+    async def claim(self) -> Any:
+        (claim,) = await self.store.claims.claim_several(
+            "w", slot_lanes=[], slots=0, live_lanes=["live/local1"], recordings=1
+        )
+        return claim
+
+    async def run(self, task_id: str) -> Task:
+        await within((await self.job()).run())
+        return await self.task(task_id)
+
+    async def retry(self, task_id: str) -> None:
+        task = await self.task(task_id)
+        assert await self.store.tasks.retry(task)
+
+    def seconds(self) -> dict[str, int]:
+        """The files in the storage, with their lengths; 0 for a playlist."""
+        return {name: _seconds(self.folder / name) for name in self.files()}
+
+
+def _seconds(file: Path) -> int:
+    if file.suffix != ".mp4":
+        return 0
+    command = [program("ffprobe"), "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]
+    return round(float(subprocess.check_output([*command, str(file)])))
+
+
+@pytest.fixture
+async def recorder(store: Store, tmp_path: Path, parts: list[bytes]) -> Recorder:
+    return Recorder(store, tmp_path / "files", parts)
+
+
+async def test_a_full_disk_delays_the_recording_and_loses_nothing(recorder: Recorder) -> None:
+    task_id = await recorder.record()
+    recorder.fail("No space left on device")
+    task = await recorder.run(task_id)
+    assert task.status is Status.QUEUED
+    assert "has no space left on this machine's disk; free some" in str(task.reason_text)
+    assert recorder.telegram.sent == SECONDS, "the stream was recorded to its end"
+    recorder.fail("")
+    await recorder.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+    await recorder.store.claims.reconcile(check_leases=False)
+    assert (await recorder.run(task_id)).status is Status.COMPLETED
+    assert sum(recorder.seconds().values()) == SECONDS
+
+
+async def test_a_failed_recording_keeps_its_parts_and_continues_when_it_is_retried(
+    recorder: Recorder, parts: list[bytes]
+) -> None:
+    recorder.telegram.parts = parts[:4]
+    task_id = await recorder.record()
+    recorder.fail("it is broken")
+    task = await recorder.run(task_id)
+    assert (task.status, "it is broken" in task.error) == (Status.FAILED, True)
+    recorder.fail("")
+    recorder.telegram.parts = parts  # it goes on
+    await recorder.retry(task_id)
+    assert (await recorder.run(task_id)).status is Status.COMPLETED
+    assert sum(recorder.seconds().values()) == SECONDS
+    assert not recorder.scratch.joinpath(task_id).exists()
+
+
+async def test_a_segment_that_failed_is_saved_by_a_retry(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only then are the segments joined."""
+    copy, failing = LiveSource.fetch, True
+
+    async def fetch(self: LiveSource, item: Item, write: Any, have: Any = ()) -> None:
+        if failing and "part 2" in item.name:
+            raise Permanent("refused")
+        await copy(self, item, write, have)
+
+    monkeypatch.setattr(LiveSource, "fetch", fetch)
+    task_id = await recorder.record()
+    task = await recorder.run(task_id)
+    assert (task.status, "refused" in task.error) == (Status.FAILED, True)
+    assert sorted(recorder.seconds().values()) == [2, 3]
+    failing = False
+    await recorder.retry(task_id)
+    assert (await recorder.run(task_id)).status is Status.COMPLETED
+    assert list(recorder.seconds().values()) == [SECONDS]
+
+
+async def test_a_cancel_without_a_worker_removes_the_segments(recorder: Recorder) -> None:
+    recorder.telegram.goes_on = True
+    task_id = await recorder.record()
+    running = asyncio.create_task((await recorder.job()).run())
+
+    async def has_segments() -> bool:
+        items = await recorder.store.tasks.all_items(task_id)
+        return [item.status for item in items] == [ItemStatus.COMPLETED] * 2
+
+    await until(has_segments, within=20)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert (await recorder.task(task_id)).status is Status.QUEUED
+    await recorder.store.tasks.cancel(task_id, [])
+    ((_, epoch),) = await recorder.store.workers.leftovers("local1")
+    await remove_leftovers(recorder.store, recorder.storage, task_id, epoch)
+    assert recorder.files() == {}
+    items = await recorder.store.tasks.all_items(task_id)
+    assert [(item.status, item.final) for item in items] == [(ItemStatus.QUEUED, "")] * 2
