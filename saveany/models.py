@@ -311,6 +311,9 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 0
     #: number of slots in use; None in heartbeats of older versions, where each task has one
     slots_in_use: int | None = None
+    #: number of live streams it can record at a time; 0 in heartbeats of older versions
+    live_slots: int = 0
+    live_slots_in_use: int = 0
     #: storage name -> "" if the worker can use it, otherwise what is wrong
     storages: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
     #: storage name -> capabilities, by the names in `storages.base.Capabilities`
@@ -325,6 +328,11 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
         """Whether all of its slots are in use."""
         used = len(self.tasks) if self.slots_in_use is None else self.slots_in_use
         return 0 < self.slots <= used
+
+    @property
+    def records_no_more(self) -> bool:
+        """Whether all of its slots for recordings are in use."""
+        return 0 < self.live_slots <= self.live_slots_in_use
 
 
 #: A file name, before or after the name of the storage, may contain an arrow.

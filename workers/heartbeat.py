@@ -82,6 +82,8 @@ class Heartbeat:
             tasks=self._runner.running,
             slots=self._runner.slots.count,
             slots_in_use=len(self._runner.slots.holders),
+            live_slots=self._runner.live_slots.count,
+            live_slots_in_use=len(self._runner.live_slots.holders),
             storages={name: stored(handle.problem) for name, handle in self._storages.items()},
             capabilities={name: _abilities(handle) for name, handle in self._storages.items()},
             sources={name: stored(source.problem) for name, source in self._sources.items()},

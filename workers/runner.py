@@ -74,7 +74,7 @@ class TaskRunner:
         self._changed = changed
         self._leftovers = leftovers
         self.slots = Slots(config.workers, self._on_free_slot)
-        self._live_slots = Slots(config.live.recordings, lambda: self.on_room())
+        self.live_slots = Slots(config.live.recordings, lambda: self.on_room())
         #: Called when there is room for tasks that may wait in the queue.
         self.on_room: Callable[[], None] = lambda: None
         self._store = store
@@ -104,13 +104,13 @@ class TaskRunner:
         self._wait_for_slot |= not self.slots.free
         self._wait_for_room |= not self._room
         small = self._small_lanes() if self._room else []
-        live = self._live_lanes() if self._live_slots.free else []
+        live = self._live_lanes() if self.live_slots.free else []
         return [*small, *(self._slot_lanes() if self.slots.free else []), *live]
 
     @property
     def _room(self) -> int:
         """Number of tasks that may be claimed without a slot."""
-        others = self.slots.holders | self._live_slots.holders
+        others = self.slots.holders | self.live_slots.holders
         return max(0, WITHOUT_SLOT - sum(claim not in others for claim in self._runs))
 
     def _small_lanes(self) -> list[str]:
@@ -141,8 +141,8 @@ class TaskRunner:
         if not self._is_claiming:
             return []
         slots, room = min(self.slots.free, _AT_ONCE), min(self._room, _AT_ONCE)
-        recordings = min(self._live_slots.free, _AT_ONCE)
-        with self.slots.reserved(slots), self._live_slots.reserved(recordings):
+        recordings = min(self.live_slots.free, _AT_ONCE)
+        with self.slots.reserved(slots), self.live_slots.reserved(recordings):
             claims = await self._store.claims.claim_several(
                 self.worker,
                 slot_lanes=self._slot_lanes(),
@@ -157,7 +157,7 @@ class TaskRunner:
         for claim in claims:
             self._runs[claim] = _Run()
             if _is_live(claim.task.spec.type):
-                self._live_slots.take(claim)
+                self.live_slots.take(claim)
             elif claim.has_slot:
                 self.slots.take(claim)
             else:
@@ -184,7 +184,7 @@ class TaskRunner:
             del self._runs[claim]
             run.ended.set()
             self.slots.release(claim)
-            self._live_slots.release(claim)
+            self.live_slots.release(claim)
             self._changed.send()
             if self._wait_for_room:
                 self.on_room()

@@ -68,18 +68,33 @@ class WaitingReasons(msgspec.Struct, frozen=True):
     def _busy(self, task: Task) -> Text | None:
         user = task.spec.user_id
         count = self.running.get(user, 0)
-        if 0 < self.tasks_per_user <= count:
+        source = sources().get(task.spec.type)
+        is_live = source is not None and source.slots == "live"
+        if 0 < self.tasks_per_user <= count and not is_live:
             fields: dict[str, Field] = {"user": user, "count": count}
             return Text("user {user} has reached the limit tasks_per_user ({count} running)", fields)
         able = [worker for worker in self.workers if _can_run(worker, task)]
         if not able:
             return Text("no single worker has both the source and the storage of this task")
+        if is_live:
+            return _all_record(able)
         if not all(worker.is_busy for worker in able):
             return None
         if task.yields:
             return Text("it made room for a task of another user; it continues when a slot is free")
         slots = sum(worker.slots for worker in able)
         return Text("all slots are busy ({slots} of {slots}); it starts when one is free", {"slots": slots})
+
+
+def _all_record(able: Sequence[WorkerInfo]) -> Text | None:
+    """Why a recording waits for these workers; None if one of them is about to take it."""
+    if not all(worker.records_no_more for worker in able):
+        return None
+    return Text(
+        "all slots for recordings are busy ({slots} of {slots}); it starts when one is free; [live] "
+        "recordings sets how many there are",
+        {"slots": sum(worker.live_slots for worker in able)},
+    )
 
 
 def _can_run(worker: WorkerInfo, task: Task) -> bool:

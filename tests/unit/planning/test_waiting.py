@@ -20,6 +20,23 @@ def task(status: Status, **more: Any) -> Task:
     return Task(spec=spec, status=status, title="", created_at=1, updated_at=1, worker="w", **more)
 
 
+def test_a_recording_waits_for_the_slots_of_recordings() -> None:
+    """Neither downloads nor the limit of running tasks hold it up."""
+
+    def waiting(**slots: Any) -> str:
+        worker = WorkerInfo(
+            id="w", host="h", pid=1, started_at=1, storages={"box": ""}, sources={"live": ""}, **slots
+        )
+        spec = TaskSpec(id="1", type="live", links=("@a",), user_id=1, storage="box")
+        queued = Task(spec=spec, status=Status.QUEUED, title="", created_at=1, updated_at=1)
+        reasons = WaitingReasons(Config(), tasks_per_user=1, workers=[worker], running={1: 1})
+        return str(reasons.waiting_text(queued) or "")
+
+    assert waiting(slots=1, slots_in_use=1, live_slots=2, live_slots_in_use=1) == ""
+    told = waiting(slots=1, slots_in_use=0, live_slots=2, live_slots_in_use=2)
+    assert told.startswith("all slots for recordings are busy (2 of 2); it starts when one is free")
+
+
 def outlook(**storages: StoredText) -> WaitingReasons:
     worker = WorkerInfo(
         id="w",
