@@ -1,18 +1,17 @@
 // An archive of a chat whose files another program has saved: first what would be adopted, then the archive.
 import { useRef, useState } from "preact/hooks";
-import { get, postFile } from "../api.js";
+import { postFile } from "../api.js";
 import { bytes, place } from "../format.js";
 import { plural, t } from "../texts.js";
+import { ChatField, FormDialog, PlaceFields } from "./chatfields.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
-import { Button, Choice, Dialog, Failure, Loading, Tag, tell, useLoaded } from "./ui.js";
+import { Button, Tag, tell } from "./ui.js";
 
 const SHOWN_FILES = 20;
 
 export function Adopt({ close }) {
-  const [users, error, reload] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
-  return html`<${Dialog} title=${t("Archive a chat with files you have")} close=${close} wide>
-    ${error ? html`<${Failure} error=${error} retry=${reload} />` : !users ? html`<${Loading} />` : html`<${Form} users=${users} close=${close} />`}</${Dialog}>`;
+  return html`<${FormDialog} title=${t("Archive a chat with files you have")} close=${close} form=${Form} />`;
 }
 
 function Form({ users, close }) {
@@ -20,7 +19,6 @@ function Form({ users, close }) {
   const [exported, setExported] = useState(/** @type {File | null} */ (null));
   const [tried, setTried] = useState(null);
   const input = useRef(null);
-  const user = users.find((each) => String(each.user_id) === form.user) ?? users[0];
   const change = (fields) => {
     setForm((before) => ({ ...before, ...fields }));
     setTried(null);
@@ -46,12 +44,9 @@ function Form({ users, close }) {
   const isReady = form.chat.trim() && form.folder.trim();
   return html`<form class="stack" onSubmit=${(event) => event.preventDefault()}>
     <p class="dim">${t("For files of a chat that another program has saved, such as Telegram Desktop or tdl: only the rest is fetched, into the same folder. Nothing in it is moved or changed.")}</p>
-    <label class="field"><span>${t("Channel or group: a link, @name or id")}</span><input value=${form.chat} autofocus dir="ltr" spellcheck=${false}
-      autocapitalize="off" placeholder="https://t.me/channel" onInput=${(event) => change({ chat: event.target.value })} /></label>
+    <${ChatField} value=${form.chat} onChange=${(chat) => change({ chat })} />
     <div class="fields">
-      ${users.length > 1 && html`<${Choice} label=${t("For user")} value=${form.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(id) => change({ user: id, storage: "" })} />`}
-      <${Choice} label=${t("Storage")} value=${form.storage} onChange=${(storage) => change({ storage })}
-        options=${[["", t("Default ({name})", { name: user?.storage ?? "–" })], ...(user?.storages ?? []).map((name) => [name, name])]} />
+      <${PlaceFields} users=${users} form=${form} change=${change} />
       <label class="field"><span>${t("Folder with the files")}</span><input value=${form.folder} dir="auto" placeholder="old/channel" onInput=${(event) => change({ folder: event.target.value })} /></label></div>
     <div class="field"><span id="export">${t("Export of the chat, if you have one (result.json)")}</span>
       <input ref=${input} type="file" accept=".json,application/json" hidden aria-labelledby="export" onChange=${(event) => choose(event.target.files[0] ?? null)} />

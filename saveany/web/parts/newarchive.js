@@ -1,12 +1,13 @@
 // The form for a new archive: what the chat contains is shown before anything is saved.
 import { useState } from "preact/hooks";
-import { get, post } from "../api.js";
+import { post } from "../api.js";
 import { bytes, time } from "../format.js";
 import { plural, t } from "../texts.js";
+import { ChatField, FormDialog, PlaceFields } from "./chatfields.js";
 import { FilterFields, KINDS, NO_FILTER, filterOf } from "./filterfields.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
-import { Button, Choice, Dialog, Failure, Loading, tell, useLoaded } from "./ui.js";
+import { Button, Choice, tell } from "./ui.js";
 
 /** What else of a message can be saved. */
 const EXTRAS = {
@@ -26,9 +27,7 @@ const OPTIONS = {
 };
 
 export function NewArchive({ chat, close }) {
-  const [users, error, reload] = useLoaded((stop) => get("users", {}, stop).then((found) => found.users));
-  return html`<${Dialog} title=${t("Archive a chat")} close=${close} wide>
-    ${error ? html`<${Failure} error=${error} retry=${reload} />` : !users ? html`<${Loading} />` : html`<${Form} users=${users} chat=${chat} close=${close} />`}</${Dialog}>`;
+  return html`<${FormDialog} title=${t("Archive a chat")} close=${close} form=${Form} chat=${chat} />`;
 }
 
 function Form({ users, chat, close }) {
@@ -39,7 +38,6 @@ function Form({ users, chat, close }) {
     setForm((before) => ({ ...before, ...fields }));
     if ("chat" in fields || "storage" in fields || "account" in fields || "user" in fields) setContents(null);
   };
-  const user = users.find((each) => String(each.user_id) === form.user) ?? users[0];
   const toggle = (extra) => change({ extras: form.extras.includes(extra) ? form.extras.filter((each) => each !== extra) : [...form.extras, extra] });
   const add = async () => {
     const made = await post("archives", body(form));
@@ -47,12 +45,9 @@ function Form({ users, chat, close }) {
     close();
   };
   return html`<form class="stack" onSubmit=${(event) => event.preventDefault()}>
-    <label class="field"><span>${t("Channel or group: a link, @name or id")}</span><input value=${form.chat} autofocus dir="ltr" spellcheck=${false}
-      autocapitalize="off" placeholder="https://t.me/channel" onInput=${(event) => change({ chat: event.target.value })} /></label>
+    <${ChatField} value=${form.chat} onChange=${(text) => change({ chat: text })} />
     <div class="fields">
-      ${users.length > 1 && html`<${Choice} label=${t("For user")} value=${form.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(id) => change({ user: id, storage: "" })} />`}
-      <${Choice} label=${t("Storage")} value=${form.storage} onChange=${(storage) => change({ storage })}
-        options=${[["", t("Default ({name})", { name: user?.storage ?? "–" })], ...(user?.storages ?? []).map((name) => [name, name])]} />
+      <${PlaceFields} users=${users} form=${form} change=${change} />
       <label class="field"><span>${t("Folder")}</span><input value=${form.folder} dir="auto" onInput=${(event) => change({ folder: event.target.value })} /></label>
       <${Choice} label=${t("Begin with")} value=${form.from} onChange=${(from) => change({ from, start: "" })}
         options=${[["first", t("the first message")], ["date", t("a date")], ["message", t("the number of a message")], ["now", t("only new messages")]]} />

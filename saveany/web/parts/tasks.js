@@ -13,7 +13,7 @@ import { Button, Copy, Failure, Loading, Tag, tell, useLoaded } from "./ui.js";
 export const ACTIONS = {
   pause: ["pause", () => t("Pause"), (id) => post(`tasks/${id}/pause`), (task) => isOpen(task) && task.stage !== "paused"],
   resume: ["resume", () => t("Resume"), (id) => post(`tasks/${id}/resume`), (task) => isOpen(task) && task.stage === "paused"],
-  stop: ["stop", () => t("Stop and keep"), (id) => post(`tasks/${id}/stop`), (task) => isOpen(task) && task.progress?.done_files > 0],
+  stop: ["stop", () => t("Stop and keep"), (id) => post(`tasks/${id}/stop`), (task) => isOpen(task) && (task.progress?.done_files > 0 || isRecording(task))],
   retry: ["retry", () => t("Retry"), (id) => post(`tasks/${id}/retry`), (task) => ["failed", "canceled"].includes(task.status)],
   first: ["up", () => t("Move to the front"), (id) => patch(`tasks/${id}`, { priority: 100 }), (task) => task.status === "queued" && task.priority < 100],
   cancel: ["cancel", () => t("Cancel"), (id) => remove(`tasks/${id}`), (task) => isOpen(task)],
@@ -22,6 +22,11 @@ export const ACTIONS = {
 
 function isOpen(task) {
   return task.status === "queued" || task.status === "running";
+}
+
+/** Whether it records a live stream: nobody knows how large it will be. */
+function isRecording(task) {
+  return task.type === "live" && task.status === "running";
 }
 
 /** The actions that fit a task. */
@@ -60,7 +65,7 @@ const KINDS = { completed: "good", failed: "bad", running: "main" };
 
 /** The state of a task as a word. */
 export function stateOf(task) {
-  return (STAGES[task.stage] ?? STATUSES[task.status])();
+  return isRecording(task) ? t("Recording") : (STAGES[task.stage] ?? STATUSES[task.status])();
 }
 
 /** A task. `toggle` selects it; without, it cannot be selected. */
@@ -100,6 +105,10 @@ function Amount({ task }) {
     return html`<span class="task-size">${progress.total_bytes ? bytes(progress.total_bytes) : ""}</span>
       <span class="task-speed">${at}</span>`;
   }
+  if (isRecording(task)) {
+    return html`<span class="task-size">${bytes(progress.downloaded_bytes)}</span><span class="task-speed">${speed(progress.speed_bps)}</span>
+      <span class="task-left">${t("for {time}", { time: duration((Date.now() - Date.parse(task.started_at)) / 1000) })}</span>`;
+  }
   return html`<span class="task-size">${progress.total_bytes ? t("{done} of {all}", { done: bytes(moved), all: bytes(progress.total_bytes) }) : bytes(moved)}</span>
     <span class="task-speed">${speed(progress.speed_bps)}</span>
     <span class="task-left">${duration(progress.eta_seconds)}</span>`;
@@ -107,6 +116,7 @@ function Amount({ task }) {
 
 function Bar({ task }) {
   if (!isOpen(task)) return null;
+  if (isRecording(task)) return html`<div class="bar unknown" role="progressbar" aria-label=${taskName(task)}><div></div></div>`;
   const part = Math.min(100, task.progress.percent);
   return html`<div class=${`bar${task.stage === "paused" ? " paused" : ""}`} role="progressbar" aria-label=${taskName(task)}
     aria-valuenow=${Math.round(part)} aria-valuemin="0" aria-valuemax="100"><div style=${{ transform: `scaleX(${part / 100})` }}></div></div>`;

@@ -79,11 +79,11 @@ export function useLoaded(load, key = []) {
   return [state.value, state.error, () => setCount((n) => n + 1)];
 }
 
-/** Load again every few seconds as long as something is not as it will be. */
-export function usePolling(/** @type {boolean} */ isNeeded, /** @type {() => void} */ reload) {
+/** Load again every few seconds as long as something is not as it will be, and the page is visible. */
+export function usePolling(/** @type {boolean} */ isNeeded, /** @type {() => void} */ reload, every = 3000) {
   useEffect(() => {
     if (!isNeeded) return undefined;
-    const timer = setInterval(reload, 3000);
+    const timer = setInterval(() => document.hidden || reload(), every);
     return () => clearInterval(timer);
   }, [isNeeded]);
 }

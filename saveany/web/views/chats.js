@@ -1,4 +1,4 @@
-// Archives of whole chats, and watched chats: how far each is, its receipt, and new ones.
+// Archives of whole chats, and watched chats: how far each is, its receipt, and new ones; live streams.
 import { useEffect, useState } from "preact/hooks";
 import { get, may, post, remove, session } from "../api.js";
 import { bytes, duration, place } from "../format.js";
@@ -6,6 +6,7 @@ import { Adopt } from "../parts/adopt.js";
 import { ChatFiles } from "../parts/chatfiles.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
+import { LiveStreams, NewLive } from "../parts/livestreams.js";
 import { NewArchive } from "../parts/newarchive.js";
 import { Receipt, Verification } from "../parts/receipt.js";
 import { Button, confirm, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
@@ -45,9 +46,11 @@ export default function Chats() {
     ${!found.length && html`<${Empty} icon="chats" title=${t("No chat is archived")}>
       <p>${t("Paste the link of a channel or group: first you see how many files it has and how large they are.")}</p></${Empty}>`}
     ${found.length > 0 && html`<ul class="rows">${found.map((each) => html`<${Row} key=${each.id} archive=${each} show=${setShown} reload=${reload} />`)}</ul>`}
+    ${may("tasks") && html`<${LiveStreams} changes=${query.live} />`}
     ${shown.kind === "receipt" && archive && html`<${Receipt} archive=${archive} close=${close} />`}
     ${shown.kind === "verify" && archive && html`<${Verification} archive=${archive} close=${close} />`}
     ${query.look !== undefined && html`<${ChatFiles} chat=${query.look} close=${leave} />`}
+    ${query.live !== undefined && html`<${NewLive} close=${leave} />`}
     ${query.adopt !== undefined && html`<${Adopt} close=${leave} />`}
     ${isNew && html`<${NewArchive} chat=${query.add} close=${leave} />`}`;
 }

@@ -59,7 +59,7 @@ async def test_a_followed_chat_is_paused_and_resumed(demo: RunningDemo, browser:
             await page.click("Pause: Sample channel", "button")
             await page.click("Resume: Sample channel", "button")
             await page.sees("Follows new messages")
-            assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+            assert await page.fits()
         api.delete(f"/api/v1/archives/{made['id']}").raise_for_status()
 
 

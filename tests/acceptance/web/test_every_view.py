@@ -94,16 +94,14 @@ def populated(demo: RunningDemo) -> RunningDemo:
         api.post("/api/v1/links", json=link).raise_for_status()
         archive = {"chat": "@channel", "filter": {"kinds": ["photo"]}, "follow": True, "user_id": user}
         api.post("/api/v1/archives", json=archive).raise_for_status()
+        live = {"chat": "@channel", "dir_path": "streams", "user_id": user}
+        api.post("/api/v1/live", json=live).raise_for_status()
         key = {"name": "script", "user_id": user, "scopes": ["read"]}
         api.post("/api/v1/keys", json=key).raise_for_status()
         api.post("/api/v1/folders", json={"name": "Films", "user_id": user}).raise_for_status()
         rules = {"rules": [r"name=\.pdf$ -> :Books"], "user_id": user}
         api.put("/api/v1/rules", json=rules).raise_for_status()
     return demo
-
-
-async def _fits(page: Page) -> bool:
-    return bool(await page.run("document.documentElement.scrollWidth <= innerWidth"))
 
 
 @pytest.mark.parametrize("screen", SCREENS)
@@ -126,7 +124,7 @@ async def _nothing_serious(page: Page, address: str, other: str) -> None:
     await page.run("theme => { document.documentElement.dataset.theme = theme }", other)
     assert await violations(page, "color-contrast") == [], f"{address}, {other}"
     await page.run("delete document.documentElement.dataset.theme")
-    assert await _fits(page), address
+    assert await page.fits(), address
 
 
 @pytest.mark.parametrize("screen", SCREENS)
@@ -142,7 +140,7 @@ async def test_hostile_texts_are_text(
         for address in addresses():
             await show(page, address)
             assert await page.run("document.querySelectorAll('img[src=x], main script').length") == 0, address
-            assert await _fits(page), address
+            assert await page.fits(), address
             typed = await page.run("[...document.querySelectorAll('input')].map(each => each.value).join()")
             if HOSTILE in await page.text() + typed:
                 seen.add(address.partition("?")[0])
@@ -171,7 +169,7 @@ async def test_no_english_in_chinese(populated: RunningDemo, browser: Browser) -
             found = [each for each in found if not any(name in each for name in names)]
             if found and address != "docs":  # the description of the API is English
                 left[address] = found
-            assert await _fits(page), address
+            assert await page.fits(), address
     assert left == {}
 
 

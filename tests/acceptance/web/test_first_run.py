@@ -127,7 +127,7 @@ async def test_from_an_empty_folder_to_a_shared_video_that_plays(
         await page.sees("It works")
         await page.click("Add storage", "button:not(:disabled)")
         await page.sees("SaveAny is ready")
-        assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert await page.fits()
         config = load(instance.folder / "config.toml", {})
         assert [each.id for each in config.users] == [samples.USER.id]
         assert [each.name for each in config.storages] == ["local1"]
@@ -162,7 +162,7 @@ async def plays(browser: Browser, address: str, screen: dict[str, Any]) -> None:
         await page.run("document.querySelector('video').play()")
         await page.wait("document.querySelector('video').currentTime > 1")
         assert await page.run("document.querySelector('video').videoWidth") == 320
-        assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert await page.fits()
         assert page.errors == []
 
 

@@ -41,7 +41,7 @@ async def test_a_chat_is_opened_and_files_are_picked_from_it(demo: RunningDemo, 
         await page.wait(
             "[...document.querySelectorAll('.chat-files .tag')].every(e => e.innerText === 'Pictures')"
         )
-        assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert await page.fits()
         await page.click("All", "dialog footer button")
         await page.fill("Folder", "picked")
         await page.click("Save 4 files", "button")
@@ -322,7 +322,7 @@ async def test_files_of_another_program_are_adopted(
             await page.sees("2 files")
             await page.sees(f"message {photo['message']}")
             await page.sees("to be compared")
-            assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+            assert await page.fits()
             paths = "[...document.querySelectorAll('dialog .choices bdi')]"
             assert await page.run(f"{paths}.every(path => path.clientWidth > 150)"), "squeezed beside others"
             assert api.get("/api/v1/archives").json()["archives"] == []

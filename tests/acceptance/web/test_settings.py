@@ -40,10 +40,6 @@ async def save_rules(page: Page) -> None:
     await page.run("document.querySelector('.rule-list').closest('section').querySelector('.main').click()")
 
 
-async def fits(page: Page) -> bool:
-    return bool(await page.run("document.documentElement.scrollWidth <= innerWidth"))
-
-
 @pytest.mark.parametrize("screen", SCREENS)
 async def test_a_storage_is_added_used_and_removed(
     demo: RunningDemo, browser: Browser, screen: dict[str, Any]
@@ -71,7 +67,7 @@ async def test_a_storage_is_added_used_and_removed(
                 "storage_name": name,
             }
             api.post("/api/v1/tasks", json=body).raise_for_status()
-        assert await fits(page)
+        assert await page.fits()
         folder = config_of(demo).parent / f"files-{name}"
         await until(lambda: list(folder.rglob("file.pdf")), within=60)
         await show(page, "storages")
@@ -121,7 +117,7 @@ async def test_settings_show_where_they_come_from_and_are_changed(
         await until(lambda: load(config_of(demo), {}).links.ttl_days == days)
         await page.sees("wait for a restart: links.ttl_days")
         assert demo.facts["token"] not in await page.run("document.documentElement.outerHTML")
-        assert await fits(page)
+        assert await page.fits()
         page.errors.clear()  # the first request was refused
 
 
@@ -156,7 +152,7 @@ async def test_a_user_and_the_rules_of_that_user(
         await page.sees("It goes to the chosen storage:Books")
         with demo.api() as api:
             assert api.get(f"/api/v1/rules?user_id={user}").json()["rules"] == [r"name=\.pdf$ -> :Books"]
-        assert await fits(page)
+        assert await page.fits()
         page.errors.clear()  # a rule was refused
 
 

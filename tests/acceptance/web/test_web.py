@@ -59,7 +59,7 @@ async def test_from_a_link_to_a_shared_file(
         await page.sees("Revoked")
         async with httpx.AsyncClient(trust_env=False) as client:
             await until(lambda: _is_gone(client, address))
-        assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+        assert await page.fits()
 
 
 async def _is_gone(client: httpx.AsyncClient, address: str) -> bool:

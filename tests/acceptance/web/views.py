@@ -14,7 +14,7 @@ _WITHOUT_SESSION = frozenset({"claim", "login"})
 #: What else is looked at: parts of views that an address opens. All settings at once take long.
 _MORE = {
     "setup": ("setup/telegram", "setup/account", "setup/storage", "setup/done"),
-    "chats": ("chats", "chats?add", "chats?adopt"),
+    "chats": ("chats", "chats?add", "chats?adopt", "chats?live"),
     "configuration": ("configuration?q=links",),
 }
 _READY = "!document.querySelector('main .loading') && document.querySelector('main')?.children.length"
