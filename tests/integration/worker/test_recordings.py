@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,6 +24,7 @@ from tests.fixtures.streams import make_parts
 from tests.fixtures.waiting import until
 from tests.integration.worker import conftest as worker
 from tests.integration.worker.conftest import within
+from workers.janitor import Janitor
 from workers.recovery import remove_leftovers
 from workers.sources.base import Tools
 from workers.sources.live import LiveSource
@@ -30,7 +33,7 @@ SECONDS = 8
 SEGMENT = 3
 #: An ffmpeg that fails as its test says, in a file beside it.
 FFMPEG = """#!/bin/sh
-reason=$(cat "$0.fails" 2>/dev/null) && { echo "error: $reason" >&2; exit 1; }
+reason=$(cat "$0.fails${PWD##*/}" 2>/dev/null) && { echo "error: $reason" >&2; exit 1; }
 exec PROGRAM "$@"
 """
 
@@ -93,13 +96,14 @@ class Recorder(worker.JobHarness):
         )
         self.source = cast(Any, LiveSource(self.tools))
 
-    def fail(self, reason: str) -> None:
-        """Let ffmpeg fail for this reason; for "" it works."""
-        file = self.ffmpeg.with_name("ffmpeg.fails")
-        if reason:
-            file.write_text(reason)
-        else:
-            file.unlink()
+    def fail(self, reason: str, *, only_in: str = "") -> None:
+        """Let ffmpeg fail for this reason, where parts or `segments` are joined; for "" it works."""
+        for folder in [only_in] if only_in else ["parts", "segments"]:
+            file = self.ffmpeg.with_name(f"ffmpeg.fails{folder}")
+            if reason:
+                file.write_text(reason)
+            else:
+                file.unlink()
 
     async def record(self) -> str:
         """Begin a recording."""
@@ -115,9 +119,29 @@ class Recorder(worker.JobHarness):
         await within((await self.job()).run())
         return await self.task(task_id)
 
+    async def interrupt(self, task_id: str) -> None:
+        """Begin a recording, and return it to the queue when all of its full segments are saved."""
+        running = asyncio.create_task((await self.job()).run())
+
+        async def has_segments() -> bool:
+            items = await self.store.tasks.all_items(task_id)
+            return [item.status for item in items] == [ItemStatus.COMPLETED] * (SECONDS // SEGMENT)
+
+        await until(has_segments, within=20)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert (await self.task(task_id)).status is Status.QUEUED
+
     async def retry(self, task_id: str) -> None:
         task = await self.task(task_id)
         assert await self.store.tasks.retry(task)
+
+    async def tidy(self) -> None:
+        """What a worker does from time to time."""
+        runner = cast(Any, SimpleNamespace(running=[]))
+        await Janitor(
+            self.store, runner, storages=cast(Any, None), sources={"live": self.source}
+        ).tidy_sources()
 
     def seconds(self) -> dict[str, int]:
         """The files in the storage, with their lengths; 0 for a playlist."""
@@ -158,6 +182,7 @@ async def test_a_failed_recording_keeps_its_parts_and_continues_when_it_is_retri
     recorder.fail("it is broken")
     task = await recorder.run(task_id)
     assert (task.status, "it is broken" in task.error) == (Status.FAILED, True)
+    await recorder.tidy()
     recorder.fail("")
     recorder.telegram.parts = parts  # it goes on
     await recorder.retry(task_id)
@@ -191,19 +216,47 @@ async def test_a_segment_that_failed_is_saved_by_a_retry(
 async def test_a_cancel_without_a_worker_removes_the_segments(recorder: Recorder) -> None:
     recorder.telegram.goes_on = True
     task_id = await recorder.record()
-    running = asyncio.create_task((await recorder.job()).run())
-
-    async def has_segments() -> bool:
-        items = await recorder.store.tasks.all_items(task_id)
-        return [item.status for item in items] == [ItemStatus.COMPLETED] * 2
-
-    await until(has_segments, within=20)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert (await recorder.task(task_id)).status is Status.QUEUED
+    await recorder.interrupt(task_id)
     await recorder.store.tasks.cancel(task_id, [])
     ((_, epoch),) = await recorder.store.workers.leftovers("local1")
     await remove_leftovers(recorder.store, recorder.storage, task_id, epoch)
     assert recorder.files() == {}
+    await recorder.tidy()
+    assert not recorder.scratch.joinpath(task_id).exists()
     items = await recorder.store.tasks.all_items(task_id)
     assert [(item.status, item.final) for item in items] == [(ItemStatus.QUEUED, "")] * 2
+
+
+@pytest.mark.parametrize("refused_by", ["ffmpeg", "storage"])
+async def test_segments_that_cannot_be_joined_stay_with_a_playlist(
+    refused_by: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = LiveSource.fetch
+
+    async def fetch(self: LiveSource, item: Item, write: Any, have: Any = ()) -> None:
+        if item.name.endswith(".mp4") and " part " not in item.name:
+            raise Permanent("too large")
+        await copy(self, item, write, have)
+
+    if refused_by == "storage":
+        monkeypatch.setattr(LiveSource, "fetch", fetch)
+    else:
+        recorder.fail("it is broken", only_in="segments")
+    task_id = await recorder.record()
+    task = await recorder.run(task_id)
+    assert (task.status, task.error) == (Status.COMPLETED, "")
+    *segments, playlist = sorted(recorder.seconds(), key=lambda name: (name.endswith(".m3u8"), name))
+    assert [recorder.seconds()[name] for name in segments] == [3, 3, 2]
+    lines = recorder.files()[playlist].decode().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == segments
+
+
+async def test_another_machine_joins_segments_that_it_reads_from_the_storage(recorder: Recorder) -> None:
+    """What was in progress on the first one is lost."""
+    recorder.telegram.goes_on = True
+    task_id = await recorder.record()
+    await recorder.interrupt(task_id)
+    shutil.rmtree(recorder.scratch / task_id)
+    recorder.telegram.goes_on = False
+    assert (await recorder.run(task_id)).status is Status.COMPLETED
+    assert list(recorder.seconds().values()) == [2 * SEGMENT]
