@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from telethon import TelegramClient, utils
 from telethon import errors as tg
+from telethon.extensions import BinaryReader
 from telethon.network import MTProtoSender
 from telethon.tl import functions, types
 from telethon.tl.alltlobjects import LAYER
@@ -202,7 +203,12 @@ class MtprotoClient:
         Raises Telethon's errors, `TimeoutError` and `ConnectionError`. A request may be sent more than once,
         so it must be safe to repeat.
         """
-        return await self._in_takeout(request, self._telegram)
+        if type(request).read_result is TLRequest.read_result:
+            return await self._in_takeout(request, self._telegram)
+        # Its reply is no TL object, which Telethon expects of the requests that it wraps.
+        await request.resolve(self._telegram, utils)
+        reply = await self._in_takeout(request, self._send_unparsed)
+        return request.read_result(BinaryReader(reply))
 
     async def call_unparsed(self, request: TLRequest) -> UnparsedReply:
         """As `call`, for replies of type `messages.Messages`, which are parsed on demand."""

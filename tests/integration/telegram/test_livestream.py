@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from telethon.tl import functions
 
 from saveany.errors import Permanent
 from saveany.sandbox import Sandbox, samples
@@ -74,6 +75,23 @@ async def test_every_part_arrives_once_and_in_order(
     assert [part.time_ms for part in found] == [stream.start_ms + 1000 * n for n in range(len(PARTS))]
     assert fired is None or fired.fired > 0
     assert call.joined == {}
+
+
+@pytest.mark.parametrize("receives_updates", [False, True])
+async def test_a_viewer_can_ask_whether_it_is_in_the_call(
+    receives_updates: bool, sandbox: Sandbox, call: GroupCall, start: Any
+) -> None:
+    """The reply is a vector of numbers, in a worker, which gets no updates, as well."""
+    accounts = await start(user=True)
+    client = accounts.client("me")
+    if receives_updates:
+        await client.listen(lambda _: None)
+    stream_reader = await accounts.livestream("me", "@channel")
+    async with aclosing(stream_reader.parts()) as parts:
+        await anext(parts)
+        (source,) = call.joined.values()
+        request = functions.phone.CheckGroupCallRequest(stream_reader.call.input, [source, source + 1])
+        assert await client.call(request) == [source]
 
 
 async def test_lost_parts_are_left_out(
