@@ -42,6 +42,7 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     ("small_range_rtt50",): small.small_range_rtt50,
     ("small_links_rtt50",): small.small_links_rtt50,
     ("small_tasks", "small_task_cpu_ms"): small.small_tasks,
+    ("small_tasks_live",): small.small_tasks_live,
     ("small_tasks_rtt50",): small.small_tasks_rtt50,
     ("small_s3_rtt50",): small.small_s3_rtt50,
     ("pickup_p95_ms",): tasks.pickup,

@@ -27,6 +27,8 @@ LONG_CHATS = {
 #: albums. `COPY` is an empty channel.
 POSTED, COPY = "posted", "copy_of_posted"
 POSTS = 1000
+#: Channels that go live.
+LIVE = ("live_one", "live_two", "live_three")
 #: Extension of the files of each so many messages, by which a filter selects them.
 WANTED, WANTED_EVERY = "wanted", 200
 

@@ -54,6 +54,11 @@ class Telegram:
         self.process.signal(signal.SIGUSR1)
         return Served(**await self.process.read_json())
 
+    async def toggle_streams(self) -> int:
+        """Let the channels `files.LIVE` go live, or end their streams. Returns how many are live."""
+        self.process.signal(signal.SIGUSR2)
+        return int(await self.process.read_json())
+
 
 @dataclass(frozen=True)
 class Service:

@@ -68,6 +68,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "small_links_rtt50": (_value(">=", 300), _ratio(">=", 0.6)),
     "small_tasks": (_value(">=", 300),),
     "small_task_cpu_ms": (_value("<=", 5),),
+    "small_tasks_live": (_ratio(">=", 0.8),),
     "small_tasks_rtt50": (_value(">=", 200),),
     "small_s3_rtt50": (_ratio(">=", 0.3),),
     "pickup_p95_ms": (_value("<=", 20),),

@@ -28,7 +28,7 @@ from tests.fixtures.tables import table
 _REPETITIONS = 3
 _DELAY = "delay=0.05"
 _CLIENTS = 8  # that post tasks at the same time
-_TIMEOUT_SECONDS = 120.0
+_TIMEOUT_SECONDS, _POLL_SECONDS = 120.0, 0.2
 _COUNT = len(files.SMALL)
 
 #: The bodies of requests that save all small files in a folder of the storage.
@@ -68,6 +68,29 @@ async def small_tasks() -> list[Measurement]:
         compared("small_tasks", rates.ours, "files/s", rates.theirs),
         compared("small_task_cpu_ms", rates.cpu_ms, "CPU-ms", rates.their_cpu_ms),
     ]
+
+
+async def small_tasks_live() -> list[Measurement]:
+    """1,000 tasks of one file while three streams are recorded, compared with the same without them."""
+    alone: list[float] = []
+    recording: list[float] = []
+    async with everything() as running:
+        for chat in files.LIVE:
+            reply = await running.http.post("/api/v1/live", json={"chat": chat, "user_id": running.user})
+            reply.raise_for_status()
+        await running.warm_up()
+        for round_ in range(_REPETITIONS):
+            alone.append((await _ours(running, _tasks(f"/{round_}")))[0])
+            await running.telegram.toggle_streams()
+            await _recordings(running, len(files.LIVE))
+            recording.append((await _ours(running, _tasks(f"/{round_} live")))[0])
+            await _recordings(running, len(files.LIVE))
+            await running.telegram.toggle_streams()
+            await _recordings(running, 0)
+    note = ", ".join(f"{_COUNT / seconds:.0f}" for seconds in recording) + " files/s, "
+    note += "without recordings " + ", ".join(f"{_COUNT / seconds:.0f}" for seconds in alone)
+    rate, rate_alone = (_COUNT / median(seconds) for seconds in (recording, alone))
+    return [compared("small_tasks_live", rate, "files/s", rate_alone, note)]
 
 
 async def small_tasks_rtt50() -> list[Measurement]:
@@ -164,6 +187,17 @@ async def _all_ended(running: Everything, since: str, count: int) -> None:
             count -= event.status in ENDED
             if not count:
                 return
+
+
+async def _recordings(running: Everything, count: int) -> None:
+    """Wait until so many streams are recorded and received, and no other task is left."""
+    async with asyncio.timeout(_TIMEOUT_SECONDS):
+        while True:
+            tasks = (await running.http.get("/api/v1/tasks")).json()["tasks"]
+            received = [each for each in tasks if each["progress"]["speed_bps"]]
+            if len(tasks) == len(received) == count:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _verify(running: Everything, ids: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """The sandbox with the files of the benchmark, as a separate process: `python -m bench.telegram FAULT …`.
 
 Prints one line of JSON (`saveany.sandbox.__main__.describe`), then serves until SIGTERM. After each SIGUSR1
-it prints another line: what it has served so far (`Served`).
+it prints another line: what it has served so far (`Served`). At the first SIGUSR2 the channels `files.LIVE`
+go live, at the next one their streams end, and so on; a line says how many are live.
 """
 
 from __future__ import annotations
@@ -11,20 +12,29 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bench import files
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.__main__ import describe
 from saveany.sandbox.calls import Call, CallCounters
 from saveany.sandbox.content import LiteralContent
+from saveany.sandbox.group_calls import LiveStream
 from saveany.sandbox.world import Chat, StoredFile, StoredMessage, World
+from tests.fixtures.streams import make_parts
 
 _CHAT_ID = 1600000001
 _FIRST_FILE = 10**9
 _FIRST_POSTED = 3 * 10**6
 #: Of the channel `files.COPY`.
 COPY_ID = _CHAT_ID + 2
+_LIVE_ID = _CHAT_ID + 3
+#: The streams repeat so many seconds of film for ten minutes.
+_FILM_SECONDS, _STREAM_SECONDS = 20, 600
 
 
 @dataclass
@@ -66,6 +76,7 @@ async def main() -> None:
         print(json.dumps(asdict(served)), flush=True)
 
     loop.add_signal_handler(signal.SIGUSR1, show)
+    loop.add_signal_handler(signal.SIGUSR2, lambda: print(_toggle_streams(sandbox.world), flush=True))
     async with sandbox:
         fill(sandbox.world, sandbox.dc_id)
         for fault in sys.argv[1:]:
@@ -82,8 +93,29 @@ def fill(world: World, dc: int) -> None:
         content = files.content(number)
         file = world.add_file(StoredFile(id=content.seed, content=content, name=f"{number}.bin", dc=dc))
         world.post(chat, StoredMessage(id=number, file=file))
+    for number, name in enumerate(files.LIVE):
+        world.add_chat(Chat(id=_LIVE_ID + number, title=name, username=name, members={samples.USER.id}))
     for name, count in files.LONG_CHATS.items():
         _fill_long_chat(world, dc, name, count)
+
+
+def _toggle_streams(world: World) -> int:
+    """Let the channels `files.LIVE` go live, or end their streams. Returns how many are live."""
+    chats = [world.chats[_LIVE_ID + number] for number in range(len(files.LIVE))]
+    if running := [call for chat in chats if (call := world.calls.of(chat))]:
+        for call in running:
+            world.calls.end(call)
+        return 0
+    parts = [*_film()] * (_STREAM_SECONDS // _FILM_SECONDS)
+    for chat in chats:
+        world.calls.start(chat, title=chat.title, stream=LiveStream(parts=parts))
+    return len(chats)
+
+
+@cache
+def _film() -> Sequence[bytes]:
+    with TemporaryDirectory(prefix="saveany-bench-") as folder:
+        return make_parts(Path(folder), _FILM_SECONDS, "1280x720")
 
 
 def _fill_long_chat(world: World, dc: int, name: str, count: int) -> None:

@@ -89,7 +89,7 @@ class Site(Stack):
 
     async def __aenter__(self) -> Self:
         self.receiver: Receiver = await self._around.enter_async_context(receiving())
-        self._tables["api"] = {"webhook_url": self.receiver.url}
+        self._tables["api"] = self._tables.get("api", {}) | {"webhook_url": self.receiver.url}
         self._around.callback(self.redis.stop)
         if self._own_redis:
             self.redis.start()

@@ -16,6 +16,7 @@ from tests.chaos.scenarios import (
     faults,
     freeze,
     kills,
+    live,
     redis,
     restarts,
     small,
@@ -35,4 +36,5 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, ScenarioResult]]] = {
     "clock": clock.run,
     "catalogue": catalogue.run,
     "archive": archive.run,
+    "live": live.run,
 }
