@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--short", action="store_true", help="the form for CI, about two minutes")
-    form.add_argument("--long", action="store_true", help="everything, about 40 minutes (default)")
+    form.add_argument("--long", action="store_true", help="everything, about 50 minutes (default)")
     parser.add_argument(
         "--seed",
         type=int,
