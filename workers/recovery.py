@@ -90,8 +90,10 @@ async def remove_leftovers(store: Store, storage: Storage, task_id: str, epoch: 
 
     async def remove(item: Item) -> None:
         key = UploadKey(task_id, item.index, epoch, item.undone)
-        # The record first, because no claim protects the task: its user may retry it at any moment.
         receipt = _receipt(item) if item.status.done else await _published(storage, key, item)
+        if receipt:  # once no record names the file, nobody would find it after an outage
+            await storage.stat(receipt.path)
+        # The record first, because no claim protects the task: its user may retry it at any moment.
         if receipt and await store.workers.clear_final_path(task_id, epoch, item):
             await storage.remove(receipt)
         await storage.discard(key, item.path)

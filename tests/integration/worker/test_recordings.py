@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from saveany.config import Config
-from saveany.errors import Permanent
+from saveany.errors import Permanent, StorageUnavailable
 from saveany.models import Item, ItemStatus, Status, Task
 from saveany.net.guard import AddressGuard
 from saveany.store import Store
@@ -24,7 +25,9 @@ from tests.fixtures.streams import make_parts
 from tests.fixtures.waiting import until
 from tests.integration.worker import conftest as worker
 from tests.integration.worker.conftest import within
+from workers.ending import cancel_unstarted
 from workers.janitor import Janitor
+from workers.reconcile import Reconciler
 from workers.recovery import remove_leftovers
 from workers.sources.base import Tools
 from workers.sources.live import LiveSource
@@ -213,12 +216,30 @@ async def test_a_segment_that_failed_is_saved_by_a_retry(
     assert list(recorder.seconds().values()) == [SECONDS]
 
 
-async def test_a_cancel_without_a_worker_removes_the_segments(recorder: Recorder) -> None:
-    recorder.telegram.goes_on = True
+@pytest.mark.parametrize("died", [False, True])
+async def test_a_cancel_without_a_worker_removes_the_segments(
+    died: bool, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the recording is queued or its worker has died; also after an outage of the storage."""
     task_id = await recorder.record()
+    recorder.telegram.goes_on = True
     await recorder.interrupt(task_id)
+    if died:
+        await recorder.claim()
     await recorder.store.tasks.cancel(task_id, [])
+    if died:
+        end = partial(cancel_unstarted, build_deliveries=recorder.announce)
+        await Reconciler(recorder.store, end).recover_worker("w")
     ((_, epoch),) = await recorder.store.workers.leftovers("local1")
+
+    async def is_down(path: str) -> None:
+        raise StorageUnavailable("it is down")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(recorder.storage, "stat", is_down)
+        outage.setattr(recorder.storage, "delete", is_down)
+        with pytest.raises(StorageUnavailable):
+            await remove_leftovers(recorder.store, recorder.storage, task_id, epoch)
     await remove_leftovers(recorder.store, recorder.storage, task_id, epoch)
     assert recorder.files() == {}
     await recorder.tidy()
