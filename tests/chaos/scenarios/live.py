@@ -178,6 +178,9 @@ async def _audit(
         await asyncio.to_thread(_compare, result, video, film, sorted(stream.served))
     else:
         result.lost.append(f"the recording: {files}")
+    logs = [log.read_text() for log in installation.logs.glob("worker-*.log")]
+    unread = sum(text.count("could not be read") for text in logs)
+    result.check(not unread, f"{unread} replies of Telegram could not be read")
     await until(lambda: len(_told(installation, task_id)) >= len(_EVENTS), within=60)
     told = _told(installation, task_id)
     result.check(told == _EVENTS, f"webhooks: {told}")
