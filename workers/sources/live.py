@@ -28,7 +28,7 @@ from workers.retries import LONG_WAIT
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
 from workers.sources.process import remove_folder
-from workers.sources.recording import Recording, Segment, room_needed
+from workers.sources.recording import RecordingFolder, Segment, room_needed
 
 #: Seconds until a stream that could not be read is tried again, if the error does not say.
 _AGAIN_SECONDS: Final = 1.0
@@ -119,7 +119,7 @@ class LiveSource(Source):
             return
         yield await self._playlist(spec, saved, recording)
 
-    async def _lacks_segments(self, items: Sequence[Item], recording: Recording) -> bool:
+    async def _lacks_segments(self, items: Sequence[Item], recording: RecordingFolder) -> bool:
         """Whether a segment is still being saved, or has failed and can be saved by a retry."""
         for item in items:
             if _SEGMENT not in item.source or item.status.done:
@@ -129,9 +129,9 @@ class LiveSource(Source):
                 return True
         return False
 
-    def _recording(self, task_id: str) -> Recording:
+    def _recording(self, task_id: str) -> RecordingFolder:
         settings = self._tools.config.live
-        return Recording(
+        return RecordingFolder(
             self._scratch / task_id,
             program=self._program,
             guard=self._tools.guard,
@@ -145,7 +145,7 @@ class LiveSource(Source):
         self,
         spec: TaskSpec,
         items: Sequence[Item],
-        recording: Recording,
+        recording: RecordingFolder,
         stopped: bool,
         received: Callable[[int], None],
     ) -> AsyncGenerator[ResolvedFile, None]:
@@ -183,7 +183,7 @@ class LiveSource(Source):
     async def _record(
         self,
         spec: TaskSpec,
-        recording: Recording,
+        recording: RecordingFolder,
         last_ms: int | None,
         on_segment: Callable[[Segment], None],
         received: Callable[[int], None],
@@ -213,7 +213,7 @@ class LiveSource(Source):
                 log.warning("recording_ended_early", task=spec.id, reason=error.message)
                 return
 
-    async def _cut(self, spec: TaskSpec, recording: Recording) -> Segment | None:
+    async def _cut(self, spec: TaskSpec, recording: RecordingFolder) -> Segment | None:
         """The next segment; None if it cannot be made now: what streams meanwhile must not be missed."""
         try:
             return await recording.cut()
@@ -236,7 +236,9 @@ class LiveSource(Source):
         source = {_SEGMENT: segment.key, "seconds": segment.seconds, "mime": "video/mp4"}
         return _resolved(spec, f"{suffix}.mp4", segment.file, source)
 
-    async def _joined(self, spec: TaskSpec, saved: Sequence[Item], recording: Recording) -> ResolvedFile:
+    async def _joined(
+        self, spec: TaskSpec, saved: Sequence[Item], recording: RecordingFolder
+    ) -> ResolvedFile:
         for item in saved:
             place = recording.place(item.source[_SEGMENT])
             if not await asyncio.to_thread(place.exists):
@@ -260,7 +262,9 @@ class LiveSource(Source):
                         await asyncio.to_thread(file.write, piece)
         await asyncio.to_thread(unfinished.rename, place)
 
-    async def _playlist(self, spec: TaskSpec, saved: Sequence[Item], recording: Recording) -> ResolvedFile:
+    async def _playlist(
+        self, spec: TaskSpec, saved: Sequence[Item], recording: RecordingFolder
+    ) -> ResolvedFile:
         entries = [((item.final or item.path).rpartition("/")[2], item.source["seconds"]) for item in saved]
         file = await recording.write_playlist(entries)
         return _resolved(spec, ".m3u8", file, {_PLAYLIST: True, "mime": "application/vnd.apple.mpegurl"})

@@ -38,7 +38,7 @@ class Segment(NamedTuple):
         return self.file.stem
 
 
-class Recording:
+class RecordingFolder:
     """The recording of one stream."""
 
     def __init__(
