@@ -87,7 +87,8 @@ class WatchNotifier:
         if problem and watch.problem_since + _PROBLEM_MS < _now():
             await self._report_problem(watch, problem)
         min_age, pause = _DELAYS.get(watch.notify, (0, 0))
-        if not task_ids or created_ms(task_ids[0]) + min_age * 1000 > _now():
+        # The age is negative if the clock was wrong when the task was created.
+        if not task_ids or 0 <= _now() - created_ms(task_ids[0]) < min_age * 1000:
             return
         first = list(task_ids[:_MAX_TASKS])
         tasks = {task.id: task for task in await self._reader.get_many(first)}

@@ -25,7 +25,7 @@ OF_ONE = {
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",
     "task or upload": """
         workers.retries.Retries.run workers.lease.LeaseRenewer._renew_and_publish
-        workers.limits.TokenBucket.take
+        workers.limits.TokenBucket.take workers.jobs.Job._save_growing
         workers.sources.aria2.Aria2Source._wait_for_files
         workers.sources.aria2.Aria2Source._wait_until_complete
         workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready

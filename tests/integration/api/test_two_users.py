@@ -26,6 +26,7 @@ from saveany.api.sse import EventStream
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status
 from saveany.store import Store
 from saveany.store.archives import Archive
+from saveany.store.live import LiveWatch
 from tests.integration.api.conftest import SEED_BODY, USER, check_error, claim, create, url_of
 from tests.integration.api.keys import make_key, with_secret
 from tests.integration.api.test_events import streaming
@@ -116,6 +117,7 @@ class Users:
             "createFolder": {"name": "new", "user_id": ANNA},
             "changeFolder": {"name": "changed"},
             "createArchive": {"chat": "@channel", "user_id": ANNA},
+            "createLive": {"chat": "@channel", "user_id": ANNA},
             "estimateArchive": {"chat": "@channel", "user_id": ANNA},
             "verifyArchive": {},
             "listChatFiles": {"chat": "@channel", "user_id": ANNA},
@@ -189,6 +191,7 @@ async def users(
             "delivery_id": delivery_id,
             "key_id": keys[0]["key_id"],
             "archive_id": await archive(store),
+            "live_id": await live_watch(store),
         }
         assert task_id != live
         yield Users(anna, bert, ids)
@@ -212,6 +215,15 @@ async def archive(store: Store) -> str:
         language="en",
     )
     await store.archives.add(added)
+    return added.id
+
+
+async def live_watch(store: Store) -> str:
+    """A chat that is recorded for Anna when it goes live; returns the id of the watch."""
+    added = LiveWatch(
+        id="5d1f09a2be", user_id=ANNA, chat=-1001500000001, title=f"{MARK} chat", account="me", created_at=1
+    )
+    await store.live.add(added)
     return added.id
 
 

@@ -171,6 +171,19 @@ async def test_a_digest_comes_after_an_hour(
     assert await store.db.do("TTL", "sa:bot:told:watch:w1") > 3500
 
 
+async def test_a_clock_that_went_back_delays_no_notification(
+    store: Store, notifier: WatchNotifier, recorder: MessageRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watched(store)
+    await queued_task(store)
+    await complete_oldest_task(store)
+    monkeypatch.setattr(
+        "saveany.bot.watch_notifier._now", lambda: time.time_ns() // 1_000_000 - 400 * 24 * HOUR
+    )
+    await notifier.round()
+    assert len(recorder.said) == 1
+
+
 async def test_users_who_disabled_notifications_get_none(
     store: Store, notifier: WatchNotifier, recorder: MessageRecorder
 ) -> None:

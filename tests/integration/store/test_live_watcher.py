@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from saveany import ids
 from saveany.archives.live import LiveWatcher
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
@@ -52,6 +53,7 @@ async def test_two_processes_that_notice_a_stream_record_it_once(
     read, read_ns = time.time, time.time_ns
     monkeypatch.setattr(time, "time", lambda: read() + jump)
     monkeypatch.setattr(time, "time_ns", lambda: read_ns() + int(jump * 1e9))
+    monkeypatch.setattr(ids, "_newest", 0)  # restored afterwards: ids never go back
     accounts = cast(Any, Telegram())
     watchers = [LiveWatcher(accounts, store, tasks) for _ in range(2)]
     for _ in range(2):
