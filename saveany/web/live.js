@@ -37,6 +37,8 @@ export const isLoaded = signal(false);
 
 /** @type {Set<(task: object) => void>} */
 const endListeners = new Set();
+/** Ids of tasks whose end the listeners know. @type {Set<string>} */
+const announced = new Set();
 /** @type {EventSource | null} */
 let stream = null;
 let isRunning = false;
@@ -156,8 +158,12 @@ function apply(/** @type {string} */ kind, /** @type {any} */ data) {
   const known = tasks.value.get(data.task_id);
   if (ENDED.has(data.status)) {
     if (known) finish({ ...known.value, ...data, finished_at: data.at });
-    else refresh();
+    else {
+      announce(data); // it ended before it was read
+      refresh();
+    }
   } else if (!known) {
+    announced.delete(data.task_id);
     refresh();
   } else {
     const now = known.value;
@@ -174,8 +180,15 @@ function finish(/** @type {any} */ task) {
     tasks.value = left;
     ended.value = [task, ...ended.value.filter((each) => each.task_id !== task.task_id)].slice(0, MAX_ENDED);
   });
-  for (const listener of endListeners) listener(task);
+  announce(task);
   refresh();
+}
+
+/** Tell the listeners that a task has ended, once. */
+function announce(/** @type {any} */ task) {
+  if (announced.has(task.task_id)) return;
+  announced.add(task.task_id);
+  for (const listener of endListeners) listener(task);
 }
 
 /** Read everything, and then apply the events that came in the meantime. */
@@ -219,6 +232,7 @@ async function read() {
 }
 
 function show(now, past, state) {
+  if (!isLoaded.peek()) past.tasks.forEach((task) => announced.add(task.task_id));
   batch(() => {
     const found = new Map();
     let isSame = now.tasks.length === tasks.value.size;
@@ -226,6 +240,7 @@ function show(now, past, state) {
       const known = tasks.value.get(task.task_id);
       if (known) known.value = task;
       else isSame = false;
+      announced.delete(task.task_id); // one that ended may run again
       found.set(task.task_id, known ?? signal(task));
     }
     if (!isSame) tasks.value = found;
@@ -234,6 +249,8 @@ function show(now, past, state) {
     queue.value = state;
     isLoaded.value = true;
   });
+  // Ends that no event has told. One that is retried may still be in the history.
+  past.tasks.filter((task) => !tasks.peek().has(task.task_id)).forEach(announce);
 }
 
 setInterval(() => {
