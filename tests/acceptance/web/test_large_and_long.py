@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from saveany.models import Item, Progress, Status
 from tests.fixtures.browser import Browser
 from tests.fixtures.webscene import Scene, scene
 
@@ -70,6 +71,16 @@ async def test_fifty_running_tasks_move_without_new_rows(it: Scene, browser: Bro
         await page.wait("text => rows[7].querySelector('.task-size').innerText !== text", before)
         assert await page.run("rows.every(each => each.isConnected)")
         assert await page.run("made") == 0
+
+
+async def test_a_task_that_ends_before_the_page_has_read_it_is_noticed(it: Scene, browser: Browser) -> None:
+    async with it.page(browser, "history") as page:
+        await page.sees("No task has ended yet")
+        [claim] = await it.claim(1)
+        item = Item(index=0, name="quick.bin", path="quick.bin", size=7)
+        await claim.plan("quick.bin", [item], Progress(), [])
+        await claim.finish(Status.FAILED, "as it should")
+        await page.sees("quick.bin")
 
 
 async def test_after_a_sleep_the_page_shows_what_is_now(it: Scene, browser: Browser) -> None:
