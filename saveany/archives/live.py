@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from msgspec.structs import replace
 
-from saveany.errors import SaveAnyError, TaskError, Unavailable
+from saveany.errors import Permanent, SaveAnyError, TaskError, Unavailable
 from saveany.logs import get_logger
 from saveany.service import Principal, TaskService
 from saveany.service.live import recording_request
+from saveany.sources import LIVE
 from saveany.store import Store
 from saveany.store.live import Broadcast, LiveWatch
 from saveany.telegram.accounts import Accounts
-from saveany.telegram.livestream import LiveCall
+from saveany.telegram.call_recording import CallRecorder
+from saveany.telegram.livestream import LiveCall, OrdinaryCall
 
 _log = get_logger(__name__)
 
@@ -45,11 +48,12 @@ class LiveWatcher:
             for watch in watches:
                 await self._store.live.set_problem(watch.id, error.text)
             return
+        known = {watch.id: known[watch.id] for watch in watches if watch.id in known}
         for watch in watches:
             top = tops.get(watch.chat)
             try:
                 call = await self._call(account, watch) if top and top.is_live else None
-                await self._note(watch, call, known.get(watch.id))
+                await self._note(watch, call, known)
             except Unavailable:
                 raise
             except SaveAnyError as error:
@@ -61,36 +65,54 @@ class LiveWatcher:
     async def _call(self, account: str, watch: LiveWatch) -> LiveCall | None:
         return await self._accounts.live_call(account, str(watch.chat) if not watch.username else watch.name)
 
-    async def _note(self, watch: LiveWatch, call: LiveCall | None, before: Broadcast | None) -> None:
-        """Have a stream recorded that is new, and store what is known of it."""
+    async def _note(self, watch: LiveWatch, call: LiveCall | None, known: dict[str, Broadcast]) -> None:
+        """Have a stream recorded that is new, and store what is known of it. `known` are the streams in the
+        chats of the account, by the id of their watch."""
+        before = known.get(watch.id)
         if call is None:
             if before is not None:
                 await self._store.live.note(watch.id, None)
             return
         now = await self._store.db.time_ms()
         if before is None or before.call != call.id:
+            # All users of the account share the recording of an ordinary call, which has one name.
+            began = next((each.started_at for each in known.values() if each.call == call.id), 0)
+            if not (call.is_stream or began):
+                await self._check_recordable(watch, call)
             before = Broadcast(
                 call=call.id,
-                started_at=now,
+                started_at=began or now,
                 seen_at=now,
                 viewers=call.viewers,
                 most_viewers=call.viewers,
-                task_id=await self._record(watch, call, now),
+                task_id=await self._record(watch, call, began or now),
             )
             _log.info("live_stream_noticed", watch=watch.id, task=before.task_id)
         most = max(before.most_viewers, call.viewers)
         seen = replace(before, seen_at=now, viewers=call.viewers, most_viewers=most)
         await self._store.live.note(watch.id, seen)
+        known[watch.id] = seen
+
+    async def _check_recordable(self, watch: LiveWatch, call: LiveCall) -> None:
+        """Refuse an ordinary call that the account cannot have recorded, or that somebody else has."""
+        if not call.is_managed:
+            raise OrdinaryCall
+        if call.is_recorded:
+            tasks = await self._tasks.list(Principal(watch.user_id))
+            if not any(each.spec.type == LIVE and each.spec.params.get("call") == call.id for each in tasks):
+                raise Permanent("an administrator of the chat is recording this call already")
 
     async def _record(self, watch: LiveWatch, call: LiveCall, now: int) -> str:
         """Create the task of a stream, unless it exists. Returns its id."""
-        stream = {
+        stream: dict[str, Any] = {
             "call": call.id,
             "title": watch.title,
             "chat_id": watch.chat,
             "account": watch.account,
             "started": now,
         }
+        if not call.is_stream:
+            stream["saved_after"] = await CallRecorder(self._accounts).last_saved(watch.account)
         request = recording_request(watch.name, watch.storage, watch.folder, stream=stream)
         accepted = await self._tasks.submit(
             Principal(watch.user_id), request, key=f"live:{watch.id}:{call.id}"

@@ -89,13 +89,17 @@ class GroupCall:
     title: str = ""
     stream: LiveStream | None = None
     viewers: int = 0  # besides the accounts that have joined
+    video: bool = False  # whether somebody shows a picture
     recorded: FileContent = field(
         default_factory=lambda: LiteralContent(b"")
     )  # what a recording by Telegram will contain
+    recorded_files: int = 1  # in how many files such a recording arrives
+    delays_files: bool = False  # such files arrive only with `deliver`
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: datetime | None = None
     joined: dict[int, int] = field(default_factory=dict)  # account -> its WebRTC source
     recording: CallRecording | None = None
+    delayed: list[CallRecording] = field(default_factory=list)  # one for each file that has not arrived yet
     version: int = 1
 
     @property
@@ -169,19 +173,27 @@ class GroupCalls:
             observer(call)
 
     def stop_recording(self, call: GroupCall) -> None:
-        """End a recording by Telegram; the file arrives in the Saved Messages of the account."""
+        """End a recording by Telegram; the files arrive in the Saved Messages of the account."""
         recording, call.recording = call.recording, None
         if recording is None:
             return
-        kind, suffix = ("video/mp4", "mp4") if recording.video else ("audio/ogg", "ogg")
-        name = f"{recording.title or call.title or call.chat.title}.{suffix}"
-        file = StoredFile(
-            id=self._world.new_id(), content=call.recorded, name=name, mime=kind, date=recording.started
-        )
-        self._world.add_file(file)
-        saved = self._world.saved(recording.account)
-        self._world.send(saved, StoredMessage(id=0, file=file, sender=recording.account.id))
+        call.delayed += [recording] * call.recorded_files
+        if not call.delays_files:
+            self.deliver(call)
         self.changed(call)
+
+    def deliver(self, call: GroupCall) -> None:
+        """Send the files of recordings that have ended."""
+        for recording in call.delayed:
+            kind, suffix = ("video/mp4", "mp4") if recording.video else ("audio/ogg", "ogg")
+            name = f"{recording.title or call.title or call.chat.title}.{suffix}"
+            file = StoredFile(
+                id=self._world.new_id(), content=call.recorded, name=name, mime=kind, date=recording.started
+            )
+            self._world.add_file(file)
+            saved = self._world.saved(recording.account)
+            self._world.send(saved, StoredMessage(id=0, file=file, sender=recording.account.id))
+        call.delayed.clear()
 
     def _announce(self, call: GroupCall) -> None:
         """Post the service message that a call has started or ended."""

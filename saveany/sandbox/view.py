@@ -54,7 +54,7 @@ class WorldView:
             call_not_empty=bool(call and call.joined),
             access_hash=access.access_hash(self.account, chat.id),
             username=chat.username or None,
-            admin_rights=tl.ChatAdminRights(post_messages=True)
+            admin_rights=tl.ChatAdminRights(post_messages=True, manage_call=True)
             if chat.is_administered_by(self.account.id)
             else None,
         )
@@ -124,6 +124,8 @@ class WorldView:
             access_hash=access_hash,
             participants_count=len(call.joined) + call.viewers,
             unmuted_video_limit=30,
+            unmuted_video_count=1 if call.video else None,
+            can_start_video=call.video,
             version=call.version,
             rtmp_stream=call.stream is not None,
             title=call.title or None,

@@ -26,7 +26,7 @@ from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait, PhotoSizeMismatch
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink, parse
-from saveany.telegram.livestream import LiveCall, LivePart, NotLive, StreamReader, find_stream
+from saveany.telegram.livestream import LiveCall, LivePart, NotLive, OrdinaryCall, StreamReader, find_call
 from saveany.telegram.media import Media, thumbnail_of
 from saveany.telegram.messages import FilesWithheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
@@ -220,11 +220,12 @@ class Accounts:
         return self._downloader.pool(name, self.client(name).home_dc)
 
     async def live_call(self, name: str, chat: str) -> LiveCall | None:
-        """The stream of a channel or group; None if it is not live. Raises as `livestream`."""
-        try:
-            return (await self.livestream(name, chat)).call
-        except NotLive:
-            return None
+        """The stream or the call of a channel or group; None if there is none. Raises as `resolve` does."""
+        peer = await self.peer(name, chat)
+        if not isinstance(peer, types.InputPeerChannel):
+            raise Permanent("only channels and groups can be recorded")
+        async with self.using(name) as client:
+            return await find_call(client, types.InputChannel(peer.channel_id, peer.access_hash))
 
     async def live_parts(
         self, name: str, chat: str, call: int = 0, after_ms: int | None = None
@@ -241,13 +242,14 @@ class Accounts:
                     yield part
 
     async def livestream(self, name: str, chat: str) -> StreamReader:
-        """The stream of a channel or group that is live. Raises `NotLive`, and as `resolve` does."""
-        peer = await self.peer(name, chat)
-        if not isinstance(peer, types.InputPeerChannel):
-            raise Permanent("only channels and groups can be recorded")
-        async with self.using(name) as client:
-            call = await find_stream(client, types.InputChannel(peer.channel_id, peer.access_hash))
-        return StreamReader(client, partial(self._downloader.pool, name), call)
+        """The stream of a channel or group that is live. Raises `NotLive`, `OrdinaryCall` for a call that is
+        no stream, and as `resolve` does."""
+        call = await self.live_call(name, chat)
+        if call is None:
+            raise NotLive("the chat is not live")
+        if not call.is_stream:
+            raise OrdinaryCall
+        return StreamReader(self.client(name), partial(self._downloader.pool, name), call)
 
     async def peer(self, name: str, chat: str) -> Any:
         """A chat as Telegram's type, for the account. `chat` is `me`, @name, -100… for a channel or group, -…

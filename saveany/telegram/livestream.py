@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from telethon import errors as tg
@@ -58,13 +58,17 @@ class LivePart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LiveCall:
-    """A stream that is going on."""
+    """A stream that is going on, or an ordinary call of people, which only Telegram can record."""
 
     id: int
     access_hash: int
     title: str
     dc: int
     viewers: int
+    is_stream: bool = True
+    is_managed: bool = False  # whether the account may have an ordinary call recorded
+    is_recorded: bool = False  # by Telegram, for the account or another administrator
+    has_video: bool = False
 
     @property
     def input(self) -> types.InputGroupCall:
@@ -72,14 +76,26 @@ class LiveCall:
         return types.InputGroupCall(self.id, self.access_hash)
 
 
-async def find_stream(client: MtprotoClient, channel: types.InputChannel) -> LiveCall:
-    """The stream of a channel or group. Raises `NotLive`, and `Permanent` for a call that is no stream."""
+class OrdinaryCall(Permanent):
+    """The call is no stream."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this is an ordinary call, not a stream; it can only be recorded by an administrator of the chat"
+        )
+
+
+async def find_call(client: MtprotoClient, channel: types.InputChannel) -> LiveCall | None:
+    """The stream or the call of a channel or group; None if there is none."""
     full = await client.call(functions.channels.GetFullChannelRequest(channel))
     named = full.full_chat.call
     found = await _current(client, named) if named is not None else None
-    if found is None:
-        raise NotLive("the chat is not live")
-    return found
+    if found is None or found.is_stream:
+        return found
+    chat = next((each for each in full.chats if each.id == channel.channel_id), None)
+    rights = getattr(chat, "admin_rights", None)
+    is_managed = bool(getattr(chat, "creator", False) or getattr(rights, "manage_call", False))
+    return replace(found, is_managed=is_managed)
 
 
 async def _current(client: MtprotoClient, call: types.InputGroupCall) -> LiveCall | None:
@@ -90,12 +106,16 @@ async def _current(client: MtprotoClient, call: types.InputGroupCall) -> LiveCal
         return None
     if isinstance(found, types.GroupCallDiscarded):
         return None
-    if not found.rtmp_stream:
-        raise Permanent(
-            "this is an ordinary call, not a stream; it can only be recorded by an administrator of the chat"
-        )
-    dc = found.stream_dc_id or client.home_dc
-    return LiveCall(found.id, found.access_hash, found.title or "", dc, found.participants_count)
+    return LiveCall(
+        id=found.id,
+        access_hash=found.access_hash,
+        title=found.title or "",
+        dc=found.stream_dc_id or client.home_dc,
+        viewers=found.participants_count,
+        is_stream=bool(found.rtmp_stream),
+        is_recorded=found.record_start_date is not None,
+        has_video=bool(found.can_start_video or found.unmuted_video_count),
+    )
 
 
 class StreamReader:
@@ -225,8 +245,7 @@ class StreamReader:
                 return max(times, default=None)
 
     def _move(self, dc: int) -> None:
-        call = self._call
-        self._call = LiveCall(call.id, call.access_hash, call.title, dc, call.viewers)
+        self._call = replace(self._call, dc=dc)
 
     async def _goes_on(self) -> bool:
         """Whether the call goes on, at the data center where it is now."""

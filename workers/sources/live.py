@@ -3,12 +3,14 @@
 The recorder keeps each part on this machine's disk as soon as it is there. A segment becomes a file of the
 task when it is complete, so it can be seen while the stream goes on. What another worker finds on the disk
 after a crash it continues; parts that have not arrived meanwhile are fetched as long as Telegram has them.
+
+A call of people is recorded by Telegram for its administrators: see `call_recording`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from storages.base import Range
 from workers.retries import LONG_WAIT
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
+from workers.sources.call_recording import CallRecordings, is_of_call
 from workers.sources.process import remove_folder
 from workers.sources.recording import RecordingFolder, Segment, room_needed
 
@@ -46,6 +49,7 @@ class LiveSource(Source):
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._accounts = tools.accounts
+        self._calls = CallRecordings(tools)
         self._program = tools.config.convert.ffmpeg
         self._scratch = tools.scratch.absolute()  # ffmpeg runs in another working directory
 
@@ -82,6 +86,11 @@ class LiveSource(Source):
     ) -> AsyncGenerator[ResolvedFile, None]:
         """The segments, as they are cut; when all of them are saved, one file with all of them. If there can
         be none, a playlist. While this machine's disk is full, the task waits, with all that has come."""
+        if is_of_call(spec):
+            async with aclosing(self._calls.files(spec, items, stopped=stopped)) as files:
+                async for file in files:
+                    yield file
+            return
         try:
             async with aclosing(self._more(spec, items, stopped, received)) as more:
                 async for file in more:
@@ -271,13 +280,18 @@ class LiveSource(Source):
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """The item, if its file is still on this machine's disk."""
+        if is_of_call(spec):
+            return item
         file = Path(item.source["file"])
         if not await asyncio.to_thread(file.exists):
             raise Permanent("this part of the recording was lost with the worker that had it on its disk")
         return item
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
-        """Copy the file into the storage."""
+        """Copy the file into the storage, or download what Telegram has recorded."""
+        if "file" not in item.source:
+            await self._calls.fetch(item, write, have)
+            return
         await disk.copy(Path(item.source["file"]), item.size or 0, write, have)
 
     def replaced(self, items: Sequence[Item]) -> list[Item]:
@@ -289,14 +303,19 @@ class LiveSource(Source):
 
     def is_optional(self, item: Item) -> bool:
         """Whether the recording is complete without this file."""
-        return _SEGMENT not in item.source
+        return _JOINED in item.source or _PLAYLIST in item.source
+
+    def message(self, item: Item) -> Mapping[str, Any] | None:
+        """The message with what Telegram has recorded."""
+        return None if "file" in item.source else item.source
 
     async def stop(self, task_id: str) -> None:
         """Keep the recording. If the stream goes on when the task continues, so does the recording."""
         await self._recording(task_id).reopen()
 
     async def forget(self, task_id: str) -> None:
-        """Remove the recording from this machine's disk."""
+        """Remove the recording from this machine's disk; one by Telegram ends."""
+        await self._calls.forget(task_id)
         await remove_folder(self._scratch / task_id)
 
     async def kept_tasks(self) -> list[str]:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,8 @@ import pytest
 import pytest_asyncio
 
 from saveany.sandbox import samples
-from saveany.sandbox.group_calls import GroupCall, LiveStream
+from saveany.sandbox.content import LiteralContent
+from saveany.sandbox.group_calls import CallRecording, GroupCall, LiveStream
 from tests.fixtures.servers import answering, program
 from tests.fixtures.stack import USER_ID, Stack
 from tests.fixtures.streams import make_parts
@@ -303,6 +305,72 @@ async def test_a_stream_that_ends_and_starts_again_is_recorded_twice(
     for task_id in (watched["task_id"], shown["task_id"]):
         assert (await stack.ended(task_id))["status"] == "completed"
     assert [round(float(probe(path)["format"]["duration"])) for path in videos(stack, "again")] == [6, 6]
+
+
+async def test_telegram_records_a_call_for_its_administrator(stack: Stack) -> None:
+    """Telegram sends the recording late, in two files, and the worker dies meanwhile: each is saved once."""
+    film = LiteralContent(b"film" * 1000)
+    world = stack.sandbox.world
+    channel = world.chats[samples.CHANNEL]
+    call = world.calls.start(channel, video=True, recorded=film, recorded_files=2, delays_files=True)
+    watched = await watch(stack, dir_path="calls")
+    task_id = watched["task_id"]
+    await until(lambda: call.recording is not None, within=30)
+    recording = call.recording
+    assert recording is not None
+    assert recording.video
+    await stack.kill(stack.workers[0])
+    world.calls.end(call)
+    await stack.start_worker()
+    await stack.ready()
+    world.calls.deliver(call)
+    task = await stack.ended(task_id)
+    assert (task["status"], task["error"]) == ("completed", "")
+    saved = videos(stack, "calls")
+    assert [path.read_bytes() for path in saved] == [film.data] * 2
+    assert all(recording.title in path.name for path in saved)
+    found = await recording_of(stack, task_id, chat=CHAT)
+    assert len({each["file_id"] for each in found["files"]}) == 2
+    events = [(each["event"], each["chat"]) for each in Receiver.received if each["task_id"] == task_id]
+    assert events == [(event, CHAT) for event in ("live_started", "live_ended", "recording_finished")]
+
+
+async def test_stop_ends_the_recording_of_a_call(stack: Stack) -> None:
+    world = stack.sandbox.world
+    call = world.calls.start(world.chats[samples.CHANNEL], recorded=LiteralContent(b"voices" * 100))
+    watched = await watch(stack, dir_path="stopped call")
+    await until(lambda: call.recording is not None, within=30)
+    assert not (call.recording and call.recording.video)
+    await stack.request("POST", f"/tasks/{watched['task_id']}/stop")
+    assert (await stack.ended(watched["task_id"]))["status"] == "completed"
+    assert call.recording is None
+    (path,) = videos(stack, "stopped call")
+    assert path.suffix == ".ogg"
+
+
+async def test_a_call_that_cannot_be_recorded_is_left_alone(stack: Stack) -> None:
+    """Without the right to manage calls, or if another administrator records it, the watch says so."""
+    world = stack.sandbox.world
+    channel = world.chats[samples.CHANNEL]
+    made = await stack.client.post("/api/v1/live", json={"chat": CHAT, "user_id": USER_ID})
+    assert made.status_code == 201
+
+    async def problem() -> str:
+        (shown,) = (await get(stack, "live"))["live"]
+        return str(shown["problem"] or "")
+
+    async def has(words: str) -> bool:
+        return words in await problem()
+
+    other = CallRecording(samples.BOT, "Theirs", False, datetime.now(UTC))
+    call = world.calls.start(channel, recording=other)
+    await until(lambda: has("recording this call already"), within=30)
+    admins, channel.admins = channel.admins, set()
+    try:
+        await until(lambda: has("only be recorded by an administrator"), within=30)
+        assert call.recording is other
+    finally:
+        channel.admins = admins
 
 
 async def test_what_cannot_be_watched_is_refused(stack: Stack) -> None:
