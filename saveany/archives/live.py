@@ -17,7 +17,7 @@ from saveany.store import Store
 from saveany.store.live import Broadcast, LiveWatch
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.call_recording import CallRecorder
-from saveany.telegram.livestream import LiveCall, OrdinaryCall
+from saveany.telegram.livestream import LiveCall, ordinary_call
 
 _log = get_logger(__name__)
 
@@ -96,7 +96,7 @@ class LiveWatcher:
     async def _check_recordable(self, watch: LiveWatch, call: LiveCall) -> None:
         """Refuse an ordinary call that the account cannot have recorded, or that somebody else has."""
         if not call.is_managed:
-            raise OrdinaryCall
+            raise ordinary_call()
         if call.is_recorded:
             tasks = await self._tasks.list(Principal(watch.user_id))
             if not any(each.spec.type == LIVE and each.spec.params.get("call") == call.id for each in tasks):

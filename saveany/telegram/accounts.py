@@ -26,7 +26,7 @@ from saveany.telegram.errors import translated
 from saveany.telegram.file import OnWait, PhotoSizeMismatch
 from saveany.telegram.history import ChatHistory
 from saveany.telegram.links import MessageLink, parse
-from saveany.telegram.livestream import LiveCall, LivePart, NotLive, OrdinaryCall, StreamReader, find_call
+from saveany.telegram.livestream import LiveCall, LivePart, NotLive, StreamReader, find_call, ordinary_call
 from saveany.telegram.media import Media, thumbnail_of
 from saveany.telegram.messages import FilesWithheld
 from saveany.telegram.pool import ConnectionPool, PoolLimits
@@ -242,13 +242,13 @@ class Accounts:
                     yield part
 
     async def livestream(self, name: str, chat: str) -> StreamReader:
-        """The stream of a channel or group that is live. Raises `NotLive`, `OrdinaryCall` for a call that is
+        """The stream of a channel or group that is live. Raises `NotLive`, `Permanent` for a call that is
         no stream, and as `resolve` does."""
         call = await self.live_call(name, chat)
         if call is None:
             raise NotLive("the chat is not live")
         if not call.is_stream:
-            raise OrdinaryCall
+            raise ordinary_call()
         return StreamReader(self.client(name), partial(self._downloader.pool, name), call)
 
     async def peer(self, name: str, chat: str) -> Any:

@@ -76,13 +76,11 @@ class LiveCall:
         return types.InputGroupCall(self.id, self.access_hash)
 
 
-class OrdinaryCall(Permanent):
-    """The call is no stream."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "this is an ordinary call, not a stream; it can only be recorded by an administrator of the chat"
-        )
+def ordinary_call() -> Permanent:
+    """The error for a call that is no stream, and that the account cannot have recorded."""
+    return Permanent(
+        "this is an ordinary call, not a stream; it can only be recorded by an administrator of the chat"
+    )
 
 
 async def find_call(client: MtprotoClient, channel: types.InputChannel) -> LiveCall | None:

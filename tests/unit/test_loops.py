@@ -31,6 +31,8 @@ OF_ONE = {
         workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
         workers.sources.live.LiveSource._record
+        workers.sources.call_recording.CallRecordings.files
+        workers.sources.call_recording.CallRecordings._retried
         workers.task_files.TaskFiles._save_files workers.task_files.TaskFiles._save_files.help_out
         saveany.telegram.livestream.StreamReader._newest saveany.telegram.livestream.StreamReader._join
         workers.publishing_order.PublishingOrder.wait

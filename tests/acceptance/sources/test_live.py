@@ -74,8 +74,10 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, receiver: str) -> Asyn
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def clean(stack: Stack) -> AsyncIterator[None]:
-    """After each test nothing is watched, and nothing is live."""
+    """After each test nothing is watched, and nothing is live; the account is a member of the channel."""
+    members = stack.sandbox.world.chats[samples.CHANNEL].members.copy()
     yield
+    stack.sandbox.world.chats[samples.CHANNEL].members |= members
     stack.sandbox.faults.clear()
     for watch in (await get(stack, "live"))["live"]:
         await stack.request("DELETE", f"/live/{watch['id']}")
@@ -107,7 +109,7 @@ async def watch(stack: Stack, **fields: Any) -> dict[str, Any]:
         (watch,) = (await get(stack, "live"))["live"]
         return bool(watch["is_live"])
 
-    await until(noticed, within=30)
+    await until(noticed, within=30, what=lambda: str(watch))
     return watch
 
 
