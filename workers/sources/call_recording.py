@@ -79,6 +79,10 @@ class CallRecordings:
         """Download a file."""
         await self._telegram.fetch(item, write, have)
 
+    def leave(self, task_id: str) -> None:
+        """Let the recording of a task go on: another worker may have the task next."""
+        self._running.pop(task_id, None)
+
     async def forget(self, task_id: str) -> None:
         """End the recording of a task, if it runs."""
         if running := self._running.pop(task_id, None):

@@ -311,6 +311,7 @@ class LiveSource(Source):
 
     async def stop(self, task_id: str) -> None:
         """Keep the recording. If the stream goes on when the task continues, so does the recording."""
+        self._calls.leave(task_id)
         await self._recording(task_id).reopen()
 
     async def forget(self, task_id: str) -> None:

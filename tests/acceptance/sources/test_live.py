@@ -337,16 +337,24 @@ async def test_telegram_records_a_call_for_its_administrator(stack: Stack) -> No
     assert events == [(event, CHAT) for event in ("live_started", "live_ended", "recording_finished")]
 
 
-async def test_stop_ends_the_recording_of_a_call(stack: Stack) -> None:
+@pytest.mark.parametrize("end", ["stop", "DELETE"])
+async def test_stop_and_cancel_end_the_recording_of_a_call(end: str, stack: Stack) -> None:
+    folder = f"call ended by {end}"
     world = stack.sandbox.world
     call = world.calls.start(world.chats[samples.CHANNEL], recorded=LiteralContent(b"voices" * 100))
-    watched = await watch(stack, dir_path="stopped call")
+    watched = await watch(stack, dir_path=folder)
     await until(lambda: call.recording is not None, within=30)
     assert not (call.recording and call.recording.video)
+    if end == "DELETE":
+        await stack.request("DELETE", f"/tasks/{watched['task_id']}")
+        assert (await stack.ended(watched["task_id"]))["status"] == "canceled"
+        await until(lambda: call.recording is None, within=10)
+        assert videos(stack, folder) == []
+        return
     await stack.request("POST", f"/tasks/{watched['task_id']}/stop")
     assert (await stack.ended(watched["task_id"]))["status"] == "completed"
     assert call.recording is None
-    (path,) = videos(stack, "stopped call")
+    (path,) = videos(stack, folder)
     assert path.suffix == ".ogg"
 
 
