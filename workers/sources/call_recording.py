@@ -66,9 +66,9 @@ class CallRecordings:
         while True:
             for message in await self._retried(spec, self._arrived, spec, seen):
                 seen.add(message.id)
-                until = time.monotonic() + _NEXT_SECONDS
                 for file in self._resolved(spec, message):
                     yield file
+                until = time.monotonic() + _NEXT_SECONDS  # from here: a file may take long to save
             if time.monotonic() >= until:
                 break
             await asyncio.sleep(_FILE_SECONDS)
