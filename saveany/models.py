@@ -57,6 +57,7 @@ class Stage(StrEnum):
     DOWNLOADING = "downloading"
     UPLOADING = "uploading"
     VERIFYING = "verifying"
+    JOINING = "joining"  # the pieces of a recording become one file
     PAUSED = "paused"
 
 
@@ -227,10 +228,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     speed_bps: float = 0.0  # bytes per second over the last few seconds
     stalled: str = ""  # why nothing is transferred, for a user
     stalled_text: Text | None = None  # the same, ready to be translated
+    grows: bool = False  # nobody knows how much there will be; `total_bytes` is 0 then
 
     @property
     def percent(self) -> float:
-        """0 to 100, by bytes, or by files while no size is known."""
+        """0 to 100, by bytes, or by files while no size is known; 0 while nobody knows how much comes."""
+        if self.grows:
+            return 0.0
         if self.total_bytes:
             return round(min(100.0, 100.0 * self.downloaded_bytes / self.total_bytes), 1)
         return round(100.0 * self.done_files / self.total_files, 1) if self.total_files else 0.0

@@ -187,7 +187,7 @@ class Job:
     async def _more(self) -> AsyncGenerator[list[Item], None]:
         """The items that come to the task, recorded."""
         spec, items = self._task.spec, list(self._records.items)
-        found = self._source.more(spec, items, stopped=self._is_stopped, received=self._meter.count)
+        found = self._source.more(spec, items, stopped=self._is_stopped, growth=self._meter.growth())
         async with aclosing(found):
             async for file in found:
                 yield [await self._append(file)]
@@ -197,9 +197,8 @@ class Job:
         path = self._records.choose_path(item)
         item = replace(item, path=path, name=path.rpartition("/")[2])
         shown = self._meter.progress()
-        progress = replace(
-            shown, total_files=shown.total_files + 1, total_bytes=shown.total_bytes + (item.size or 0)
-        )
+        total = 0 if shown.grows else shown.total_bytes + (item.size or 0)
+        progress = replace(shown, total_files=shown.total_files + 1, total_bytes=total)
         await self._claim.append([item], progress)
         self._records.add(item)
         return item
@@ -278,12 +277,15 @@ class Job:
         if self._is_stopped and not saved:
             await self._end(Status.CANCELED, None)
             return
+        is_piece = ItemStatus.SKIPPED if self._source.grows else None  # of the file that is there now
+        counted = [item for item in items if item.status is not is_piece]
+        saved = [item for item in counted if item.status.done]
         saved_bytes = sum(item.size or 0 for item in saved)
         progress = Progress(
-            total_bytes=sum(item.size or 0 for item in items),
+            total_bytes=sum(item.size or 0 for item in counted),
             downloaded_bytes=saved_bytes,
             uploaded_bytes=saved_bytes,
-            total_files=len(items),
+            total_files=len(counted),
             done_files=len(saved),
         )
         await self._end(Status.FAILED if error else Status.COMPLETED, error, last, progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from saveany.store.counters import FLOOD_WAIT_SECONDS, Counters
 from saveany.texts import Text
 from storages.base import Range, Storage
 from workers import stall
-from workers.sources.base import Report, Source, Write
+from workers.sources.base import Growth, Report, Source, Write
 
 #: Seconds between checks for a changed limit while waiting.
 _CHECK_SECONDS = 0.25
@@ -133,10 +133,10 @@ class ThrottledSource(Source):
         return self.source.grows
 
     def more(
-        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, received: Callable[[int], None]
+        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, growth: Growth
     ) -> AsyncGenerator[ResolvedFile, None]:
         """As the wrapped source."""
-        return self.source.more(spec, items, stopped=stopped, received=received)
+        return self.source.more(spec, items, stopped=stopped, growth=growth)
 
     def replaced(self, items: Sequence[Item]) -> list[Item]:
         """As the wrapped source."""

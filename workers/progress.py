@@ -18,7 +18,7 @@ _STANDSTILL = 300.0
 #: A first report of more bytes than this counts bytes that were on the disk before, not their speed.
 _LEAP = 16 << 20
 #: The stages of files, in order.
-_STAGES = (Stage.DOWNLOADING, Stage.UPLOADING, Stage.VERIFYING)
+_STAGES = (Stage.DOWNLOADING, Stage.UPLOADING, Stage.VERIFYING, Stage.JOINING)
 
 
 class FileProgress:
@@ -73,13 +73,14 @@ class ProgressMeter:
         self._shown = shown or Progress()
         self._records = records
         self._files: dict[int, FileProgress] = {}
+        self._growth = FileProgress(self)
         #: (time, bytes) of recent arrivals. The first entry only marks where the clock starts.
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     @property
     def stage(self) -> Stage:
         """The stage of the task: the earliest one of the files in flight."""
-        stages = {file.stage for file in self._files.values()}
+        stages = {self._growth.stage, *(file.stage for file in self._files.values())}
         self._stage = next((stage for stage in _STAGES if stage in stages), self._stage)
         return self._stage
 
@@ -107,6 +108,12 @@ class ProgressMeter:
         self._files[index] = FileProgress(self)
         return self._files[index]
 
+    def growth(self) -> FileProgress:
+        """What has come to a task that grows, and is in no file yet, is counted from 0. While it is being
+        downloaded, nobody knows how much will come."""
+        self._growth = FileProgress(self)
+        return self._growth
+
     def of(self, index: int) -> FileProgress:
         """The progress of an item that was started."""
         return self._files[index]
@@ -133,18 +140,25 @@ class ProgressMeter:
         files = self._files.values()
         uploaded = totals.saved + sum(file.stored for file in files)
         downloaded = totals.saved + sum(max(file.stored, file.fetched) for file in files)
+        downloaded += self._growth.fetched
         total = max(totals.saved + sum(file.expected for file in files), totals.size)
-        limit = shown.downloaded_bytes if totals.unknown_sizes else total
+        is_open = totals.unknown_sizes or self._growth.stage
+        limit = shown.downloaded_bytes if is_open else total
+        downloaded = max(downloaded, min(shown.downloaded_bytes, limit))
+        if self._growth.stage:  # a segment is a little smaller than what it was made of
+            total = max(total, downloaded)
+        grows = self._growth.stage is Stage.DOWNLOADING
         stalled = self._stall_reason()
         self._shown = Progress(
-            total_bytes=total,
-            downloaded_bytes=max(downloaded, min(shown.downloaded_bytes, limit)),
+            total_bytes=0 if grows else total,
+            downloaded_bytes=downloaded,
             uploaded_bytes=max(uploaded, min(shown.uploaded_bytes, limit)),
             total_files=totals.files,
             done_files=totals.done,
             speed_bps=self._speed(),
             stalled=str(stalled or ""),
             stalled_text=stalled,
+            grows=grows,
         )
         return self._shown
 

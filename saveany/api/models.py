@@ -79,10 +79,10 @@ class Created(Reply):
 
 
 class ProgressView(Reply):
-    """The progress of a task, summed over its files. Bytes are 0 while the sizes are unknown."""
+    """The progress of a task, summed over its files."""
 
-    total_bytes: int
-    downloaded_bytes: int
+    total_bytes: int = Field(description="0 while the sizes are unknown, and while a stream is recorded.")
+    downloaded_bytes: int = Field(description="Also what is on the worker's disk and in no file yet.")
     uploaded_bytes: int
     total_files: int
     done_files: int
@@ -102,8 +102,9 @@ class TaskSummary(Reply):
     created_at: Time
     error: str = Field(description="Why the task failed and what to do; empty if it did not fail.")
     type: str = Field(examples=["tgfiles"])
-    stage: Literal["", "resolving", "downloading", "uploading", "verifying", "paused"] = Field(
-        description="What a running task is doing; `paused` for a queued task that waits to be resumed."
+    stage: Literal["", "resolving", "downloading", "uploading", "verifying", "joining", "paused"] = Field(
+        description="What a running task is doing; `joining` if one file is made of what was recorded; "
+        "`paused` for a queued task that waits to be resumed."
     )
     waiting: str = Field(
         default="",

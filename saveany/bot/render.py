@@ -129,7 +129,7 @@ def _progress_lines(t: HtmlTranslator, task: Task, items: Sequence[Item], name: 
     progress = task.progress
     yield _phase(t, task)
     yield escape(_subject(t, task, items, name))
-    if progress.total_bytes or len(items) > 1:
+    if not progress.grows and (progress.total_bytes or len(items) > 1):
         yield f"{bar(progress.percent)} {int(progress.percent)} %"
     yield _amount(t, task)
     if progress.stalled:
@@ -150,11 +150,14 @@ def _phase(t: HtmlTranslator, task: Task) -> str:
         return _heading("⏸", t("Paused"))
     if task.status is Status.QUEUED:
         return _heading("⏳", t("Waiting"))
+    if task.progress.grows:
+        return _heading("🔴", t("Recording"))
     phases = {
         Stage.RESOLVING: ("🔎", t("Looking up the files")),
         Stage.DOWNLOADING: ("⬇️", t("Downloading")),
         Stage.UPLOADING: ("⬆️", t("Uploading")),
         Stage.VERIFYING: ("🔍", t("Verifying")),
+        Stage.JOINING: ("🧩", t("Joining")),
     }
     return _heading(*phases.get(task.stage, ("▶️", t("Starting"))))
 

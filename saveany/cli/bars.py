@@ -139,8 +139,10 @@ class Bars:
             self._bars[task_id] = self.progress.add_task("", total=None, detail=stage)
         bar, progress = self._bars[task_id], data.get("progress") or {}
         self.progress.update(bar, description=_name(self._titles.get(task_id, task_id)))
-        if total := progress.get("total_bytes"):
-            done = progress["downloaded_bytes"]
+        if data.get("stage") == "joining":
+            self.progress.update(bar, detail="joining")
+        elif done := progress.get("downloaded_bytes"):
+            total = progress["total_bytes"] or None
             self.progress.update(bar, total=total, completed=done, detail=_detail(progress))
 
     def _print_end(self, title: str, data: Json) -> None:
@@ -161,15 +163,18 @@ class Bars:
 
 
 def amount(progress: Json) -> str:
-    """Bytes downloaded and in total: `1.2 MB of 4.0 MB`."""
+    """Bytes downloaded and in total: `1.2 MB of 4.0 MB`; while nobody knows how many come, `1.2 MB`."""
     done, total = progress["downloaded_bytes"], progress["total_bytes"]
+    if done and not total:
+        return filesize.decimal(done)
     return f"{filesize.decimal(done)} of {filesize.decimal(total)}"
 
 
 def _detail(progress: Json) -> str:
     speed, eta = round(progress["speed_bps"]), progress["eta_seconds"]
     left = "" if eta is None else f" {eta // 60}:{eta % 60:02} left"
-    return f"{progress['percent']:5.1f} % {amount(progress)} {filesize.decimal(speed)}/s{left}"
+    part = f"{progress['percent']:5.1f} % " if progress["total_bytes"] else ""
+    return f"{part}{amount(progress)} {filesize.decimal(speed)}/s{left}"
 
 
 def _name(title: str) -> str:

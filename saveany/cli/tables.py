@@ -44,12 +44,13 @@ def print_tasks(tasks: Sequence[Json]) -> None:
     for task in tasks:
         progress = task["progress"]
         running = task["status"] == "running"
+        size = progress["total_bytes"] or progress["downloaded_bytes"]
         table.add_row(
             task["task_id"][:length],
             Text(state(task), style=COLORS.get(state(task), "")),
             Text(_name(task)),
-            short_size(progress["total_bytes"]) if progress["total_bytes"] else "",
-            f"{int(progress['percent'])}%",
+            short_size(size) if size else "",
+            f"{int(progress['percent'])}%" if progress["total_bytes"] == size else "",
             f"{short_size(round(progress['speed_bps']))}/s" if running else "",
             age(task["created_at"]),
         )

@@ -1119,9 +1119,11 @@ class Problem(TypedDict):
 
 
 class ProgressView(TypedDict):
-    """The progress of a task, summed over its files. Bytes are 0 while the sizes are unknown."""
+    """The progress of a task, summed over its files."""
 
+    #: 0 while the sizes are unknown, and while a stream is recorded.
     total_bytes: int
+    #: Also what is on the worker's disk and in no file yet.
     downloaded_bytes: int
     uploaded_bytes: int
     total_files: int
@@ -1572,8 +1574,9 @@ class TaskSummary(TypedDict):
     #: Why the task failed and what to do; empty if it did not fail.
     error: str
     type: str
-    #: What a running task is doing; `paused` for a queued task that waits to be resumed.
-    stage: Literal["", "resolving", "downloading", "uploading", "verifying", "paused"]
+    #: What a running task is doing; `joining` if one file is made of what was recorded; `paused` for a
+    #: queued task that waits to be resumed.
+    stage: Literal["", "resolving", "downloading", "uploading", "verifying", "joining", "paused"]
     #: Why a queued task does not start or a running task makes no progress, if so.
     waiting: NotRequired[str]
     storage: str
@@ -1625,8 +1628,9 @@ class TaskView(TypedDict):
     #: Why the task failed and what to do; empty if it did not fail.
     error: str
     type: str
-    #: What a running task is doing; `paused` for a queued task that waits to be resumed.
-    stage: Literal["", "resolving", "downloading", "uploading", "verifying", "paused"]
+    #: What a running task is doing; `joining` if one file is made of what was recorded; `paused` for a
+    #: queued task that waits to be resumed.
+    stage: Literal["", "resolving", "downloading", "uploading", "verifying", "joining", "paused"]
     #: Why a queued task does not start or a running task makes no progress, if so.
     waiting: NotRequired[str]
     storage: str

@@ -11,10 +11,10 @@ import abc
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from saveany.config import Config
-from saveany.models import Item, Status, TaskSpec
+from saveany.models import Item, Stage, Status, TaskSpec
 from saveany.net.guard import AddressGuard
 from saveany.planning.plan import ResolvedFile
 from saveany.telegram.accounts import Accounts
@@ -35,6 +35,16 @@ Rate = Callable[[int, Sequence[int]], float]
 #: `report(fetched, total)` shows the progress of a download to this machine's disk, in bytes. `total` is None
 #: while it is unknown.
 Report = Callable[[int, int | None], None]
+
+
+class Growth(Protocol):
+    """Shows what is done for a task that grows, beside its files."""
+
+    def report(self, fetched: int, total: int | None) -> None:
+        """So many bytes on this machine's disk are in no file yet."""
+
+    def set_stage(self, stage: Stage) -> None:
+        """Set the stage of what is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +107,11 @@ class Source(abc.ABC):
         return not status.ended or (self.grows and status is Status.FAILED)
 
     def more(
-        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, received: Callable[[int], None]
+        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, growth: Growth
     ) -> AsyncGenerator[ResolvedFile, None]:
         """Files that come to a task that grows, beside `items`. Called again when these and those are saved
         or have failed, until none come. Once the user has `stopped` the task, only what is there already.
-        `received` is called with the number of bytes that have arrived."""
+        `growth` is told what comes, and what is done with it."""
         raise NotImplementedError(f"tasks of {type(self).__name__} do not grow")
 
     def replaced(self, items: Sequence[Item]) -> list[Item]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from saveany.errors import NeedsLogin, NoSpace, Permanent, Retryable, StorageError
 from saveany.logs import get_logger
-from saveany.models import Item, ItemStatus, TaskSpec
+from saveany.models import Item, ItemStatus, Stage, TaskSpec
 from saveany.planning.facts import Facts
 from saveany.planning.names import safe_name
 from saveany.planning.plan import ResolvedFile
@@ -28,7 +28,7 @@ from saveany.texts import Text
 from storages.base import Range
 from workers.retries import LONG_WAIT
 from workers.sources import disk
-from workers.sources.base import Report, Source, Tools, Write
+from workers.sources.base import Growth, Report, Source, Tools, Write
 from workers.sources.call_recording import CallRecordings, is_of_call
 from workers.sources.process import remove_folder
 from workers.sources.recording import RecordingFolder, Segment, room_needed
@@ -82,7 +82,7 @@ class LiveSource(Source):
         return []
 
     async def more(
-        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, received: Callable[[int], None]
+        self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, growth: Growth
     ) -> AsyncGenerator[ResolvedFile, None]:
         """The segments, as they are cut; when all of them are saved, one file with all of them. If there can
         be none, a playlist. While this machine's disk is full, the task waits, with all that has come."""
@@ -92,20 +92,20 @@ class LiveSource(Source):
                     yield file
             return
         try:
-            async with aclosing(self._more(spec, items, stopped, received)) as more:
+            async with aclosing(self._more(spec, items, stopped, growth)) as more:
                 async for file in more:
                     yield file
         except NoSpace as error:
             raise Retryable(error.text, after=_NO_ROOM_SECONDS) from error
 
     async def _more(
-        self, spec: TaskSpec, items: Sequence[Item], stopped: bool, received: Callable[[int], None]
+        self, spec: TaskSpec, items: Sequence[Item], stopped: bool, growth: Growth
     ) -> AsyncGenerator[ResolvedFile, None]:
         recording = self._recording(spec.id)
         await recording.open()
         if not recording.has_ended:
             has_more = False
-            async with aclosing(self._segments(spec, items, recording, stopped, received)) as segments:
+            async with aclosing(self._segments(spec, items, recording, stopped, growth)) as segments:
                 async for segment in segments:
                     has_more = True
                     yield segment
@@ -119,6 +119,7 @@ class LiveSource(Source):
         if len(saved) < 2 or any(_PLAYLIST in item.source for item in items):
             return
         if joined is None:
+            growth.set_stage(Stage.JOINING)
             try:
                 yield await self._joined(spec, saved, recording)
                 return
@@ -156,7 +157,7 @@ class LiveSource(Source):
         items: Sequence[Item],
         recording: RecordingFolder,
         stopped: bool,
-        received: Callable[[int], None],
+        growth: Growth,
     ) -> AsyncGenerator[ResolvedFile, None]:
         """The segments, as they are cut, until the stream has ended or the task is stopped."""
         known = [item.source[_SEGMENT] for item in items if _SEGMENT in item.source]
@@ -169,9 +170,13 @@ class LiveSource(Source):
         async def record() -> None:
             try:
                 if not stopped:
-                    await self._record(spec, recording, last_ms, found.put_nowait, received)
+                    growth.report(recording.waiting_bytes, None)
+                    await self._record(spec, recording, last_ms, found.put_nowait, growth)
+                growth.set_stage(Stage.JOINING)
                 if segment := await recording.cut():
                     found.put_nowait(segment)
+                    growth.report(recording.waiting_bytes, None)
+                    growth.set_stage(Stage.JOINING)
             finally:
                 found.put_nowait(None)
 
@@ -195,7 +200,7 @@ class LiveSource(Source):
         recording: RecordingFolder,
         last_ms: int | None,
         on_segment: Callable[[Segment], None],
-        received: Callable[[int], None],
+        growth: Growth,
     ) -> None:
         """Keep the parts of the stream after `last_ms` until it ends."""
         while True:
@@ -207,9 +212,10 @@ class LiveSource(Source):
                 async with aclosing(parts):
                     async for part in parts:
                         await recording.add(part)
-                        received(len(part.data))
+                        growth.report(recording.waiting_bytes, None)
                         if recording.is_full and (segment := await self._cut(spec, recording)):
                             on_segment(segment)
+                            growth.report(recording.waiting_bytes, None)
                 return
             except NotLive:
                 return
@@ -285,6 +291,7 @@ class LiveSource(Source):
         file = Path(item.source["file"])
         if not await asyncio.to_thread(file.exists):
             raise Permanent("this part of the recording was lost with the worker that had it on its disk")
+        report(item.size or 0, item.size)
         return item
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:

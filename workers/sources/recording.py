@@ -94,9 +94,12 @@ class RecordingFolder:
     def is_full(self) -> bool:
         """Whether the parts suffice for a segment; after a failed `cut`, whether as many more have come."""
         count, size = self._tried
-        return (
-            len(self._parts) - count >= self._max_parts or sum(self._parts.values()) - size >= self._max_bytes
-        )
+        return len(self._parts) - count >= self._max_parts or self.waiting_bytes - size >= self._max_bytes
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The size of the parts that are in no segment."""
+        return sum(self._parts.values())
 
     async def add(self, part: LivePart) -> None:
         """Keep a part. Raises `NoSpace`."""
@@ -108,7 +111,7 @@ class RecordingFolder:
         times = sorted(self._parts)
         if not times:
             return None
-        self._tried = len(times), sum(self._parts.values())
+        self._tried = len(times), self.waiting_bytes
         pieces = [(f"{each:020d}{_SUFFIX}", PART_MS / 1000) for each in times]
         await join(self._program, self._parts_folder, pieces, _UNFINISHED, self._guard)
         file = self._segments_folder / f"{times[0]:020d}-{times[-1]:020d}-{len(times)}{_SUFFIX}"

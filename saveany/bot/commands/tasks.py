@@ -254,7 +254,9 @@ def _line(ctx: Context, task: Task, waiting: Text | None = None) -> str:
     """A task on one line, with the reason why it failed or makes no progress."""
     name = escape(clip(ctx.t.text(task.subject), _MAX_NAME))
     if task.status is Status.RUNNING and not task.paused:
-        return f"⬇️ {name} {task.progress.percent:.0f} %{_suffix(ctx, waiting)}"
+        progress = task.progress
+        done = size(progress.downloaded_bytes) if progress.grows else f"{progress.percent:.0f} %"
+        return f"⬇️ {name} {done}{_suffix(ctx, waiting)}"
     icons = {
         Status.RUNNING: "⬇️",
         Status.QUEUED: "⏳",

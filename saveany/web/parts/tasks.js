@@ -26,7 +26,7 @@ function isOpen(task) {
 
 /** Whether it records a live stream: nobody knows how large it will be. */
 function isRecording(task) {
-  return task.type === "live" && task.status === "running";
+  return task.type === "live" && task.status === "running" && !["joining", "uploading", "verifying"].includes(task.stage);
 }
 
 /** The actions that fit a task. */
@@ -52,6 +52,7 @@ const STAGES = {
   downloading: () => t("Downloading"),
   uploading: () => t("Uploading"),
   verifying: () => t("Verifying"),
+  joining: () => t("Joining"),
   paused: () => t("Paused"),
 };
 const STATUSES = {

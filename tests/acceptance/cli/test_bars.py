@@ -60,6 +60,16 @@ def test_bars_show_a_task_from_its_start_to_its_end() -> None:
     assert screen.below().strip() == ""
 
 
+def test_a_recording_shows_what_has_come_and_that_it_is_joined() -> None:
+    screen = Screen()
+    come = progress(1_000_000) | {"total_bytes": 0, "percent": 0.0, "eta_seconds": None}
+    screen.show("task.running", task_id="1", status="running", stage="downloading", title="a", progress=come)
+    assert "1.0 MB 1.5 MB/s" in screen.below()
+    assert "%" not in screen.below()
+    screen.show("task.progress", task_id="1", status="running", stage="joining", progress=progress(4_000_000))
+    assert "joining" in screen.below()
+
+
 def test_a_task_returned_by_a_dead_worker_is_shown_as_queued() -> None:
     screen = Screen()
     screen.show("snapshot", task_id="1", status="running", title="[x](one->s:/)", progress=progress(5))

@@ -187,6 +187,9 @@ async def test_a_stream_becomes_one_mp4_in_the_library(
     watched = await watch(stack, dir_path="streams")
     task_id = watched["task_id"]
 
+    await stack.wait(task_id, lambda task: task["progress"]["downloaded_bytes"] > 0)
+    assert await recording_of(stack, task_id) == {}, "what has come is shown before it is in a file"
+
     async def has_segment() -> bool:
         found = await recording_of(stack, task_id)
         return bool(found) and found["status"] == "running" and found["seconds"] == SEGMENT
@@ -202,6 +205,7 @@ async def test_a_stream_becomes_one_mp4_in_the_library(
     (file,) = recording["files"]
     assert recording["seconds"] == file["seconds"] == SECONDS
     (path,) = videos(stack, "streams")
+    assert task["progress"]["downloaded_bytes"] == path.stat().st_size
     check(path, parts, tmp_path)
     played = await stack.client.get(
         f"/api/v1/files/{file['file_id']}/content", headers={"Range": "bytes=0-9"}

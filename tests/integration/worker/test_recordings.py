@@ -16,7 +16,7 @@ import pytest
 
 from saveany.config import Config
 from saveany.errors import Permanent, StorageUnavailable
-from saveany.models import Item, ItemStatus, Status, Task
+from saveany.models import Item, ItemStatus, Stage, Status, Task
 from saveany.net.guard import AddressGuard
 from saveany.store import Store
 from saveany.telegram.livestream import LivePart
@@ -34,8 +34,9 @@ from workers.sources.live import LiveSource
 
 SECONDS = 8
 SEGMENT = 3
-#: An ffmpeg that fails as its test says, in a file beside it.
+#: An ffmpeg that fails, or waits, as its test says in files beside it.
 FFMPEG = """#!/bin/sh
+while [ -e "$0.waits" ]; do sleep 0.05; done
 reason=$(cat "$0.fails${PWD##*/}" 2>/dev/null) && { echo "error: $reason" >&2; exit 1; }
 exec PROGRAM "$@"
 """
@@ -52,7 +53,7 @@ class Telegram:
 
     parts: list[bytes]
     sent: int = 0
-    goes_on: bool = False  # after the last part
+    goes_on: asyncio.Event | None = None  # after the last part, until this is set
     ready: list[str] = field(default_factory=lambda: ["main"])
     problems: dict[str, Any] = field(default_factory=dict)
     is_bot: bool = False
@@ -68,7 +69,7 @@ class Telegram:
             self.sent += 1
             yield LivePart(number * 1000, self.parts[number])
         if self.goes_on:
-            await asyncio.Event().wait()
+            await self.goes_on.wait()
 
 
 class Recorder(worker.JobHarness):
@@ -107,6 +108,14 @@ class Recorder(worker.JobHarness):
                 file.write_text(reason)
             else:
                 file.unlink()
+
+    def wait(self, does: bool) -> None:
+        """Let ffmpeg wait until this is called again."""
+        file = self.ffmpeg.with_name("ffmpeg.waits")
+        if does:
+            file.touch()
+        else:
+            file.unlink()
 
     async def record(self) -> str:
         """Begin a recording."""
@@ -177,6 +186,36 @@ async def test_a_full_disk_delays_the_recording_and_loses_nothing(recorder: Reco
     assert sum(recorder.seconds().values()) == SECONDS
 
 
+async def test_what_has_come_is_shown_before_it_is_in_a_file(recorder: Recorder, parts: list[bytes]) -> None:
+    """And while one file is made of it, that is the stage."""
+    recorder.telegram.parts = parts[: SEGMENT - 1]
+    recorder.telegram.goes_on = asyncio.Event()
+    task_id = await recorder.record()
+    running = asyncio.create_task(recorder.run(task_id))
+
+    async def shows(stage: Stage, size: int) -> bool:
+        task = await recorder.task(task_id)
+        return (task.stage, task.progress.downloaded_bytes) == (stage, size)
+
+    come = sum(map(len, parts[: SEGMENT - 1]))
+    await until(partial(shows, Stage.DOWNLOADING, come))
+    progress = (await recorder.task(task_id)).progress
+    assert (progress.grows, progress.total_bytes, progress.percent, progress.eta_seconds) == (
+        True,
+        0,
+        0.0,
+        None,
+    )
+    recorder.wait(True)
+    recorder.telegram.goes_on.set()  # it ends
+    await until(partial(shows, Stage.JOINING, come))
+    recorder.wait(False)
+    task = await running
+    (size,) = (len(data) for data in recorder.files().values())
+    assert task.progress.downloaded_bytes == task.progress.total_bytes == size
+    assert not task.progress.grows
+
+
 async def test_a_failed_recording_keeps_its_parts_and_continues_when_it_is_retried(
     recorder: Recorder, parts: list[bytes]
 ) -> None:
@@ -222,7 +261,7 @@ async def test_a_cancel_without_a_worker_removes_the_segments(
 ) -> None:
     """Whether the recording is queued or its worker has died; also after an outage of the storage."""
     task_id = await recorder.record()
-    recorder.telegram.goes_on = True
+    recorder.telegram.goes_on = asyncio.Event()
     await recorder.interrupt(task_id)
     if died:
         await recorder.claim()
@@ -274,10 +313,10 @@ async def test_segments_that_cannot_be_joined_stay_with_a_playlist(
 
 async def test_another_machine_joins_segments_that_it_reads_from_the_storage(recorder: Recorder) -> None:
     """What was in progress on the first one is lost."""
-    recorder.telegram.goes_on = True
+    recorder.telegram.goes_on = asyncio.Event()
     task_id = await recorder.record()
     await recorder.interrupt(task_id)
     shutil.rmtree(recorder.scratch / task_id)
-    recorder.telegram.goes_on = False
+    recorder.telegram.goes_on = None
     assert (await recorder.run(task_id)).status is Status.COMPLETED
     assert list(recorder.seconds().values()) == [2 * SEGMENT]

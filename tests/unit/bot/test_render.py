@@ -71,6 +71,13 @@ def test_a_running_file_is_shown_with_a_bar() -> None:
     ]
 
 
+def test_a_recording_shows_what_has_come() -> None:
+    """Nobody knows how much it will be."""
+    progress = Progress(downloaded_bytes=1_500, speed_bps=10.0, total_files=2, done_files=1, grows=True)
+    items = [an_item(0, ItemStatus.COMPLETED), an_item(1, ItemStatus.RUNNING)]
+    assert lines(a_task(progress=progress), items)[:2] == ["🔴 <b>Recording</b>", "1.5 kB · 10 B/s"]
+
+
 def test_a_file_of_unknown_size_has_no_bar() -> None:
     progress = Progress(downloaded_bytes=1_500, speed_bps=10.0, total_files=1)
     assert lines(a_task(progress=progress), [an_item(size=None)])[2:-1] == ["1.5 kB · 10 B/s"]
@@ -85,6 +92,7 @@ def test_a_file_of_unknown_size_has_no_bar() -> None:
         (a_task(stage=Stage.RESOLVING), "🔎 <b>Looking up the files</b>"),
         (a_task(stage=Stage.UPLOADING), "⬆️ <b>Uploading</b>"),
         (a_task(stage=Stage.VERIFYING), "🔍 <b>Verifying</b>"),
+        (a_task(stage=Stage.JOINING), "🧩 <b>Joining</b>"),
         (a_task(cancel_requested=True), "⏹ <b>Canceling</b>"),
     ],
 )
