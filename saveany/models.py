@@ -185,6 +185,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reference: dict[str, Any] = msgspec.field(default_factory=dict)  # as in `Receipt`
     error: str = ""
     error_text: Text | None = None  # `error` as a translatable text; None in records of older versions
+    note: Text | None = None  # what a user should know about how it was saved
     failures: int = 0  # failures so far, not counting crashes and restarts of workers
     source: dict[str, Any] = msgspec.field(default_factory=dict)  # where the source finds the file again
     storage: str = ""  # chosen by a rule; "": the storage of the task

@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.net.guard import Network
 from saveany.ranges import Range as Range  # part of the contract
+from saveany.texts import Text
 from storages.listing import MAX_DEPTH, endless_listing
 from storages.listing import Entry as Entry  # part of the contract
 from storages.listing import Usage as Usage  # part of the contract
@@ -125,6 +126,9 @@ class Receipt:
     page: str = ""  # permanent URL of a page that shows the file; "" if there is none
     #: What the storage needs, besides the path, to read or delete the file later. Values are as in JSON.
     reference: Mapping[str, Any] = field(default_factory=dict)
+    #: The storage keeps another version of the file, of `size` bytes: its checksum is not known.
+    altered: bool = False
+    note: Text | None = None  # what a user should know about how it was saved
 
 
 #: Why a file is not sent by reference: it may not be copied (protected), or not by this account or storage.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from storages.base import NoReference
-from storages.video import Video
+from storages.media import MediaProperties
 
 #: Bytes of a part, the maximum that Telegram accepts (https://core.telegram.org/api/files).
 PART: Final = 512 << 10
@@ -53,7 +53,8 @@ class Document:
     mime_type: str
     caption: str
     md5: str = ""  # of a small file, if known
-    video: Video | None = None  # if Telegram is to show it as a video
+    #: As what Telegram is to show it; None: as a plain file. What Telegram refuses is sent as a plain file.
+    properties: MediaProperties | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,13 @@ class SentMessage:
     id: int
     account: str  # that sent it
     source: Mapping[str, Any]  # what finds its file again (`Media.source`); empty if Telegram did not say
+    size: int = 0  # bytes of that file; a photo has others than were uploaded
+    refused: str = ""  # Telegram's reason if it has become a plain file instead of what it was to be
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether Telegram has compressed the file again."""
+        return self.source.get("kind") == "photo"
 
 
 class MessageSender(Protocol):

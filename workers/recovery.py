@@ -32,7 +32,14 @@ async def saved_before(context: TransferContext, item: Item) -> Receipt | None:
 
 def completed(item: Item, receipt: Receipt) -> Item:
     """The item as completed, with what the storage has recorded of its file."""
-    return replace(item, status=ItemStatus.COMPLETED, url=receipt.page, reference=dict(receipt.reference))
+    item = replace(
+        item,
+        status=ItemStatus.COMPLETED,
+        url=receipt.page,
+        reference=dict(receipt.reference),
+        note=receipt.note,
+    )
+    return replace(item, size=receipt.size, sha256="") if receipt.altered else item
 
 
 async def roll_back(context: TransferContext, item: Item, *, keep: bool = False) -> None:
@@ -70,7 +77,7 @@ async def take_back(context: TransferContext, item: Item, status: ItemStatus) ->
     the storage raises; after a crash it can be done again."""
     await context.records.confirm(item)
     await context.storage_of(item).remove(_receipt(item))
-    changed = replace(item, status=status, final="", url="", reference={}, undone=item.undone + 1)
+    changed = replace(item, status=status, final="", url="", reference={}, note=None, undone=item.undone + 1)
     await context.records.reset(changed)
 
 

@@ -83,7 +83,14 @@ async def _prepared(context: TransferContext, item: Item) -> Item:
     progress = context.meter.start(item.index)
     ready = await context.source.prepare(replace(item, name=source_name(item)), context.spec, progress.report)
     ready = replace(
-        ready, status=ItemStatus.RUNNING, final="", sha256="", duplicate=None, error="", error_text=None
+        ready,
+        status=ItemStatus.RUNNING,
+        final="",
+        sha256="",
+        duplicate=None,
+        error="",
+        error_text=None,
+        note=None,
     )
     ready = with_final_path(context.spec, item, ready)
     if (ready.storage, ready.path) == (item.storage, item.path):

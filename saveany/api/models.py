@@ -156,6 +156,12 @@ class ItemView(Reply):
         description="The saved file because of which it was skipped, or whose copy it has (`on_duplicate`).",
     )
     error: str = Field(default="", exclude_if=_empty)
+    note: str = Field(
+        default="",
+        exclude_if=_empty,
+        description="What is special about how it was saved, for example that Telegram has refused it as a "
+        "photo.",
+    )
 
 
 class WebhookView(Reply):

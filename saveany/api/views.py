@@ -115,4 +115,5 @@ def _item_view(item: Item) -> ItemView:
         url=item.url,
         duplicate=duplicate_view(item.duplicate) if item.duplicate else None,
         error=localized(item.error_text or item.error),
+        note=localized(item.note or ""),
     )

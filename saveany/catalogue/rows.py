@@ -72,7 +72,7 @@ def file_row(task: Task, item: Item, folder_id: int) -> Row:
     """The row of a saved file. A row that exists keeps its id, name, folder and time."""
     path = item.path if item.duplicate else item.final or item.path
     name, source = clean(posixpath.basename(path) or item.name), item.source
-    mime = source.get("mime") or guess_mime(name)
+    mime = item.reference.get("mime") or source.get("mime") or guess_mime(name)
     return {
         "id": new_id(),
         "user_id": number(task.spec.user_id),

@@ -72,5 +72,5 @@ def _done(files: int) -> str:
 def _item(item: Json) -> str:
     size = "size unknown" if item["size"] is None else filesize.decimal(item["size"])
     location = f"{item['storage']}:{item['path']}" if item.get("storage") else item["path"]
-    details = (item.get(name) for name in ("sha256", "url", "error"))
+    details = (item.get(name) for name in ("sha256", "url", "note", "error"))
     return "  ".join(["", f"{item['status']:9}", location, size, *(text for text in details if text)])

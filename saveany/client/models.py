@@ -602,6 +602,8 @@ class ItemView(TypedDict):
     #: The saved file because of which it was skipped, or whose copy it has (`on_duplicate`).
     duplicate: NotRequired[DuplicateView | None]
     error: NotRequired[str]
+    #: What is special about how it was saved, for example that Telegram has refused it as a photo.
+    note: NotRequired[str]
 
 
 JsonValue = Any

@@ -7,10 +7,10 @@ go over the account's control connection; their flood waits delay nothing else, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from telethon import errors as tg
 from telethon import utils
@@ -18,6 +18,7 @@ from telethon.tl import functions, types
 from telethon.tl.tlobject import TLRequest
 
 from saveany.errors import Permanent, Retryable
+from saveany.logs import get_logger
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.client import MtprotoClient
 from saveany.telegram.errors import (
@@ -33,6 +34,7 @@ from saveany.telegram.pool import ConnectionPool, PoolLimits
 from saveany.telegram.upload_retries import UploadRetries
 from saveany.texts import Text, gettext_noop
 from storages.base import NoReference
+from storages.media import Audio, Photo, Video
 from storages.message_sender import PART, Document, DocumentPart, SentMessage, Target
 
 #: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
@@ -53,8 +55,20 @@ _MISSING = (
 #: Maximum number of documents that are kept until they are sent: those made for albums, and references.
 _MAX_DOCUMENTS = 1000
 
+#: Errors by which Telegram refuses a photo, a video or music that it accepts as a plain file.
+_MEDIA_REFUSED: Mapping[type[BaseException], str] = {
+    tg.ImageProcessFailedError: "IMAGE_PROCESS_FAILED",
+    tg.MediaInvalidError: "MEDIA_INVALID",
+    tg.PhotoContentTypeInvalidError: "PHOTO_CONTENT_TYPE_INVALID",
+    tg.PhotoExtInvalidError: "PHOTO_EXT_INVALID",
+    tg.PhotoInvalidDimensionsError: "PHOTO_INVALID_DIMENSIONS",
+    tg.PhotoInvalidError: "PHOTO_INVALID",
+    tg.PhotoSaveFileInvalidError: "PHOTO_SAVE_FILE_INVALID",
+}
 #: Sent messages by random id.
 Messages = dict[int, SentMessage]
+Result = TypeVar("Result")
+log = get_logger("saveany.telegram")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,14 @@ class _TargetChat:
     topic: types.InputReplyToMessage | None
 
 
+@dataclass(frozen=True, slots=True)
+class _MadeFile:
+    """A file that Telegram has already, as input of a request."""
+
+    media: Any
+    refused: str = ""  # as in `SentMessage`
+
+
 class Uploader:
     """Uploads parts and sends messages. `on_wait(seconds)` is called when a flood wait begins."""
 
@@ -77,7 +99,7 @@ class Uploader:
         self._limits = limits or PoolLimits()
         self._retries = UploadRetries(self._limits, on_wait)
         self._connecting: dict[str, asyncio.Task[None]] = {}  # by account
-        self._documents: dict[tuple[str, int], Any] = {}  # by account and file id
+        self._documents: dict[tuple[str, int], _MadeFile] = {}  # by account and file id
 
     def _sender(self, target: Target) -> str:
         return self._accounts.sender(target.account, user=target.chat == "me")
@@ -156,13 +178,15 @@ class Uploader:
         identity = found.document_id, location.access_hash, location.file_reference
         self._keep(
             (name, file),
-            types.InputMediaPhoto(types.InputPhoto(*identity))
-            if found.kind == "photo"
-            else types.InputMediaDocument(types.InputDocument(*identity)),
+            _MadeFile(
+                types.InputMediaPhoto(types.InputPhoto(*identity))
+                if found.kind == "photo"
+                else types.InputMediaDocument(types.InputDocument(*identity))
+            ),
         )
         return None
 
-    def _keep(self, key: tuple[str, int], made: Any) -> None:
+    def _keep(self, key: tuple[str, int], made: _MadeFile) -> None:
         self._documents[key] = made
         if len(self._documents) > _MAX_DOCUMENTS:
             del self._documents[next(iter(self._documents))]
@@ -187,15 +211,37 @@ class Uploader:
         existing = self._documents.get((name, documents[0].file))
         return await self._send_single(chat, documents[0], existing)
 
-    async def _send_single(self, chat: _TargetChat, document: Document, existing: Any = None) -> Messages:
+    async def _send_single(
+        self, chat: _TargetChat, document: Document, existing: _MadeFile | None = None
+    ) -> Messages:
         """Send a document in a message, made from its parts or `existing`; no id if it was sent before."""
-        media = existing or await self._media(chat.account, document)
-        request = functions.messages.SendMediaRequest(
-            chat.peer, media, document.caption, random_id=document.random_id, reply_to=chat.topic
-        )
-        with suppress(tg.RandomIdDuplicateError):
-            return _messages(await self._send_message(chat.client, request), chat.account)
-        return {}
+
+        async def send(media: Any) -> Messages:
+            request = functions.messages.SendMediaRequest(
+                chat.peer, media, document.caption, random_id=document.random_id, reply_to=chat.topic
+            )
+            with suppress(tg.RandomIdDuplicateError):
+                return _messages(await self._send_message(chat.client, request), chat.account)
+            return {}
+
+        if existing:
+            return _noted(await send(existing.media), {document.random_id: existing})
+        sent, refused = await self._or_plain(chat, document, send)
+        return _noted(sent, {document.random_id: _MadeFile(None, refused)})
+
+    async def _or_plain(
+        self, chat: _TargetChat, document: Document, use: Callable[[Any], Awaitable[Result]]
+    ) -> tuple[Result, str]:
+        """The result of `use` for the uploaded parts of a document. If Telegram refuses it as a photo, for
+        example, they become a plain file, and Telegram's reason is returned, too."""
+        try:
+            return await use(await self._media(chat.account, document)), ""
+        except tuple(_MEDIA_REFUSED) as error:
+            if document.properties is None:
+                raise
+            reason = _MEDIA_REFUSED[type(error)]
+            log.info("sent_as_plain_file", name=document.name, reason=reason)
+            return await use(await self._media(chat.account, replace(document, properties=None))), reason
 
     async def _send_album(self, chat: _TargetChat, documents: Sequence[Document]) -> Messages:
         """Send the documents that were not sent before, as an album."""
@@ -206,47 +252,67 @@ class Uploader:
         for _, result in made_or_failed:
             if isinstance(result, BaseException) and not isinstance(result, _MISSING):
                 raise result
-        unsent = [(each, made) for each, made in made_or_failed if not isinstance(made, BaseException)]
+        made = [(each, file) for each, file in made_or_failed if isinstance(file, _MadeFile)]
         for each, result in made_or_failed:
             if isinstance(result, BaseException):
                 await self._send_single(chat, each)  # either finds it sent, or fails as well
-        if len(unsent) > 1:
+        # A photo that has become a plain file does not fit into the album any more.
+        fitting = [(each, file) for each, file in made if not file.refused]
+        sent: Messages = {}
+        if len(fitting) > 1:
             singles = [
-                types.InputSingleMedia(made, each.caption, random_id=each.random_id) for each, made in unsent
+                types.InputSingleMedia(file.media, each.caption, random_id=each.random_id)
+                for each, file in fitting
             ]
             request = functions.messages.SendMultiMediaRequest(chat.peer, singles, reply_to=chat.topic)
             with suppress(tg.RandomIdDuplicateError):  # some were sent before in another album
-                return _messages(await self._send_message(chat.client, request), chat.account)
-        sent: Messages = {}
-        for each, made in unsent:
-            sent |= await self._send_single(chat, each, made)
+                sent = _messages(await self._send_message(chat.client, request), chat.account)
+                made = [(each, file) for each, file in made if file.refused]
+        for each, file in made:
+            sent |= await self._send_single(chat, each, file)
         return sent
 
-    async def _make_document(self, chat: _TargetChat, document: Document) -> Any:
+    async def _make_document(self, chat: _TargetChat, document: Document) -> _MadeFile:
         """A document for an album, made from its uploaded parts. Telegram deletes the parts then, so the
         document is kept for the next attempt, which may come much later."""
         key = chat.account, document.file
         if (made := self._documents.get(key)) is None:
-            media = await self._media(chat.account, document)
-            reply = await self._send_message(
-                chat.client, functions.messages.UploadMediaRequest(chat.peer, media)
-            )
-            file = reply.document
-            made = types.InputMediaDocument(
-                types.InputDocument(file.id, file.access_hash, file.file_reference)
-            )
+
+            async def make(media: Any) -> Any:
+                request = functions.messages.UploadMediaRequest(chat.peer, media)
+                return _input_media(await self._send_message(chat.client, request))
+
+            made = _MadeFile(*await self._or_plain(chat, document, make))
             self._keep(key, made)
         return made
 
-    async def _media(self, name: str, document: Document) -> types.InputMediaUploadedDocument:
+    async def _media(self, name: str, document: Document) -> Any:
+        """The input with which Telegram makes a file of uploaded parts."""
         file = (
             types.InputFileBig(document.file, document.parts, document.name)
             if document.big
             else types.InputFile(document.file, document.parts, document.name, document.md5)
         )
         attributes: list[Any] = [types.DocumentAttributeFilename(document.name)]
-        if (video := document.video) is None:
-            return types.InputMediaUploadedDocument(file, document.mime_type, attributes, force_file=True)
+        match document.properties:
+            case None:
+                return types.InputMediaUploadedDocument(file, document.mime_type, attributes, force_file=True)
+            case Photo():
+                return types.InputMediaUploadedPhoto(file)
+            case Audio() as audio:
+                music = types.DocumentAttributeAudio(
+                    round(audio.seconds),
+                    voice=audio.voice,
+                    title=audio.title or None,
+                    performer=audio.performer or None,
+                )
+                return types.InputMediaUploadedDocument(file, document.mime_type, [music, *attributes])
+            case Video() as video:
+                return await self._video(name, document, video, file, attributes)
+
+    async def _video(
+        self, name: str, document: Document, video: Video, file: Any, attributes: list[Any]
+    ) -> types.InputMediaUploadedDocument:
         shape = types.DocumentAttributeVideo(
             video.seconds, video.width, video.height, supports_streaming=True
         )
@@ -309,19 +375,34 @@ def _messages(reply: Any, account: str) -> Messages:
     shown = {each.message.id: each.message for each in reply.updates if isinstance(each, new)}
     names = public_names(reply)
     return {
-        each.random_id: SentMessage(each.id, account, _source(shown.get(each.id), account, names))
+        each.random_id: SentMessage(each.id, account, *_source(shown.get(each.id), account, names))
         for each in reply.updates
         if isinstance(each, types.UpdateMessageID)
     }
 
 
-def _source(message: Any, account: str, names: Mapping[int, str]) -> Mapping[str, Any]:
-    """What finds the file of a sent message again. Only channels number messages alike for all accounts."""
+def _source(message: Any, account: str, names: Mapping[int, str]) -> tuple[Mapping[str, Any], int]:
+    """What finds the file of a sent message again, and its size. Only channels number messages alike for all
+    accounts."""
     found = files_in(message, account, names)
     if not found:
-        return {}
+        return {}, 0
     is_channel = utils.resolve_id(found[0].chat_id)[1] is types.PeerChannel
-    return replace(found[0], only=() if is_channel else (account,)).source()
+    return replace(found[0], only=() if is_channel else (account,)).source(), found[0].size
+
+
+def _noted(sent: Messages, files: Mapping[int, _MadeFile]) -> Messages:
+    """The messages, with the reasons why Telegram has refused their files, by random id."""
+    return {id_: replace(message, refused=files[id_].refused) for id_, message in sent.items()}
+
+
+def _input_media(media: Any) -> Any:
+    """The input that sends a file which Telegram has made."""
+    if isinstance(media, types.MessageMediaPhoto):
+        photo: Any = media.photo
+        return types.InputMediaPhoto(types.InputPhoto(photo.id, photo.access_hash, photo.file_reference))
+    file = media.document
+    return types.InputMediaDocument(types.InputDocument(file.id, file.access_hash, file.file_reference))
 
 
 def _channel(peer: types.InputPeerChannel) -> types.InputChannel:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from saveany.texts import WrongValue
 from storages.base import (
     StorageOptions,
 )
@@ -50,6 +51,11 @@ class TelegramStorageOptions(StorageOptions):
         default=False,
         description="Refuse files that are larger than the account may send, instead of splitting them.",
     )
+    send_as: Literal["document", "media"] = Field(
+        default="document",
+        description="`document`: files byte for byte, videos with a player. `media`: also photos, music and "
+        "voice messages as such; Telegram compresses photos again.",
+    )
     force_file: bool = Field(
         default=False, description="Send videos as plain files, without length, picture and player."
     )
@@ -61,3 +67,9 @@ class TelegramStorageOptions(StorageOptions):
         if not _CHAT_ID.fullmatch(str(value)):
             raise ValueError("chat_id must be me, @name, or a number such as -1001234567890")
         return value
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.force_file and self.send_as == "media":
+            raise WrongValue('force_file = true and send_as = "media" contradict each other: remove one')
+        return self

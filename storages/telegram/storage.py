@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from saveany import advice
 from saveany.errors import NeedsLogin, Retryable, StorageError, StorageUnavailable, TaskError
+from saveany.texts import Text, gettext_noop
 from storages.base import (
     AlbumFile,
     Capabilities,
@@ -30,13 +31,13 @@ from storages.base import (
     Upload,
     UploadKey,
 )
+from storages.media import Audio, MediaProbe, MediaProperties
 from storages.message_sender import Document, DocumentPart, MessageSender, SentMessage, Target
 from storages.parts import split
 from storages.telegram.options import FROM_PATH, TelegramStorageOptions
 from storages.telegram.reference import ReferenceUpload
 from storages.telegram.upload import TelegramUpload
 from storages.telegram.volumes import Destination, Volume
-from storages.video import Video, VideoProbe
 
 #: Maximum number of messages in an album.
 ALBUM: Final = 10
@@ -48,11 +49,13 @@ _CANCEL_SECONDS: Final = 0.8
 #: Maximum seconds of a flood wait that a commit waits out. Longer ones, and all those of `finished` and of
 #: albums, are left to the caller, who may have to clean up after a cancel.
 _MAX_FLOOD_SECONDS: Final = 10.0
-#: Messages that are kept in memory; and uploads whose MD5 and video properties are.
+#: Messages that are kept in memory; and uploads whose MD5 and properties are.
 _MAX_SENT: Final = 1000
 _MAX_UPLOADS: Final = 200  # more than there are in 16 albums
 _CHAT_FOLDER: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
 _CHAT_ID: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
+#: Said of a file in a task.
+_REFUSED: Final = gettext_noop("Telegram has refused it as media ({reason}); it was sent as a plain file.")
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -78,7 +81,7 @@ class TelegramStorage(Storage):
         self.album_size = ALBUM if options.group_files else 0
         self._throttle = MessageThrottle(options.rate_limit, options.rate_burst)
         self._messages: dict[int, SentMessage] = {}  # the last ones of this process, by random id
-        self._properties: dict[int, tuple[str, Video | None]] = {}  # MD5 and video properties, by file number
+        self._properties: dict[int, tuple[str, MediaProperties | None]] = {}  # with the MD5, by file number
 
     @property
     def message_sender(self) -> MessageSender:
@@ -138,7 +141,9 @@ class TelegramStorage(Storage):
             )
         volumes = await self._volumes(key, path, size)
         shown = destination.name if len(volumes) == 1 and not self._options.force_file else ""
-        return TelegramUpload(self, path, volumes, VideoProbe(shown, size, self._scratch))
+        videos_only = self._options.send_as == "document"
+        probe = MediaProbe(shown, size, self._scratch, videos_only=videos_only)
+        return TelegramUpload(self, path, volumes, probe)
 
     async def _volumes(self, key: UploadKey, path: str, size: int) -> list[Volume]:
         with self.translated_errors(path):
@@ -161,9 +166,9 @@ class TelegramStorage(Storage):
         with self.translated_errors(path):
             await self.message_sender.upload(self.destination(path).target, part)
 
-    def note_properties(self, volume: Volume, md5: str, video: Video | None) -> None:
-        """Keep the MD5 and the video properties of an upload until its message is sent."""
-        _remember(self._properties, volume.file, (md5, video), _MAX_UPLOADS)
+    def note_properties(self, volume: Volume, md5: str, properties: MediaProperties | None) -> None:
+        """Keep the MD5 and the properties of an upload until its message is sent."""
+        _remember(self._properties, volume.file, (md5, properties), _MAX_UPLOADS)
 
     def _documents(self, path: str, volumes: Sequence[Volume], caption: str | None = None) -> list[Document]:
         destination = self.destination(path)
@@ -177,9 +182,10 @@ class TelegramStorage(Storage):
         `max_wait` seconds are waited out. False if Telegram lacks some of their parts."""
         first = next(iter(files))
         target = self.destination(first).target
-        messages = _for_album([each for documents in files.values() for each in documents])
-        for start in range(0, len(messages), ALBUM):
-            album = messages[start : start + ALBUM]
+        messages = [each for documents in files.values() for each in documents]
+        for number, album in enumerate(self._albums(messages)):
+            if number and len(files) > 1:
+                await self._throttle.wait()
             while True:
                 try:
                     with self.translated_errors(first):
@@ -191,6 +197,18 @@ class TelegramStorage(Storage):
                         raise
                     await asyncio.sleep(error.after)
         return True
+
+    def _albums(self, documents: list[Document]) -> list[list[Document]]:
+        """The messages that are sent together. Telegram mixes photos and videos in an album, but neither with
+        music nor with files, and sends recordings alone."""
+        groups: dict[object, list[Document]] = {}
+        if self._options.send_as == "document" and not all(each.properties for each in documents):
+            documents = [replace(each, properties=None) for each in documents]  # one album, in their order
+        for each in documents:
+            groups.setdefault(_album_kind(each), []).append(each)
+        return [
+            group[start : start + ALBUM] for group in groups.values() for start in range(0, len(group), ALBUM)
+        ]
 
     async def _send_to_end(self, target: Target, album: Sequence[Document]) -> bool:
         """Send messages. After a cancel, wait for their ids, which are needed to delete them."""
@@ -302,7 +320,13 @@ class TelegramStorage(Storage):
             return Receipt(path, size)
         files = [dict(each.source) for each in sent if each.source]
         page = self.destination(path).target.link(sent[0].id)
-        return Receipt(path, size, page=page, reference={"account": sent[0].account, "files": files})
+        reference: dict[str, Any] = {"account": sent[0].account, "files": files}
+        refused = next((each.refused for each in sent if each.refused), "")
+        note = Text(_REFUSED, {"reason": refused}) if refused else None
+        if not sent[0].is_photo:
+            return Receipt(path, size, page=page, reference=reference, note=note)
+        reference["mime"] = str(sent[0].source.get("mime", ""))
+        return Receipt(path, sent[0].size, page=page, reference=reference, altered=True)
 
     async def delete(self, path: str) -> None:
         """Check the path only: messages have none. See `remove`."""
@@ -331,12 +355,16 @@ class MessageThrottle:
             self._next = max(self._next, time.monotonic()) + self._seconds
 
 
-def _for_album(documents: list[Document]) -> list[Document]:
-    """The documents for one album. Telegram does not mix videos and other files, so in an album with other
-    files a video is sent as a file, too."""
-    if all(each.video for each in documents):
-        return documents
-    return [replace(each, video=None) for each in documents]
+def _album_kind(document: Document) -> object:
+    """Documents with the same one may be in one album."""
+    match document.properties:
+        case None:
+            return "file"
+        case Audio(voice=True):
+            return document.random_id
+        case Audio():
+            return "music"
+    return "photo or video"
 
 
 def _remember(memory: dict[K, V], key: K, value: V, max_entries: int) -> None:

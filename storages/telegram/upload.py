@@ -11,10 +11,10 @@ from storages.base import (
     Receipt,
 )
 from storages.chunks import Chunk
+from storages.media import MediaProbe, MediaProperties
 from storages.message_sender import PART
 from storages.sequential import SequentialUpload
 from storages.telegram.volumes import Volume
-from storages.video import Video, VideoProbe
 
 if TYPE_CHECKING:
     from storages.telegram.storage import TelegramStorage
@@ -28,7 +28,7 @@ class TelegramUpload(SequentialUpload):
 
     _storage: TelegramStorage
 
-    def __init__(self, storage: TelegramStorage, path: str, volumes: list[Volume], probe: VideoProbe) -> None:
+    def __init__(self, storage: TelegramStorage, path: str, volumes: list[Volume], probe: MediaProbe) -> None:
         super().__init__(storage, path)
         self._volumes = volumes
         self._size = sum(volume.size for volume in volumes)
@@ -49,9 +49,9 @@ class TelegramUpload(SequentialUpload):
                 await self._end_volume()
                 self._sending = VolumeUpload(self._storage, self._path, following)
 
-    async def _end_volume(self, video: Video | None = None) -> None:
+    async def _end_volume(self, properties: MediaProperties | None = None) -> None:
         await self._sending.wait_for_all()
-        self._storage.note_properties(self._sending.volume, self._sending.md5.hexdigest(), video)
+        self._storage.note_properties(self._sending.volume, self._sending.md5.hexdigest(), properties)
 
     async def _finish(self, size: int) -> None:
         if size != self._size:
@@ -59,7 +59,7 @@ class TelegramUpload(SequentialUpload):
                 "{path!r} has {size} bytes, but {planned} were announced", size=size, planned=self._size
             )
         await self._sending.wait_for_all()
-        await self._end_volume(await self._probe.video())
+        await self._end_volume(await self._probe.properties())
 
     async def _publish(self, path: str, size: int, *, replace: bool) -> Receipt:
         """Send the messages, at most ten at a time. Nothing is replaced: messages have no names."""

@@ -10,8 +10,8 @@ from typing import Final
 from storages.base import (
     UploadKey,
 )
+from storages.media import MediaProperties
 from storages.message_sender import PART, Document, DocumentPart, Target
-from storages.video import Video
 
 #: Bytes above which a file is sent as a big one, without an MD5.
 BIG: Final = 10 << 20
@@ -67,7 +67,7 @@ class Volume:
         return DocumentPart(self.file, number, self.parts, data, self.big)
 
     def document(
-        self, destination: Destination, caption: str | None, md5: str, video: Video | None
+        self, destination: Destination, caption: str | None, md5: str, properties: MediaProperties | None
     ) -> Document:
         """The message for the volume. Its caption is name and folder, if none is given or it is a piece."""
         name = f"{destination.name}.{self.number + 1:03}" if self.count > 1 else destination.name
@@ -83,7 +83,7 @@ class Volume:
             mimetypes.guess_type(name)[0] or "application/octet-stream",
             caption.encode("utf-16-le")[:_MAX_CAPTION_BYTES].decode("utf-16-le", "ignore"),
             md5,
-            video,
+            properties,
         )
 
 

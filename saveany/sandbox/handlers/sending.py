@@ -17,7 +17,8 @@ from saveany.sandbox.errors import RpcFailure
 from saveany.sandbox.handlers.buttons import check_markup
 from saveany.sandbox.handlers.registry import RequestContext, handles
 from saveany.sandbox.handlers.uploads import uploaded
-from saveany.sandbox.world import Chat, Origin, Picture, SandboxAccount, StoredFile, StoredMessage, World
+from saveany.sandbox.images import photo
+from saveany.sandbox.world import Chat, Origin, SandboxAccount, StoredFile, StoredMessage, World
 
 _MAX_CAPTION, _MAX_TEXT = 1024, 4096
 _MAX_ALBUM, _MAX_FORWARDED = 10, 100
@@ -58,6 +59,8 @@ def send_multi_media(context: RequestContext, request: Any) -> Any:
     if any(isinstance(each.media, (_UPLOADED_DOCUMENT, _UPLOADED_PHOTO)) for each in request.multi_media):
         raise RpcFailure(400, "MEDIA_INVALID")  # they go through uploadMedia first
     files = [media_file(context, each.media) for each in request.multi_media]
+    if any(map(_is_voice, files)):
+        raise RpcFailure(400, "MEDIA_INVALID")
     if len({_album_kind(file) for file in files}) > 1:
         raise RpcFailure(400, "MEDIA_GROUPED_INVALID")
     outgoing = [
@@ -139,9 +142,8 @@ def media_file(context: RequestContext, media: Any) -> StoredFile:
             raise RpcFailure(400, "CHAT_FORWARDS_RESTRICTED")
         return existing
     if isinstance(media, _UPLOADED_PHOTO):
-        content = uploaded(context, media.file)
-        picture = Picture("y", 1280, 720, content)
-        made = StoredFile(id=world.new_id(), content=content, mime="image/jpeg", pictures=(picture,))
+        picture = photo(media.file.name, uploaded(context, media.file))
+        made = StoredFile(id=world.new_id(), content=picture.content, mime="image/jpeg", pictures=(picture,))
     elif isinstance(media, _UPLOADED_DOCUMENT):
         named = (each for each in media.attributes if isinstance(each, tl.DocumentAttributeFilename))
         others = (each for each in media.attributes if not isinstance(each, tl.DocumentAttributeFilename))
@@ -181,6 +183,10 @@ def _album_kind(file: StoredFile) -> str:
     if file.pictures or tl.DocumentAttributeVideo in kinds:
         return "visual"
     return "audio" if tl.DocumentAttributeAudio in kinds else "document"
+
+
+def _is_voice(file: StoredFile) -> bool:
+    return any(isinstance(each, tl.DocumentAttributeAudio) and each.voice for each in file.attributes)
 
 
 def _forwarded(source: Chat, original: StoredMessage, request: Any) -> StoredMessage:

@@ -147,6 +147,7 @@ function Details({ task }) {
       <bdi class="item-name">${item.name}</bdi><span class="number">${bytes(item.size)}</span>
       <${Tag} kind=${ITEM_KINDS[item.status]}>${ITEM_STATES[item.status]()}</${Tag}>
       ${item.duplicate && html`<span class="dim">${t("the same as {name}", { name: item.duplicate.name })}</span>`}
+      ${item.note && html`<span class="dim">${item.note}</span>`}
       ${item.error && html`<span class="bad">${item.error}</span>`}</li>`)}</ul>
       ${found.items_total > found.items.length && html`<p class="dim">${plural("{n} more file", "{n} more files", found.items_total - found.items.length)}</p>`}`}
     ${task.status === "completed" && may("files") && html`<p><a class="button" href=${to("library", { q: found.items[0]?.name })}><${Icon} name="library" /><span>${t("Show in the library")}</span></a></p>`}

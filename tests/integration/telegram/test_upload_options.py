@@ -66,6 +66,12 @@ def test_invalid_chats_are_refused(chat: str | int) -> None:
         TelegramStorageOptions.model_validate({"name": "tg", "type": "telegram", "chat_id": chat})
 
 
+def test_options_that_contradict_each_other_are_refused() -> None:
+    table = {"name": "tg", "type": "telegram", "chat_id": "me", "force_file": True, "send_as": "media"}
+    with pytest.raises(ValidationError, match="remove one"):
+        TelegramStorageOptions.model_validate(table)
+
+
 def test_tables_of_earlier_versions_load() -> None:
     table = {
         "name": "tg",

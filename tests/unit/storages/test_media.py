@@ -1,27 +1,30 @@
-"""What is known of a video from its two ends."""
+"""What is known of pictures, videos and music from their two ends."""
 
 from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from storages import video
-from storages.video import Video, VideoProbe
+from storages import media
+from storages.media import Audio, MediaProbe, Photo, Video
 from tests.fixtures.servers import program
-from tests.fixtures.videos import make_video
+from tests.fixtures.videos import make_audio, make_video
 
 JPEG = b"\xff\xd8\xff"
 
 
 async def look(name: str, data: bytes, folder: Path, step: int = 100_003) -> Video | None:
-    peek = VideoProbe(name, len(data), folder)
+    peek = MediaProbe(name, len(data), folder)
     try:
         for offset in range(0, len(data), step):
             peek.add(offset, memoryview(data)[offset : offset + step])
-        return await peek.video()
+        found = await peek.properties()
+        assert found is None or isinstance(found, Video)
+        return found
     finally:
         peek.close()
         assert list(folder.iterdir() if folder.exists() else []) == []
@@ -41,7 +44,7 @@ async def test_only_the_two_ends_are_read(
     tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_video(tmp_path / "a.mp4", *options, "-g", "5", "-crf", "0", seconds=20)
-    monkeypatch.setattr(video, "_END", 100_000)
+    monkeypatch.setattr(media, "_END", 100_000)
     assert len(data) > 300_000
     blank = data[:100_000] + bytes(len(data) - 200_000) + data[-100_000:]
     seen = await look("a.mp4", data, tmp_path / "scratch")
@@ -72,8 +75,8 @@ async def test_the_preview_picture_is_small(tmp_path: Path) -> None:
 
 async def test_a_file_too_large_for_the_scratch_disk_has_no_preview(tmp_path: Path) -> None:
     program("ffprobe")
-    peek = VideoProbe("a.mp4", 1 << 62, tmp_path)
-    assert await peek.video() is None
+    peek = MediaProbe("a.mp4", 1 << 62, tmp_path)
+    assert await peek.properties() is None
     peek.close()
 
 
@@ -94,3 +97,46 @@ async def test_without_ffmpeg_there_is_no_preview(tmp_path: Path, monkeypatch: p
     data = make_video(tmp_path / "a.mp4")
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert await look("a.mp4", data, tmp_path / "scratch") is None
+
+
+async def look_at_media(name: str, data: bytes, folder: Path) -> media.MediaProperties | None:
+    probe = MediaProbe(name, len(data), folder, videos_only=False)
+    probe.add(0, memoryview(data))
+    try:
+        return await probe.properties()
+    finally:
+        probe.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("a.jpg", "5000x5000", Photo(5000, 5000)),
+        ("a.png", "400x20", Photo(400, 20)),
+        ("a.JPEG", "5001x5000", None),
+        ("a.png", "401x20", None),
+        ("a.webp", "20x20", None),
+    ],
+)
+async def test_a_photo_is_within_the_limits(
+    tmp_path: Path, name: str, size: str, expected: Photo | None
+) -> None:
+    data = make_video(tmp_path / name, "-frames:v", "1", size=size)
+    assert await look_at_media(name, data, tmp_path / "scratch") == expected
+    assert await look_at_media(name, data + bytes(11 << 20), tmp_path / "scratch") is None
+
+
+async def test_music_and_recordings_differ(tmp_path: Path) -> None:
+    tags = ("-metadata", "title=Ode", "-metadata", "artist=LvB")
+    for name, options, expected in (
+        ("a.mp3", tags, Audio(1, "Ode", "LvB")),
+        ("a.m4a", tags, Audio(1, "Ode", "LvB")),
+        ("a.flac", (), Audio(1)),
+        ("a.ogg", ("-c:a", "libopus"), Audio(1, voice=True)),
+        ("b.ogg", ("-c:a", "libopus", *tags), Audio(1, "Ode", "LvB")),
+        ("a.opus", (), Audio(1)),
+    ):
+        seen = await look_at_media(name, make_audio(tmp_path / name, *options), tmp_path / "scratch")
+        assert isinstance(seen, Audio)
+        assert replace(seen, seconds=round(seen.seconds)) == expected
+        assert await look(name, b"x", tmp_path / "scratch") is None, "only videos were asked for"
