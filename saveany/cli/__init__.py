@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "catalogue": ("saveany.cli.catalogue:app", "Compare the catalogue with the storages."),
     "login": ("saveany.cli.login:login", "Log in to a Telegram account."),
     "add": ("saveany.cli.add:add", "Save links."),
+    "upload": ("saveany.cli.upload:upload", "Save files of this machine."),
     "archive": ("saveany.cli.archive:app", "Archive whole chats."),
     "live": ("saveany.cli.live:app", "Record chats when they go live."),
     "resolve": ("saveany.cli.resolve:resolve", "Show what a link would save."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -18,7 +18,7 @@ from saveany.cli.address import own_address
 from saveany.client.connection import TIMEOUT_SECONDS, http_options
 from saveany.client.request import quoted
 from saveany.client.server_events import SILENCE_SECONDS, EventParser, ServerEvent
-from saveany.errors import ConfigError, RequestError, Unavailable
+from saveany.errors import ConfigError, InsufficientSpace, RequestError, Unavailable
 from saveany.net import trust
 from saveany.texts import Field, Text
 
@@ -64,7 +64,7 @@ class ApiClient:
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]  # without user name and password
-        self._address = f"{parts.scheme}://{host}"
+        self.address = f"{parts.scheme}://{host}"
         self.options: Json = {  # of an HTTP client
             **http_options(url, token),
             "verify": trust.new_context() if parts.scheme == "https" else False,
@@ -167,6 +167,26 @@ class ApiClient:
         """The reply to DELETE `/api/v1/ROUTE`."""
         return await self._ask("DELETE", f"/api/v1/{route}", params=_given(**params))
 
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        content: AsyncIterable[bytes] | None = None,
+        *,
+        seconds: float = TIMEOUT_SECONDS,
+    ) -> httpx.Headers:
+        """The headers of the reply to a request that is not JSON. The reply may take so many seconds. Raises
+        `InsufficientSpace`, too."""
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=seconds)
+        try:
+            reply = await self._http.request(method, path, headers=headers, content=content, timeout=timeout)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+        if not reply.is_success:
+            self._read(reply)
+        return reply.headers
+
     async def set_limits(self, limits: Json) -> Json:
         """Set the limits. Limits that are left out return to their configured values."""
         return await self._ask("PUT", "/api/v1/limits", json=limits)
@@ -192,7 +212,7 @@ class ApiClient:
         if not reply.headers.get("content-type", "").startswith("text/event-stream"):
             await reply.aread()
             self._read(reply)
-            raise Unavailable("the server at {address} sends no events", address=self._address)
+            raise Unavailable("the server at {address} sends no events", address=self.address)
 
     async def _ask(self, method: str, path: str, **options: Any) -> Json:
         try:
@@ -210,8 +230,10 @@ class ApiClient:
         if not text.template:
             text = Text(
                 "the server at {address} is not SaveAny (it replied with HTTP {status}); check --url",
-                {"address": self._address, "status": status},
+                {"address": self.address, "status": status},
             )
+        if status == httpx.codes.INSUFFICIENT_STORAGE:
+            raise InsufficientSpace(text)
         if reply.is_server_error:
             raise Unavailable(text)
         if status == httpx.codes.UNAUTHORIZED:
@@ -224,12 +246,12 @@ class ApiClient:
             return Unavailable(
                 "no server replies at {address}; start SaveAny with `{command}`, or set its address with "
                 "--url",
-                address=self._address,
+                address=self.address,
                 command=advice.command("run"),
             )
         if isinstance(error, httpx.TimeoutException):
-            return Unavailable("the server at {address} does not reply; try again", address=self._address)
-        return Unavailable("the connection to {address} broke; try again", address=self._address)
+            return Unavailable("the server at {address} does not reply; try again", address=self.address)
+        return Unavailable("the connection to {address} broke; try again", address=self.address)
 
 
 def connect(ctx: typer.Context, url: str, token: str) -> ApiClient:

@@ -155,7 +155,8 @@ def _conflict_policy(preferences: Preferences) -> OnConflict:
 def _duplicate_policy(request: TaskRequest, preferences: Preferences, source_storage: str) -> OnDuplicate:
     """The requested policy, else that of the user. A file that is to be in another place as well is always
     saved."""
-    if request.to_private_chat or source_storage or request.live:
+    is_transfer = source_storage and not request.upload
+    if request.to_private_chat or is_transfer or request.live:
         return OnDuplicate.SAVE
     return request.on_duplicate or OnDuplicate(preferences.on_duplicate or OnDuplicate.SAVE)
 

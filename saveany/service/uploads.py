@@ -261,7 +261,7 @@ class UploadService:
     async def end(self, principal: Principal, id_: str) -> None:
         """Remove an upload. The task of a complete one stays. Raises `NotFound` and `UploadBusy`."""
         await self.get(principal, id_)
-        file = self._folder.resume(id_)
+        file = await self._resume(id_)
         if file is not None:
             async with file:
                 file.discard()

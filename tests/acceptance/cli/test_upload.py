@@ -1,0 +1,224 @@
+"""`saveany upload` with a running SaveAny."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.acceptance.cli.test_tasks import fails, run
+from tests.fixtures.stack import STORAGE, Stack
+from tests.fixtures.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with a file in it and one below it."""
+    folder = tmp_path / "photos"
+    (folder / "2026").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"a" * 1000)
+    (folder / "2026" / "b.jpg").write_bytes(b"b" * 3_000_000)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+async def uploaded(stack: Stack, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
+    """What the command reports, by the name of the file."""
+    result = await stack.saveany("upload", "--json", *words)
+    assert result.code == code, result.out + result.err
+    return {Path(one["path"]).name: one for one in map(json.loads, result.out.splitlines())}
+
+
+def stored(stack: Stack, folder: str) -> dict[str, bytes]:
+    root = stack.storage_dir / folder
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+async def test_a_folder_is_stored_with_its_folders(stack: Stack, source: Path) -> None:
+    out = await run(stack, "upload", str(source), "--to", f"{STORAGE}:tree")
+    assert sorted(out.splitlines()) == [
+        f"{source}/2026/b.jpg -> {STORAGE}:/tree/photos/2026/b.jpg",
+        f"{source}/a.jpg -> {STORAGE}:/tree/photos/a.jpg",
+    ]
+    assert stored(stack, "tree") == {"photos/a.jpg": b"a" * 1000, "photos/2026/b.jpg": b"b" * 3_000_000}
+    found = await uploaded(stack, f"{source}/", "--to", f"{STORAGE}:contents", "--include", "*.jpg")
+    assert set(stored(stack, "contents")) == {"a.jpg", "2026/b.jpg"}
+    task = await stack.task(found["a.jpg"]["task_id"])
+    assert (task["type"], task["status"]) == ("upload", "completed")
+    await run(stack, "upload", f"{source}/.", "--to", f"{STORAGE}:some", "--exclude", "2026")
+    assert set(stored(stack, "some")) == {"a.jpg"}
+
+
+async def test_names_are_kept_whatever_bytes_they_have(stack: Stack, tmp_path: Path) -> None:
+    for name in (b"caf\xe9.txt", "语 言.txt".encode(), b"a\\b.txt", b"new\nline.txt", b"empty"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"" if name == b"empty" else name)
+    options = ("--exclude", "state", "--exclude", "stack")
+    await run(stack, "upload", f"{tmp_path}/", "--to", f"{STORAGE}:names", *options)
+    assert stored(stack, "names") == {
+        "café.txt": b"caf\xe9.txt",
+        "语 言.txt": "语 言.txt".encode(),
+        "a_b.txt": b"a\\b.txt",
+        "new line.txt": b"new\nline.txt",
+        "empty": b"",
+    }
+
+
+async def test_only_files_are_read_and_links_stay_in_the_folder(stack: Stack, source: Path) -> None:
+    os.mkfifo(source / "pipe")
+    (source / "passwd").symlink_to("/etc/passwd")
+    (source / "etc").symlink_to("/etc")
+    (source / "inside.jpg").symlink_to("a.jpg")
+    (source / "2026" / "circle").symlink_to(source)
+    unreadable = source / "secret"
+    unreadable.write_bytes(b"x")
+    unreadable.chmod(0)
+    result = await stack.saveany("upload", str(source), "/dev/null", "--to", f"{STORAGE}:links")
+    assert result.code == 1
+    assert f"warning: {source}/pipe: not a file: a pipe, a socket or a device; left out\n" in result.err
+    assert "error: /dev/null: not a file: a pipe, a socket or a device; left out\n" in result.err
+    for name in ("passwd", "etc", "inside.jpg", "circle"):
+        assert f"{name}: a symbolic link; left out\n" in result.err
+    if os.geteuid():
+        assert "secret: Permission denied; left out\n" in result.err
+    readable = set() if os.geteuid() else {"photos/secret"}
+    assert set(stored(stack, "links")) == {"photos/a.jpg", "photos/2026/b.jpg"} | readable
+    result = await stack.saveany("upload", f"{source}/", "--follow-links", "--to", f"{STORAGE}:followed")
+    for name in ("passwd", "etc"):
+        assert f"{name}: a symbolic link that leads out of its folder; left out\n" in result.err
+    assert {"a.jpg", "inside.jpg", "2026/b.jpg"} <= set(stored(stack, "followed"))
+    (source.parent / "link").symlink_to("/etc")
+    assert "a symbolic link" in await fails(stack, "upload", f"{source.parent}/link", "--to", STORAGE)
+
+
+async def test_wrong_options(stack: Stack, source: Path) -> None:
+    assert "STORAGE:FOLDER" in await fails(stack, "upload", str(source), "--to", ":x", code=2)
+    assert "--no-wait" in await fails(
+        stack, "upload", str(source), "--to", STORAGE, "--move", "--no-wait", code=2
+    )
+    assert "'nowhere'" in await fails(stack, "upload", str(source), "--to", "nowhere:")
+    assert "No such file" in await fails(stack, "upload", str(source / "gone"), "--to", f"{STORAGE}:")
+    assert '".."' in await fails(stack, "upload", str(source / "a.jpg"), "--to", f"{STORAGE}:../up")
+
+
+async def test_moved_files_are_deleted_once_they_are_stored(stack: Stack, source: Path) -> None:
+    found = await uploaded(stack, str(source), "--to", f"{STORAGE}:moved", "--move")
+    assert {name: one["removed"] for name, one in found.items()} == {"a.jpg": True, "b.jpg": True}
+    assert [path for path in source.rglob("*") if path.is_file()] == []
+    assert len(stored(stack, "moved")) == 2
+    (source / "a.jpg").write_bytes(b"another")
+    kept = await uploaded(stack, str(source), "--to", f"{STORAGE}:moved", "--move", "--on-conflict", "skip")
+    assert (kept["a.jpg"]["status"], kept["a.jpg"]["removed"]) == ("skipped", False)
+    assert (source / "a.jpg").exists()
+
+
+async def test_a_file_that_changes_after_it_was_sent_is_kept(stack: Stack, source: Path) -> None:
+    await stack.kill(stack.workers[0])
+    file = source / "a.jpg"
+    process = await stack.popen("upload", "--json", str(file), "--to", f"{STORAGE}:changed", "--move")
+
+    async def is_queued() -> bool:
+        return bool((await stack.client.get("/api/v1/tasks")).json()["tasks"])
+
+    await until(is_queued)
+    info = file.stat()
+    file.write_bytes(b"A" * 1000)
+    os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))  # only the content tells
+    await stack.start_worker()
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    one = json.loads(out)
+    assert (one["status"], one["removed"]) == ("completed", False)
+    assert "has changed" in one["error"]
+    assert file.read_bytes() == b"A" * 1000
+    assert stored(stack, "changed") == {"a.jpg": b"a" * 1000}
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks"])
+async def test_a_file_that_changes_while_it_is_sent_is_not_stored(
+    stack: Stack, tmp_path: Path, change: str
+) -> None:
+    file = tmp_path / "log.txt"
+    size = 600_000_000
+    with file.open("wb") as sparse:
+        sparse.truncate(size)
+    process = await stack.popen("upload", str(file), "--to", f"{STORAGE}:{change}")
+    parts = stack.data_dir / "uploads"
+
+    def is_arriving() -> bool:
+        return any(path.stat().st_size for path in parts.glob(".saveany-*.part"))
+
+    await until(is_arriving)
+    os.truncate(file, size + 5 if change == "grows" else 5)
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "log.txt: it has changed while it was sent" in errors.decode()
+    assert stored(stack, change) == {}
+    await until(lambda: not list(parts.glob(".saveany-*.part")))
+
+
+async def test_an_upload_continues_after_restarts_of_both_sides(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "film.mkv"
+    with file.open("wb") as sparse:
+        for block in range(10):
+            sparse.write(bytes([block]) * 20_000_000)
+    words = ("upload", "--json", str(file), "--to", f"{STORAGE}:resumed")
+    parts = stack.data_dir / "uploads"
+
+    def arrived() -> int:
+        return sum(path.stat().st_size for path in parts.glob(".saveany-*.part"))
+
+    process = await stack.popen(*words)
+    await until(lambda: arrived() > 30_000_000)
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    assert arrived() > 30_000_000
+    begun = {path.name for path in parts.glob(".saveany-*.part")}
+    process = await stack.popen(*words)
+    await until(lambda: arrived() > 90_000_000)
+    assert stack.api is not None
+    await stack.kill(stack.api)
+    assert {path.name for path in parts.glob(".saveany-*.part")} == begun
+    await stack.start_api()
+    out, errors = await process.communicate()
+    assert process.returncode == 0, errors
+    assert stored(stack, "resumed") == {"film.mkv": file.read_bytes()}
+    assert json.loads(out)["status"] == "completed"
+    assert "trying again" in errors.decode()
+
+
+async def test_a_repeated_command_sends_only_what_is_missing(stack: Stack, source: Path) -> None:
+    words = (str(source), str(source / "gone"), "--to", f"{STORAGE}:again")
+    first = await uploaded(stack, *words, code=1)
+    (source / "c.jpg").write_bytes(b"c")
+    second = await uploaded(stack, *words, code=1)
+    assert len(stored(stack, "again")) == 3, "nothing is stored twice"
+    assert {name: one["task_id"] for name, one in first.items()}.items() <= {
+        name: one["task_id"] for name, one in second.items()
+    }.items()
+    third = await uploaded(stack, str(source), "--to", f"{STORAGE}:more", "--on-duplicate", "skip")
+    assert {one["status"] for one in third.values()} == {"skipped"}
+    assert stored(stack, "more") == {}
+
+
+async def test_without_waiting_the_ids_of_the_tasks_are_printed(stack: Stack, source: Path) -> None:
+    out = await run(stack, "upload", str(source), "--to", f"{STORAGE}:queued", "--no-wait")
+    for task_id in out.split():
+        assert (await stack.ended(task_id))["status"] == "completed"
