@@ -1,4 +1,5 @@
-"""The APIs of other hosts, in front of SaveAny's own: they have their own authentication and errors."""
+"""The drive and the APIs of other hosts, in front of SaveAny's own: they have their own authentication and
+errors."""
 
 from __future__ import annotations
 
@@ -11,8 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from saveany.api.auth import public
 from saveany.api.limits import BodyLimit
 from saveany.api.services import ApiServices
+from saveany.errors import NotFound
 from saveany.foreground import Foreground
 
+_DAV_METHODS = ["GET", "HEAD", "OPTIONS", "PROPFIND"]
 #: Without a facade at such an address, there is nothing.
 router = APIRouter(dependencies=[Depends(public)])
 
@@ -21,6 +24,13 @@ router = APIRouter(dependencies=[Depends(public)])
 async def nothing(rest: str) -> None:
     """Say so also to clients without a token."""
     raise HTTPException(404)
+
+
+@router.api_route("/dav", methods=_DAV_METHODS, include_in_schema=False)
+@router.api_route("/dav/{rest:path}", methods=_DAV_METHODS, include_in_schema=False)
+async def no_drive(rest: str = "") -> None:
+    """Say that the drive is off."""
+    raise NotFound("the drive is off; set enable = true in [dav] of the configuration, and restart the API")
 
 
 class Facade(Protocol):
@@ -37,8 +47,12 @@ class Facade(Protocol):
 
 
 def enabled_facades(services: ApiServices) -> list[Facade]:
-    """The APIs of other hosts that are enabled."""
+    """The drive and the APIs of other hosts, as far as they are enabled."""
     found: list[Facade] = []
+    if services.config.dav.enable:
+        from saveany.dav.app import DavApp, DavServices
+
+        found.append(DavApp(DavServices(services.config, services.keys, services.files, services.delivery)))
     if services.config.compat.openload.enable:
         from saveany.compat.openload.app import OpenloadApp
         from saveany.compat.openload.call import OpenloadServices

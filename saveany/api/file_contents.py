@@ -68,11 +68,5 @@ async def thumbnail(services: InjectedServices, principal: FilesPrincipal, file_
 
 async def _linked(services: ApiServices, principal: Principal, file_id: str) -> Link:
     """A saved file, as if it had a link."""
-    from saveany.catalogue.link_models import Link, State
-    from saveany.delivery.errors import FileNotFound
-
     await services.files.get(principal, file_id)
-    file = await services.catalogue.links.file_of(file_id)
-    if file is None:
-        raise FileNotFound
-    return Link("", file.user_id, file.name, file.added_at, State.ACTIVE, file)
+    return await services.delivery.saved(file_id)

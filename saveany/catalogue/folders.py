@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,27 @@ class Folders:
             query = select(folders).where(folders.c.id == folder_id, folders.c.id != ROOT)
             row = (await connection.execute(query)).one_or_none()
         return Folder(**row._mapping) if row else None
+
+    async def along(self, user_id: int, names: Sequence[str]) -> list[Folder]:
+        """The folders of a user that these names lead through, from the top, up to the first that does not
+        exist."""
+        await self._recorder.catch_up()
+        found: list[Folder] = []
+        async with self._database.read() as connection:
+            for name in names:
+                parent = found[-1].id if found else ROOT
+                query = select(folders).filter_by(user_id=user_id, parent_id=parent, name=name)
+                row = (await connection.execute(query)).one_or_none()
+                if row is None:
+                    break
+                found.append(Folder(**row._mapping))
+        return found
+
+    async def named(self, parent_id: int, user_id: int, names: Sequence[str]) -> set[str]:
+        """Those of the names that folders of a user in a folder have."""
+        same = folders.c.name.in_(names), folders.c.parent_id == parent_id, folders.c.user_id == user_id
+        async with self._database.read() as connection:
+            return set(await connection.scalars(select(folders.c.name).where(*same)))
 
     async def make(self, user_id: int, parent_id: int, name: str) -> Folder:
         """Make a folder of a user in another one of theirs, or at the top."""

@@ -373,8 +373,8 @@ class LinksConfig(Table):
     monthly_gb: int = Field(
         default=0,
         ge=0,
-        description="Gigabytes that all links together may send in a month (UTC). Running downloads may "
-        "finish. 0: any number.",
+        description="Gigabytes that all links and the drive together may send in a month (UTC). Running "
+        "downloads may finish. 0: any number.",
     )
     per_day: int = Field(
         default=0,
@@ -427,6 +427,13 @@ class UploadsConfig(Table):
     max_mb: int = Field(
         default=0, ge=0, description="Maximum size of an uploaded file in MB (1,000,000 bytes); 0: no limit."
     )
+
+
+class DavConfig(Table):
+    """The drive: saved files as a read-only WebDAV at /dav, for players and file managers. The password is a
+    key with the scope read: `saveany key add NAME --user ID --scope read`."""
+
+    enable: bool = Field(default=False, description="Whether to offer it.")
 
 
 class OpenloadConfig(Table):
@@ -670,6 +677,7 @@ class Config(Table):
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
     links: LinksConfig = Field(default_factory=LinksConfig)
     uploads: UploadsConfig = Field(default_factory=UploadsConfig)
+    dav: DavConfig = Field(default_factory=DavConfig)
     compat: CompatConfig = Field(default_factory=CompatConfig)
     convert: ConvertConfig = Field(default_factory=ConvertConfig)
     live: LiveConfig = Field(default_factory=LiveConfig)

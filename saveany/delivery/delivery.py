@@ -180,6 +180,13 @@ class LinkDelivery:
         """The same for a file in a Telegram message."""
         return await self._opener.open_media(TelegramMedia(dict(source), 0, "", ""), "file", here=True)
 
+    async def saved(self, file_id: str) -> Link:
+        """A saved file, as if it had a link. Raises `FileNotFound`."""
+        file = await self._links.file_of(file_id)
+        if file is None:
+            raise FileNotFound
+        return Link("", file.user_id, file.name, file.added_at, State.ACTIVE, file)
+
     async def member(self, link: Link, file_id: str) -> Link:
         """The link as one to a file in its folder. Raises `FileNotFound`."""
         file = await self._links.file_in(link.folder_id, file_id) if link.folder_id else None
@@ -206,7 +213,8 @@ class LinkDelivery:
         return ZipContent(f"{link.name}.zip", members)
 
     def sent(self, token: str, address: str, size: int, whole: int) -> None:
-        """Count bytes that were sent to an address, of a file of `whole` bytes."""
+        """Count bytes that were sent to an address, of a file of `whole` bytes. Without a link `token` is
+        ""."""
         self._usage.sent(token, address, size, whole)
 
     async def until_stopped(self, token: str, address: str) -> Never:

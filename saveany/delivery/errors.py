@@ -27,7 +27,7 @@ class RateLimited(TooMany):
 
 
 class TrafficUsedUp(Unavailable):
-    """Links have sent as much this month as they may (links.monthly_gb); try again next month"""
+    """Links and the drive have sent all they may this month (links.monthly_gb); try again next month"""
 
     def __init__(self, after: int) -> None:
         """`after` is the number of seconds until the next month."""

@@ -56,7 +56,7 @@ def headers_of(content: Content, *, inline: bool, cache: str = "private, no-cach
     headers = {
         **_COMMON,
         "accept-ranges": "bytes" if content.ranges else "none",
-        "content-type": _content_type(content.mime),
+        "content-type": content_type(content.mime),
         "content-disposition": disposition(content.name, inline=shown),
         "etag": content.etag,
         "cache-control": cache,
@@ -94,7 +94,8 @@ def _shortened(name: str) -> str:
     return (stem if end else name).encode()[:room].decode(errors="ignore") + end
 
 
-def _content_type(mime: str) -> str:
+def content_type(mime: str) -> str:
+    """The Content-Type of a file of this type."""
     if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", mime, re.ASCII):
         return "application/octet-stream"
     return f"{mime}; charset=utf-8" if mime in ("text/plain", "text/vtt") else mime

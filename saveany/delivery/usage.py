@@ -38,8 +38,10 @@ class LinkUsage:
             return True
 
     def sent(self, token: str, address: str, size: int, whole: int) -> None:
-        """Count bytes that were sent of a file of `whole` bytes. As many as that are a download."""
-        self._sent[token] += size
+        """Count bytes that were sent of a file of `whole` bytes. As many as that are a download. Without a
+        link `token` is "": then they count for all files together only."""
+        if token:
+            self._sent[token] += size
         self._total += size
         self._counters.add(LINK_BYTES, size)
         received = self._received.pop((token, address), 0) + size

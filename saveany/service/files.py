@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,19 @@ class FileService:
             await self.folder(principal, parent_id)
         visible = principal.visible_user(user_id)
         return await self._catalogue.folders.children(parent_id, visible, limit, cursor)
+
+    async def folders_along(self, principal: Principal, user_id: int, names: Sequence[str]) -> list[Folder]:
+        """The folders of a user that these names lead through, from the top, up to the first that does not
+        exist."""
+        principal.visible_user(user_id)
+        return await self._catalogue.folders.along(user_id, names)
+
+    async def folder_names(
+        self, principal: Principal, user_id: int, parent_id: int, names: Sequence[str]
+    ) -> set[str]:
+        """Those of the names that folders of a user in a folder have."""
+        principal.visible_user(user_id)
+        return await self._catalogue.folders.named(parent_id, user_id, names)
 
     async def paths(self, folder_ids: Iterable[int]) -> dict[int, str]:
         """The paths of folders by id, such as `/films/2024`."""

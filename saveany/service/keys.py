@@ -95,13 +95,17 @@ class KeyService:
     async def log_in(self, login: str, secret: str, scope: KeyScope) -> ApiKey:
         """The key with this id and secret, for a protocol that sends both. Raises `Forbidden` unless it has
         the scope."""
-        given = secret.encode("utf-8", "replace")
-        key = None
-        if self.working.may_be_key(given):
-            key = await self.working.with_secret(given, await self._store.sessions.generation())
+        key = await self.with_secret(secret)
         if key is None or key.id != login or scope not in key.scopes:
             raise Forbidden("login or key is wrong, or the key lacks the scope {scope}", scope=scope)
         return key
+
+    async def with_secret(self, secret: str) -> ApiKey | None:
+        """The key with this secret, which is used thereby; None if there is none."""
+        given = secret.encode("utf-8", "replace")
+        if not self.working.may_be_key(given):
+            return None
+        return await self.working.with_secret(given, await self._store.sessions.generation())
 
     async def signing_key(self, key_id: str) -> ApiKey | None:
         """The key with this id, for a protocol whose requests are signed with its secret; None unless the

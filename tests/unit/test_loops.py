@@ -19,7 +19,7 @@ OF_ONE = {
         saveany.uploads.folder._in_thread saveany.uploads.multipart.first_file
         saveany.service.uploads.UploadService._resume saveany.delivery.limits.DeliveryLimits.open
         saveany.service.archives.ArchiveService.retry saveany.service.inventory.walk
-        saveany.catalogue.sqlite_file._settled
+        saveany.catalogue.sqlite_file._settled saveany.dav.tree.Tree.children
         storages.ftp.connections.FtpConnections.close
         storages.ftp.connections.FtpConnections._free_connection
         storages.sftp.pipeline.pipelined storages.rclone.daemon.RcloneDaemon._start""",
@@ -70,7 +70,8 @@ WITHIN = {
     "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
     "the response, which it ends": """
-        saveany.delivery.delivery.LinkDelivery.until_stopped saveany.api.direct.DirectSocket.flushed""",
+        saveany.delivery.delivery.LinkDelivery.until_stopped saveany.dav.app.DavApp._until_revoked
+        saveany.api.direct.DirectSocket.flushed""",
     "repeat, in saveany.api.hub": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
     "repeat, in saveany.bot.inbox.Inbox.run": """
         saveany.telegram.bot_client.BotClient.updates saveany.telegram.updates.Feed.updates""",

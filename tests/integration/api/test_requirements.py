@@ -15,8 +15,9 @@ PUBLIC = {
     *(("GET", path) for path in ("/", "/docs", "/health", "/readyz", "/openapi.json")),
     ("POST", "/api/v1/session"),
 }
-#: Links, requests of API processes, which they sign, the web UI, and where the APIs of other hosts may be.
-PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/", "/internal/", "/thumb/", "/assets/", "/compat/")
+#: Links, requests of API processes, which they sign, the web UI, and where the drive and the APIs of
+#: other hosts may be.
+PUBLIC_PREFIXES = ("/dl/", "/stream/", "/s/", "/internal/", "/thumb/", "/assets/", "/compat/", "/dav")
 
 
 def routes_of(app: FastAPI) -> list[APIRoute]:

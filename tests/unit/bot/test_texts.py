@@ -32,6 +32,7 @@ ERROR_PACKAGES = (
     "saveany/archives",
     "saveany/catalogue",
     "saveany/config",
+    "saveany/dav",
     "saveany/delivery",
     "saveany/first_run",
     "saveany/uploads",
