@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "restore": ("saveany.cli.backup:restore", "Restore a backup."),
     "catalogue": ("saveany.cli.catalogue:app", "Compare the catalogue with the storages."),
     "login": ("saveany.cli.login:login", "Log in to a Telegram account."),
+    "import": ("saveany.cli.import_:import_", "Move in from SaveAny-Bot, tdl, Telethon or Pyrogram."),
     "add": ("saveany.cli.add:add", "Save links."),
     "upload": ("saveany.cli.upload:upload", "Save files of this machine."),
     "archive": ("saveany.cli.archive:app", "Archive whole chats."),

@@ -48,6 +48,10 @@ class Question(StrEnum):
     PASSWORD_AGAIN = "That password was wrong. Password"  # noqa: S105  # the question, not the answer
 
 
+class BotLogin(ConfigError):
+    """The login belongs to a bot."""
+
+
 Ask = Callable[[Question], Awaitable[str]]
 
 #: Tells the user where a code was sent, before the code is asked for.
@@ -104,13 +108,26 @@ async def login_session(
     """Check a Telethon session string with Telegram and store it as `name`. Returns the account's display
     name."""
     folder, login = _folder_for_user(data_dir, name), Login.from_string(text)
+    checked = await check_login(table, name, login, proxy=proxy)
+    folder.save(name, checked)
+    return checked.display
+
+
+async def check_login(table: TelegramTable, name: str, login: Login, *, proxy: str = "") -> Login:
+    """The login of a user with the id and the display name that Telegram knows. `name` is that of the account
+    in messages. Raises `BotLogin`, and `NeedsLogin` for a login that Telegram does not accept."""
     async with _new_client(name, read(table, proxy), login) as client:
         user = await client.open()
         if user.bot:
-            raise ConfigError(
+            raise BotLogin(
                 "This session string belongs to a bot; use: {command}", command=advice.command("login --bot")
             )
-        return _save(folder, client, user)
+        return client.session.login(user.id, utils.get_display_name(user))
+
+
+def keep_login(data_dir: Path, name: str, login: Login) -> None:
+    """Store the login of a user, which all processes of this machine use within seconds."""
+    _folder_for_user(data_dir, name).save(name, login)
 
 
 def users(data_dir: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Readers of logins, one module per program."""
