@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from saveany import advice
 from saveany.moving_in import bbolt, saveany_bot, sqlite
 from saveany.moving_in.found import Finds, FoundConfig, Unreadable
 from saveany.moving_in.sessions import gotd, pyrogram, tdl, telethon
@@ -131,7 +132,9 @@ class _Search:
     def _read_content(self, file: Path, data: bytes, *, complete: bool) -> bool:
         if _EXPORT.match(data[:8192].decode(errors="replace")):
             self._finds.leave_out(
-                str(file), "this is an export of messages; `saveany archive adopt --from` reads it"
+                str(file),
+                "this is an export of messages; `{command}` reads it",
+                command=advice.command("archive adopt --from"),
             )
             return True
         if not complete:
@@ -162,8 +165,9 @@ class _Search:
         if file.name.startswith("key_data"):
             self._finds.leave_out(
                 str(file.parent),
-                "logins of Telegram Desktop cannot be taken over; `saveany login --qr` shows a code that "
+                "logins of Telegram Desktop cannot be taken over; `{command}` shows a code that "
                 "Telegram's app scans",
+                command=advice.command("login --qr"),
             )
         return True  # the folder has many such files, and is named once
 
