@@ -63,6 +63,7 @@ class Heartbeat:
         info, now = self._info(), time.monotonic()
         if info != self._published or now >= self._beat_at:
             await self._store.workers.heartbeat(info)
+            self._runner.only_here = await self._only_here()
             await self._store.claims.storages_recovered(self._storages.working)
             await self._store.counters.flush()
             self._published, self._beat_at = info, now + to_full_second(_BEAT_SECONDS)
@@ -72,6 +73,13 @@ class Heartbeat:
         await self._changed.wait(max(0.0, self._beat_at - time.monotonic()), since=seen)
         if self._changed.count != seen:
             await asyncio.sleep(_PAUSE_SECONDS)  # changes that follow are published together
+
+    async def _only_here(self) -> frozenset[str]:
+        """The types of tasks that lack something here and that no other worker can run."""
+        lacking = [kind for kind, source in self._sources.items() if source.drawback]
+        workers = await self._store.workers.living() if lacking else []
+        able = {kind for worker in workers for kind, problem in worker.sources.items() if not problem}
+        return frozenset(lacking) - able
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -86,7 +94,7 @@ class Heartbeat:
             live_slots_in_use=len(self._runner.live_slots.holders),
             storages={name: stored(handle.problem) for name, handle in self._storages.items()},
             capabilities={name: _abilities(handle) for name, handle in self._storages.items()},
-            sources={name: stored(source.problem) for name, source in self._sources.items()},
+            sources={name: stored(each.problem or each.drawback) for name, each in self._sources.items()},
             accounts={**dict.fromkeys(self._accounts.ready, ""), **self._accounts.problems},
         )
 

@@ -122,6 +122,11 @@ class ThrottledSource(Source):
         """As the wrapped source."""
         return self.source.problem
 
+    @property
+    def drawback(self) -> Text | None:
+        """As the wrapped source."""
+        return self.source.drawback
+
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """As the wrapped source."""
         with self._counting_waits():

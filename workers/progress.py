@@ -34,6 +34,8 @@ class FileProgress:
         self.stage: Stage | None = None
         #: Size of the file, while only its source knows it; 0 if unknown.
         self.expected = 0
+        #: Bytes of the task that were shown before.
+        self.before = 0
 
     def set_stage(self, stage: Stage) -> None:
         """Set the stage of the file."""
@@ -112,6 +114,7 @@ class ProgressMeter:
         """What has come to a task that grows, and is in no file yet, is counted from 0. While it is being
         downloaded, nobody knows how much will come."""
         self._growth = FileProgress(self)
+        self._growth.before = self._shown.downloaded_bytes
         return self._growth
 
     def of(self, index: int) -> FileProgress:

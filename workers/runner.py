@@ -86,6 +86,8 @@ class TaskRunner:
         self._build_deliveries = build_deliveries
         self._runs: dict[Claim, _Run] = {}
         self._is_claiming = True
+        #: Types of tasks that no other worker can run: they run here in spite of a drawback.
+        self.only_here: frozenset[str] = frozenset()
         # Whether tasks may wait for a slot, or for room without one.
         self._wait_for_slot = self._wait_for_room = False
 
@@ -128,8 +130,11 @@ class TaskRunner:
         return [*large, *small]
 
     def _lanes_of(self, chosen: Callable[[str, Source], bool]) -> list[str]:
-        kinds = (kind for kind, each in self._sources.items() if chosen(kind, each) and not each.problem)
-        return lanes(kinds, self._storages.working)
+        sources = ((kind, each) for kind, each in self._sources.items() if chosen(kind, each))
+        return lanes((kind for kind, each in sources if self._is_able(kind, each)), self._storages.working)
+
+    def _is_able(self, kind: str, source: Source) -> bool:
+        return not source.problem and (kind in self.only_here or not source.drawback)
 
     def stop_claiming(self) -> None:
         """Start no more tasks; running tasks continue."""

@@ -108,12 +108,10 @@ async def create(services: InjectedServices, principal: TasksPrincipal, body: Ne
     """Record a channel or group from now on whenever it is live, also if it is live now. Each stream becomes
     a task, which `POST /api/v1/tasks/{task_id}/stop` ends early. A user account must be able to see the
     chat. Calls of people are not recorded, only streams."""
-    from saveany.service.live import ShownLive
-
-    watch = await services.live.watch(
+    shown = await services.live.watch(
         principal, body.chat, user_id=body.user_id, storage=body.storage, folder=body.dir_path
     )
-    return _view(ShownLive(watch, None))
+    return _view(shown)
 
 
 @router.get(
@@ -184,7 +182,7 @@ def _view(shown: ShownLive) -> LiveView:
         storage=watch.storage,
         dir_path=watch.folder,
         created_at=rfc3339(watch.created_at),
-        problem=localized(watch.problem),
+        problem=localized(shown.problem),
         is_live=live is not None,
         started_at=rfc3339(live.started_at) if live else None,
         viewers=live.viewers if live else None,

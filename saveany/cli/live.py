@@ -40,6 +40,8 @@ def add(
         body["user_id"] = user
     made = call(connect(ctx, url, token), lambda api: api.post("live", body))
     typer.echo(json.dumps(made) if as_json else printable(f"{made['id']} {made['title']}"))
+    if made["problem"] and not as_json:
+        typer.echo(printable(made["problem"]), err=True)
 
 
 @app.command("list")

@@ -38,6 +38,7 @@ class WaitingReasons(msgspec.Struct, frozen=True):
         if worker is None:
             return Text("its worker no longer responds; another one takes over after 15 s of silence")
         problems = [loaded(worker.storages.get(name, "")) for name in _storages(task)]
+        problems.append(loaded(worker.sources.get(task.spec.type, "")))
         if problem := next(filter(None, problems), None):
             return problem
         return task.progress.stalled_text or (Text(task.progress.stalled) if task.progress.stalled else None)

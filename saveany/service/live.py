@@ -11,17 +11,19 @@ from uuid import uuid4
 from saveany.catalogue.models import HistoryFilter
 from saveany.errors import InvalidInput, NotFound, WrongState
 from saveany.models import Task
+from saveany.planning.available import source_problem
 from saveany.planning.paths import folder as checked_folder
 from saveany.planning.requests import TaskRequest
 from saveany.service.archives import refusals
 from saveany.service.principal import Principal
 from saveany.service.reading import TaskReader
 from saveany.service.tasks import TaskService
-from saveany.sources import LIVE
+from saveany.sources import LIVE, sources
 from saveany.store import Store
 from saveany.store.archives import is_channel
 from saveany.store.live import Broadcast, LiveWatch
 from saveany.telegram import links
+from saveany.texts import Text, loaded
 
 if TYPE_CHECKING:
     from saveany.catalogue.catalogue import Catalogue
@@ -39,6 +41,7 @@ class ShownLive:
 
     watch: LiveWatch
     broadcast: Broadcast | None
+    problem: Text | None = None  # why it cannot be recorded now
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class LiveService:
         user_id: int | None = None,
         storage: str = "",
         folder: str = "",
-    ) -> LiveWatch:
+    ) -> ShownLive:
         """Record a channel or group from now on whenever it is live. Raises `InvalidInput`, `Forbidden`,
         `NotFound` or `Unavailable` with the reason why that cannot be done, and `WrongState` if the user has
         the same watch."""
@@ -136,14 +139,23 @@ class LiveService:
             if (each.user_id, each.chat) == (watch.user_id, watch.chat):
                 raise WrongState("this chat is recorded already, as {id}", id=each.id)
         await self._store.live.add(watch)
-        return watch
+        return ShownLive(watch, None, await self._problem())
 
     async def all(self, principal: Principal, user_id: int | None = None) -> list[ShownLive]:
         """All watches that the principal may see, or those of a user, oldest first."""
         wanted = principal.visible_user(user_id)
         live = await self._store.live.broadcasts()
         watches = await self._store.live.all()
-        return [ShownLive(each, live.get(each.id)) for each in watches if wanted in (None, each.user_id)]
+        problem = await self._problem() if watches else None
+        return [
+            ShownLive(each, live.get(each.id), loaded(each.problem) or problem)
+            for each in watches
+            if wanted in (None, each.user_id)
+        ]
+
+    async def _problem(self) -> Text | None:
+        """Why no worker could record a stream now."""
+        return source_problem(self._config, sources()[LIVE], await self._store.workers.living())
 
     async def remove(self, principal: Principal, watch_id: str) -> LiveWatch:
         """Record a chat no longer. A recording that runs goes on."""

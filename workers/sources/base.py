@@ -40,6 +40,9 @@ Report = Callable[[int, int | None], None]
 class Growth(Protocol):
     """Shows what is done for a task that grows, beside its files."""
 
+    #: Bytes that had come when this worker began, wherever they are.
+    before: int
+
     def report(self, fetched: int, total: int | None) -> None:
         """So many bytes on this machine's disk are in no file yet."""
 
@@ -84,6 +87,12 @@ class Source(abc.ABC):
     @property
     def problem(self) -> Text | None:
         """Why this worker cannot run such tasks now, for a user; None if it can."""
+        return None
+
+    @property
+    def drawback(self) -> Text | None:
+        """What such tasks lack on this worker, for a user; None if nothing. They run here all the same if no
+        other worker can run them without it."""
         return None
 
     @property

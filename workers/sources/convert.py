@@ -26,6 +26,7 @@ from saveany.texts import Text
 from storages.base import Storage
 from workers.sources import disk
 from workers.sources.base import Report, Source, Tools, Write
+from workers.sources.joining import missing
 from workers.sources.process import remove_folder, run
 from workers.sources.transfer import version_of
 
@@ -45,15 +46,12 @@ class ConvertSource(Source):
     @property
     def problem(self) -> Text | None:
         """That ffmpeg is missing, None if it is not."""
-        return None if is_installed(self._program) else self._missing()
+        return None if is_installed(self._program) else missing(self._program)
 
     @property
     def is_local(self) -> bool:
         """`fetch` only copies."""
         return True
-
-    def _missing(self) -> Text:
-        return Text("{program} is not installed", {"program": self._program})
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         """The file, with the name that it will have; none if it is such an MP4 already."""
@@ -99,7 +97,7 @@ class ConvertSource(Source):
     async def _convert(self, folder: Path) -> None:
         program = find_program(self._program)
         if program is None:
-            raise Permanent(self._missing())
+            raise Permanent(missing(self._program))
         await run(
             [
                 *(program, "-v", "error", "-nostdin", "-y", "-threads", "1"),

@@ -7,12 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from saveany.errors import NoSpace, Permanent
+from saveany.errors import NoSpace, Retryable
 from saveany.net.guard import AddressGuard
 from saveany.programs import SELF_CONTAINED_FORMATS, find_program
+from saveany.texts import Text
+from workers.retries import LONG_WAIT
 from workers.sources.process import run
 
 _LIST: Final = "parts.txt"
+
+
+class NotInstalled(Retryable):
+    """ffmpeg is not installed on this machine: what needs it waits, and frees its slot."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(missing(program), after=LONG_WAIT + 1)
+
+
+def missing(program: str) -> Text:
+    """What to do if `program`, which is ffmpeg, is not there."""
+    return Text(
+        "{program} is not installed on the worker; on Debian and Ubuntu: apt install ffmpeg",
+        {"program": program},
+    )
 
 
 async def join(
@@ -20,11 +37,11 @@ async def join(
 ) -> None:
     """Join the files with these names in `folder` into the file `out` there, which begins to play before all
     of it is loaded. Each piece has its length in seconds: the next one begins exactly that much later, so
-    sound and picture stay together, however many pieces there are. `program` is ffmpeg. Raises as `run`, and
-    leaves no unfinished file then."""
+    sound and picture stay together, however many pieces there are. `program` is ffmpeg. Raises as `run` and
+    `NotInstalled`, and leaves no unfinished file then."""
     path = find_program(program)
     if path is None:
-        raise Permanent("{program} is not installed", program=program)
+        raise NotInstalled(program)
     lines = [f"file '{name}'\nduration {seconds:.6f}\n" for name, seconds in pieces]
     try:
         await asyncio.to_thread((folder / _LIST).write_text, "".join(["ffconcat version 1.0\n", *lines]))

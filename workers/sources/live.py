@@ -30,6 +30,7 @@ from workers.retries import LONG_WAIT
 from workers.sources import disk
 from workers.sources.base import Growth, Report, Source, Tools, Write
 from workers.sources.call_recording import CallRecordings, is_of_call
+from workers.sources.joining import NotInstalled, missing
 from workers.sources.process import remove_folder
 from workers.sources.recording import RecordingFolder, Segment, room_needed
 
@@ -37,6 +38,8 @@ from workers.sources.recording import RecordingFolder, Segment, room_needed
 _AGAIN_SECONDS: Final = 1.0
 #: Seconds until a recording for which this machine's disk has no room is claimed again.
 _NO_ROOM_SECONDS: Final = LONG_WAIT + 1
+#: Seconds until a recording of which nothing is here is claimed again, maybe by the worker that has it.
+_ELSEWHERE_SECONDS: Final = LONG_WAIT + 1
 #: Keys in `Item.source`: of a segment; of all segments in one file; of the list of segments.
 _SEGMENT, _JOINED, _PLAYLIST = "segment", "joined", "playlist"
 
@@ -56,12 +59,18 @@ class LiveSource(Source):
     @property
     def problem(self) -> Text | None:
         """Why this worker cannot record, None if it can."""
-        if not is_installed(self._program):
-            return Text("{program} is not installed", {"program": self._program})
         if self._users():
             return None
         problems = self._accounts.problems.values()
         return min(problems, key=str, default=Text("no Telegram user account is configured"))
+
+    @property
+    def drawback(self) -> Text | None:
+        """Without ffmpeg a stream is recorded, but nothing of it can be saved."""
+        return None if is_installed(self._program) else self._kept(missing(self._program))
+
+    def _kept(self, reason: Text) -> Text:
+        return Text("{reason}; what comes of a stream is kept on its disk until then", {"reason": reason})
 
     @property
     def is_local(self) -> bool:
@@ -85,7 +94,8 @@ class LiveSource(Source):
         self, spec: TaskSpec, items: Sequence[Item], *, stopped: bool, growth: Growth
     ) -> AsyncGenerator[ResolvedFile, None]:
         """The segments, as they are cut; when all of them are saved, one file with all of them. If there can
-        be none, a playlist. While this machine's disk is full, the task waits, with all that has come."""
+        be none, a playlist. While this machine's disk is full, or ffmpeg is missing, the task waits, with
+        all that has come."""
         if is_of_call(spec):
             async with aclosing(self._calls.files(spec, items, stopped=stopped)) as files:
                 async for file in files:
@@ -97,6 +107,8 @@ class LiveSource(Source):
                     yield file
         except NoSpace as error:
             raise Retryable(error.text, after=_NO_ROOM_SECONDS) from error
+        except NotInstalled as error:
+            raise Retryable(self._kept(error.text), after=error.after) from error
 
     async def _more(
         self, spec: TaskSpec, items: Sequence[Item], stopped: bool, growth: Growth
@@ -191,6 +203,12 @@ class LiveSource(Source):
         finally:
             recorder.cancel()
             await asyncio.gather(recorder, return_exceptions=True)
+        if not number and not stopped and growth.before:
+            raise Retryable(
+                "what has come of this stream is on the disk of another machine, whose worker does not run "
+                "or is busy; start it, or cancel the task",
+                after=_ELSEWHERE_SECONDS,
+            )
         if not number and not stopped:
             raise Permanent("the stream ended before anything of it could be recorded")
 

@@ -70,10 +70,13 @@ async def _record_live(ctx: Context, chat: str, rest: str) -> None:
     arguments = parse_arguments(ctx, rest.strip())
     if arguments.filter or arguments.seen is not None:
         raise CommandError("Write /watch CHAT live, or /watch CHAT live -> STORAGE:FOLDER.")
-    watch = await ctx.services.live.watch(
+    shown = await ctx.services.live.watch(
         ctx.principal, chat, user_id=ctx.user.id, storage=arguments.storage, folder=arguments.folder
     )
-    await ctx.reply(ctx.t("I record <b>{title}</b> whenever it is live.", title=watch.title))
+    lines = [ctx.t("I record <b>{title}</b> whenever it is live.", title=shown.watch.title)]
+    if shown.problem:
+        lines.append(f"⚠️ {escape(ctx.t.text(shown.problem))}")
+    await ctx.reply("\n".join(lines))
 
 
 async def _chat_state(ctx: Context, chat: str) -> ChatState:
@@ -149,8 +152,8 @@ def _live_line(t: HtmlTranslator, shown: ShownLive) -> str:
     """A chat that is recorded when it goes live."""
     watch = shown.watch
     name = f"🔴 <b>{escape(watch.title)}</b> ({escape(watch.name)})"
-    if problem := loaded(watch.problem):
-        return f"{name}\n⚠️ {escape(t.text(problem))}"
+    if shown.problem:
+        return f"{name}\n⚠️ {escape(t.text(shown.problem))}"
     state = t("It is live, and I record it.") if shown.broadcast else t("I record it when it goes live.")
     return f"{name}\n{state}"
 

@@ -31,6 +31,7 @@ SECONDS = 24
 SPEED = 6.0
 SEGMENT = 10
 CHAT = "@channel"
+ADVICE = "apt install ffmpeg"
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,20 @@ def receiver() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
+@pytest.fixture(scope="module")
+def ffmpeg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A link to it, which a test may remove."""
+    link = tmp_path_factory.mktemp("bin") / "ffmpeg"
+    link.symlink_to(program("ffmpeg"))
+    return link
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory, receiver: str) -> AsyncIterator[Stack]:
+async def stack(
+    tmp_path_factory: pytest.TempPathFactory, receiver: str, ffmpeg: Path
+) -> AsyncIterator[Stack]:
     tables = {
+        "convert": {"ffmpeg": str(ffmpeg)},
         "live": {"segment_seconds": SEGMENT},
         "compat": {"streamapi": {"enable": True}},
         "api": {
@@ -217,7 +229,7 @@ async def test_a_stream_becomes_one_mp4_in_the_library(
 
 
 async def test_a_recording_survives_faults_of_telegram_and_the_death_of_its_worker(
-    stack: Stack, parts: list[bytes], tmp_path: Path
+    stack: Stack, parts: list[bytes], ffmpeg: Path, tmp_path: Path
 ) -> None:
     call = start(stack, parts)
     of_call = f"file={call.id}"
@@ -230,11 +242,22 @@ async def test_a_recording_survives_faults_of_telegram_and_the_death_of_its_work
     ]
     added = [stack.sandbox.faults.add(f"{each},{of_call}") for each in faults]
     watched = await watch(stack, dir_path="faults")
-    for _ in range(2):
+    for has_ffmpeg in (False, True):  # for the next worker
         await until(served(stack, call, 4), within=30)
         await stack.kill(stack.workers[0])
+        if has_ffmpeg:
+            ffmpeg.symlink_to(program("ffmpeg"))
+        else:
+            ffmpeg.unlink()
         await stack.start_worker()
         await stack.ready()
+        if not has_ffmpeg:  # it records all the same, and says what is missing
+            await stack.wait(
+                watched["task_id"], lambda task: ADVICE in task["waiting"] and task["status"] == "running"
+            )
+            assert ADVICE in (await get(stack, "live"))["live"][0]["problem"]
+            listed = await stack.saveany("live", "list", "--json")
+            assert ADVICE in listed.out
     await end_when_read(stack, call)
     task = await stack.ended(watched["task_id"])
     assert (task["status"], task["error"]) == ("completed", "")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from saveany.errors import Permanent
+from saveany.errors import Retryable
 from tests.fixtures.servers import program
 from tests.fixtures.streams import RATE, make_parts
 from workers.sources.base import Tools
@@ -74,5 +74,5 @@ async def test_parts_are_joined_in_sync(
 
 
 async def test_without_ffmpeg_the_reason_is_clear(tools: Tools, tmp_path: Path) -> None:
-    with pytest.raises(Permanent, match="no-such-ffmpeg is not installed"):
+    with pytest.raises(Retryable, match=r"no-such-ffmpeg is not installed .* apt install ffmpeg"):
         await join("no-such-ffmpeg", tmp_path, [], "out.mp4", tools.guard)

@@ -148,6 +148,16 @@ class Recorder(worker.JobHarness):
         task = await self.task(task_id)
         assert await self.store.tasks.retry(task)
 
+    async def shows(self, task_id: str, stage: Stage, size: int) -> bool:
+        """Whether the progress of a task is that."""
+        task = await self.task(task_id)
+        return (task.stage, task.progress.downloaded_bytes) == (stage, size)
+
+    async def end_wait(self, task_id: str) -> None:
+        """The time is over for which a task waits."""
+        await self.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
+        await self.store.claims.reconcile(check_leases=False)
+
     async def tidy(self) -> None:
         """What a worker does from time to time."""
         runner = cast(Any, SimpleNamespace(running=[]))
@@ -180,8 +190,43 @@ async def test_a_full_disk_delays_the_recording_and_loses_nothing(recorder: Reco
     assert "has no space left on this machine's disk; free some" in str(task.reason_text)
     assert recorder.telegram.sent == SECONDS, "the stream was recorded to its end"
     recorder.fail("")
-    await recorder.store.db.do("ZADD", "sa:delayed", "XX", 1, task_id)
-    await recorder.store.claims.reconcile(check_leases=False)
+    await recorder.end_wait(task_id)
+    assert (await recorder.run(task_id)).status is Status.COMPLETED
+    assert sum(recorder.seconds().values()) == SECONDS
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_without_ffmpeg_what_has_come_waits_for_it(
+    stopped: bool, recorder: Recorder, tmp_path: Path
+) -> None:
+    """Also if a worker of another machine has the task meanwhile."""
+    absent = recorder.ffmpeg.rename(tmp_path / "absent")
+    over = recorder.telegram.goes_on = asyncio.Event()
+    task_id = await recorder.record()
+    running = asyncio.create_task(recorder.run(task_id))
+    await until(partial(recorder.shows, task_id, Stage.DOWNLOADING, sum(map(len, recorder.telegram.parts))))
+    over.set()
+    task = await running
+    assert (task.status, recorder.telegram.sent) == (Status.QUEUED, SECONDS)
+    assert (
+        "ffmpeg is not installed on the worker; on Debian and Ubuntu: apt install ffmpeg; what comes"
+        in str(task.reason_text)
+    )
+    await recorder.tidy()
+    if stopped:
+        await recorder.store.tasks.stop(task_id)
+    else:
+        await recorder.end_wait(task_id)
+        here = recorder.scratch.rename(tmp_path / "here")
+        task = await recorder.run(task_id)
+        assert (task.status, "on the disk of another machine" in str(task.reason_text)) == (
+            Status.QUEUED,
+            True,
+        )
+        shutil.rmtree(recorder.scratch)
+        here.rename(recorder.scratch)
+    await recorder.end_wait(task_id)
+    absent.rename(recorder.ffmpeg)
     assert (await recorder.run(task_id)).status is Status.COMPLETED
     assert sum(recorder.seconds().values()) == SECONDS
 
@@ -192,13 +237,8 @@ async def test_what_has_come_is_shown_before_it_is_in_a_file(recorder: Recorder,
     recorder.telegram.goes_on = asyncio.Event()
     task_id = await recorder.record()
     running = asyncio.create_task(recorder.run(task_id))
-
-    async def shows(stage: Stage, size: int) -> bool:
-        task = await recorder.task(task_id)
-        return (task.stage, task.progress.downloaded_bytes) == (stage, size)
-
     come = sum(map(len, parts[: SEGMENT - 1]))
-    await until(partial(shows, Stage.DOWNLOADING, come))
+    await until(partial(recorder.shows, task_id, Stage.DOWNLOADING, come))
     progress = (await recorder.task(task_id)).progress
     assert (progress.grows, progress.total_bytes, progress.percent, progress.eta_seconds) == (
         True,
@@ -208,7 +248,7 @@ async def test_what_has_come_is_shown_before_it_is_in_a_file(recorder: Recorder,
     )
     recorder.wait(True)
     recorder.telegram.goes_on.set()  # it ends
-    await until(partial(shows, Stage.JOINING, come))
+    await until(partial(recorder.shows, task_id, Stage.JOINING, come))
     recorder.wait(False)
     task = await running
     (size,) = (len(data) for data in recorder.files().values())

@@ -15,10 +15,11 @@ from saveany.config import Config
 from saveany.errors import StoreUnavailable
 from saveany.ids import new_id
 from saveany.loops import Signal, repeat
-from saveany.models import Item, Status, TaskSpec
+from saveany.models import Item, Status, TaskSpec, WorkerInfo
 from saveany.planning.plan import ResolvedFile
 from saveany.storage_set import StorageHandle, StorageSet
 from saveany.store import Limits, Store
+from saveany.texts import Text, loaded
 from saveany.webhooks.builder import DeliveryBuilder
 from storages.local.options import LocalOptions
 from storages.local.storage import LocalStorage
@@ -26,6 +27,7 @@ from tests.fixtures.waiting import until
 from tests.integration.worker.conftest import FilesSource
 from workers import slots
 from workers.arq_worker import ArqWorker
+from workers.heartbeat import Heartbeat
 from workers.limits import Throttle
 from workers.runner import WITHOUT_SLOT, TaskRunner
 from workers.slots import SMALL_BYTES
@@ -44,8 +46,13 @@ class Source(FilesSource):
         self.release = asyncio.Event()
         self.may_resolve = asyncio.Event()
         self.may_resolve.set()
+        self.lacking: Text | None = None
         self.on_stop: Callable[[], Awaitable[object]] | None = None
         self.on_leave: Callable[[], Awaitable[object]] | None = None
+
+    @property
+    def drawback(self) -> Text | None:
+        return self.lacking
 
     async def resolve(self, spec: TaskSpec) -> list[ResolvedFile]:
         await self.may_resolve.wait()
@@ -251,6 +258,49 @@ async def test_no_task_makes_room_while_a_slot_is_only_kept(
         assert [task and task.yields for task in tasks] == [0, 0]
         source.may_resolve.set()
         await until(lambda: waiting in source.begun)
+
+
+async def test_tasks_that_lack_something_here_run_here_only_if_no_other_worker_can_run_them(
+    store: Store, tmp_path: Path
+) -> None:
+    worker, changed = WorkerHarness(store, tmp_path, concurrent=False, slots=1), Signal()
+    for handle in worker.storages.values():
+        assert await handle.probe()
+    heartbeat = Heartbeat(
+        store,
+        worker.runner,
+        storages=worker.storages,
+        sources={"tgfiles": worker.source},
+        accounts=cast(Any, SimpleNamespace(ready=[], problems={})),
+        changed=changed,
+        on_lanes=lambda: None,
+    )
+
+    async def lacks(what: str) -> None:
+        """Have this worker lack it, and wait until it has told."""
+        worker.source.lacking = Text(what)
+        changed.send()
+
+        async def is_told() -> bool:
+            infos = {each.id: each for each in await store.workers.living()}
+            return "w" in infos and str(loaded(infos["w"].sources["tgfiles"])) == what
+
+        await until(is_told)
+
+    await store.workers.heartbeat(
+        WorkerInfo(id="other", host="h", pid=1, started_at=0, sources={"tgfiles": ""})
+    )
+    beating = asyncio.create_task(heartbeat.run())
+    try:
+        await lacks("a program")
+        await lacks("a program, still")
+        assert worker.runner.lanes() == []
+        await store.workers.leave("other")
+        await lacks("another program")
+        await until(worker.runner.lanes)
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
 
 
 async def test_room_is_not_forgotten_when_listening_fails(
