@@ -97,6 +97,10 @@ class MessageSender(Protocol):
     async def check(self, target: Target) -> None:
         """Raise an error if the account does not see the chat."""
 
+    async def newest(self, target: Target, enough: int) -> int:
+        """The id of the newest message of a channel or group, or a number between it and `enough`; 0 for
+        chats that Telegram does not limit."""
+
     async def reach(self, account: str, *, user: bool) -> None:
         """Raise an error if an account (as in `Target`; with `user`, one of a user) is not connected and
         cannot connect at once."""

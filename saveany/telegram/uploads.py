@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from telethon import errors as tg
-from telethon import utils
 from telethon.tl import functions, types
 from telethon.tl.tlobject import TLRequest
 
@@ -28,14 +27,21 @@ from saveany.telegram.errors import (
     of_account,
 )
 from saveany.telegram.file import OnWait
-from saveany.telegram.media import files_in
-from saveany.telegram.peers import public_names
 from saveany.telegram.pool import ConnectionPool, PoolLimits
+from saveany.telegram.posted_files import (
+    MEDIA_REFUSED,
+    MadeFile,
+    Messages,
+    input_media,
+    noted,
+    sent_messages,
+    uploaded_media,
+)
+from saveany.telegram.target_chats import as_channel, cannot_post, newest_message
 from saveany.telegram.upload_retries import UploadRetries
-from saveany.texts import Text, gettext_noop
+from saveany.texts import Text
 from storages.base import NoReference
-from storages.media import Audio, Photo, Video
-from storages.message_sender import PART, Document, DocumentPart, SentMessage, Target
+from storages.message_sender import PART, Document, DocumentPart, Target
 
 #: Maximum number of parts of one file, without and with Premium (https://core.telegram.org/api/files).
 _MAX_PARTS, _MAX_PREMIUM_PARTS = 4000, 8000
@@ -55,18 +61,6 @@ _MISSING = (
 #: Maximum number of documents that are kept until they are sent: those made for albums, and references.
 _MAX_DOCUMENTS = 1000
 
-#: Errors by which Telegram refuses a photo, a video or music that it accepts as a plain file.
-_MEDIA_REFUSED: Mapping[type[BaseException], str] = {
-    tg.ImageProcessFailedError: "IMAGE_PROCESS_FAILED",
-    tg.MediaInvalidError: "MEDIA_INVALID",
-    tg.PhotoContentTypeInvalidError: "PHOTO_CONTENT_TYPE_INVALID",
-    tg.PhotoExtInvalidError: "PHOTO_EXT_INVALID",
-    tg.PhotoInvalidDimensionsError: "PHOTO_INVALID_DIMENSIONS",
-    tg.PhotoInvalidError: "PHOTO_INVALID",
-    tg.PhotoSaveFileInvalidError: "PHOTO_SAVE_FILE_INVALID",
-}
-#: Sent messages by random id.
-Messages = dict[int, SentMessage]
 Result = TypeVar("Result")
 log = get_logger("saveany.telegram")
 
@@ -81,14 +75,6 @@ class _TargetChat:
     topic: types.InputReplyToMessage | None
 
 
-@dataclass(frozen=True, slots=True)
-class _MadeFile:
-    """A file that Telegram has already, as input of a request."""
-
-    media: Any
-    refused: str = ""  # as in `SentMessage`
-
-
 class Uploader:
     """Uploads parts and sends messages. `on_wait(seconds)` is called when a flood wait begins."""
 
@@ -99,7 +85,7 @@ class Uploader:
         self._limits = limits or PoolLimits()
         self._retries = UploadRetries(self._limits, on_wait)
         self._connecting: dict[str, asyncio.Task[None]] = {}  # by account
-        self._documents: dict[tuple[str, int], _MadeFile] = {}  # by account and file id
+        self._documents: dict[tuple[str, int], MadeFile] = {}  # by account and file id
 
     def _sender(self, target: Target) -> str:
         return self._accounts.sender(target.account, user=target.chat == "me")
@@ -178,7 +164,7 @@ class Uploader:
         identity = found.document_id, location.access_hash, location.file_reference
         self._keep(
             (name, file),
-            _MadeFile(
+            MadeFile(
                 types.InputMediaPhoto(types.InputPhoto(*identity))
                 if found.kind == "photo"
                 else types.InputMediaDocument(types.InputDocument(*identity))
@@ -186,7 +172,7 @@ class Uploader:
         )
         return None
 
-    def _keep(self, key: tuple[str, int], made: _MadeFile) -> None:
+    def _keep(self, key: tuple[str, int], made: MadeFile) -> None:
         self._documents[key] = made
         if len(self._documents) > _MAX_DOCUMENTS:
             del self._documents[next(iter(self._documents))]
@@ -212,7 +198,7 @@ class Uploader:
         return await self._send_single(chat, documents[0], existing)
 
     async def _send_single(
-        self, chat: _TargetChat, document: Document, existing: _MadeFile | None = None
+        self, chat: _TargetChat, document: Document, existing: MadeFile | None = None
     ) -> Messages:
         """Send a document in a message, made from its parts or `existing`; no id if it was sent before."""
 
@@ -221,13 +207,13 @@ class Uploader:
                 chat.peer, media, document.caption, random_id=document.random_id, reply_to=chat.topic
             )
             with suppress(tg.RandomIdDuplicateError):
-                return _messages(await self._send_message(chat.client, request), chat.account)
+                return sent_messages(await self._send_message(chat.client, request), chat.account)
             return {}
 
         if existing:
-            return _noted(await send(existing.media), {document.random_id: existing})
+            return noted(await send(existing.media), {document.random_id: existing})
         sent, refused = await self._or_plain(chat, document, send)
-        return _noted(sent, {document.random_id: _MadeFile(None, refused)})
+        return noted(sent, {document.random_id: MadeFile(None, refused)})
 
     async def _or_plain(
         self, chat: _TargetChat, document: Document, use: Callable[[Any], Awaitable[Result]]
@@ -236,10 +222,10 @@ class Uploader:
         example, they become a plain file, and Telegram's reason is returned, too."""
         try:
             return await use(await self._media(chat.account, document)), ""
-        except tuple(_MEDIA_REFUSED) as error:
+        except tuple(MEDIA_REFUSED) as error:
             if document.properties is None:
                 raise
-            reason = _MEDIA_REFUSED[type(error)]
+            reason = MEDIA_REFUSED[type(error)]
             log.info("sent_as_plain_file", name=document.name, reason=reason)
             return await use(await self._media(chat.account, replace(document, properties=None))), reason
 
@@ -252,7 +238,7 @@ class Uploader:
         for _, result in made_or_failed:
             if isinstance(result, BaseException) and not isinstance(result, _MISSING):
                 raise result
-        made = [(each, file) for each, file in made_or_failed if isinstance(file, _MadeFile)]
+        made = [(each, file) for each, file in made_or_failed if isinstance(file, MadeFile)]
         for each, result in made_or_failed:
             if isinstance(result, BaseException):
                 await self._send_single(chat, each)  # either finds it sent, or fails as well
@@ -266,13 +252,13 @@ class Uploader:
             ]
             request = functions.messages.SendMultiMediaRequest(chat.peer, singles, reply_to=chat.topic)
             with suppress(tg.RandomIdDuplicateError):  # some were sent before in another album
-                sent = _messages(await self._send_message(chat.client, request), chat.account)
+                sent = sent_messages(await self._send_message(chat.client, request), chat.account)
                 made = [(each, file) for each, file in made if file.refused]
         for each, file in made:
             sent |= await self._send_single(chat, each, file)
         return sent
 
-    async def _make_document(self, chat: _TargetChat, document: Document) -> _MadeFile:
+    async def _make_document(self, chat: _TargetChat, document: Document) -> MadeFile:
         """A document for an album, made from its uploaded parts. Telegram deletes the parts then, so the
         document is kept for the next attempt, which may come much later."""
         key = chat.account, document.file
@@ -280,51 +266,18 @@ class Uploader:
 
             async def make(media: Any) -> Any:
                 request = functions.messages.UploadMediaRequest(chat.peer, media)
-                return _input_media(await self._send_message(chat.client, request))
+                return input_media(await self._send_message(chat.client, request))
 
-            made = _MadeFile(*await self._or_plain(chat, document, make))
+            made = MadeFile(*await self._or_plain(chat, document, make))
             self._keep(key, made)
         return made
 
-    async def _media(self, name: str, document: Document) -> Any:
-        """The input with which Telegram makes a file of uploaded parts."""
-        file = (
-            types.InputFileBig(document.file, document.parts, document.name)
-            if document.big
-            else types.InputFile(document.file, document.parts, document.name, document.md5)
-        )
-        attributes: list[Any] = [types.DocumentAttributeFilename(document.name)]
-        match document.properties:
-            case None:
-                return types.InputMediaUploadedDocument(file, document.mime_type, attributes, force_file=True)
-            case Photo():
-                return types.InputMediaUploadedPhoto(file)
-            case Audio() as audio:
-                music = types.DocumentAttributeAudio(
-                    round(audio.seconds),
-                    voice=audio.voice,
-                    title=audio.title or None,
-                    performer=audio.performer or None,
-                )
-                return types.InputMediaUploadedDocument(file, document.mime_type, [music, *attributes])
-            case Video() as video:
-                return await self._video(name, document, video, file, attributes)
+    async def _media(self, account: str, document: Document) -> Any:
+        async def upload_picture(file: int, picture: bytes) -> None:
+            request = functions.upload.SaveFilePartRequest(file, 0, picture)
+            await self._upload_part(self._accounts.pool(account), request)
 
-    async def _video(
-        self, name: str, document: Document, video: Video, file: Any, attributes: list[Any]
-    ) -> types.InputMediaUploadedDocument:
-        shape = types.DocumentAttributeVideo(
-            video.seconds, video.width, video.height, supports_streaming=True
-        )
-        picture = None
-        if video.picture:
-            picture = types.InputFile(document.file ^ 1, 1, "picture.jpg", "")
-            request = functions.upload.SaveFilePartRequest(picture.id, 0, video.picture)
-            await self._upload_part(self._accounts.pool(name), request)
-        # Without `nosound_video` Telegram would turn a silent video into an animation.
-        return types.InputMediaUploadedDocument(
-            file, document.mime_type, [shape, *attributes], thumb=picture, nosound_video=True
-        )
+        return await uploaded_media(document, upload_picture)
 
     async def _send_message(self, client: MtprotoClient, request: TLRequest) -> Any:
         tries = 0
@@ -350,74 +303,29 @@ class Uploader:
         peer, message = await self._accounts.peer(name, str(source["chat"])), source["message"]
         request: TLRequest = functions.messages.DeleteMessagesRequest([message], revoke=True)
         if isinstance(peer, types.InputPeerChannel):
-            request = functions.channels.DeleteMessagesRequest(_channel(peer), [message])
+            request = functions.channels.DeleteMessagesRequest(as_channel(peer), [message])
         await client.call(request)
 
     async def check(self, target: Target) -> None:
         """As in `MessageSender`."""
         name = self._sender(target)
         async with self._accounts.using(name) as client:
-            reason = await client.retry_with_new_hash(lambda: self._cannot_post(name, client, target))
-            if reason:
-                raise Permanent(reason, account=name, chat=target.chat)
 
-    async def _cannot_post(self, name: str, client: MtprotoClient, target: Target) -> str:
-        peer = await self._accounts.peer(name, target.chat)
-        if not isinstance(peer, types.InputPeerChannel):
-            return ""
-        reply = await client.call(functions.channels.GetChannelsRequest([_channel(peer)]))
-        return _missing_right(reply.chats[0] if reply.chats else None)
+            async def reason() -> str:
+                return await cannot_post(client, await self._accounts.peer(name, target.chat))
 
+            if why := await client.retry_with_new_hash(reason):
+                raise Permanent(why, account=name, chat=target.chat)
 
-def _messages(reply: Any, account: str) -> Messages:
-    """The messages that were sent."""
-    new = types.UpdateNewMessage | types.UpdateNewChannelMessage
-    shown = {each.message.id: each.message for each in reply.updates if isinstance(each, new)}
-    names = public_names(reply)
-    return {
-        each.random_id: SentMessage(each.id, account, *_source(shown.get(each.id), account, names))
-        for each in reply.updates
-        if isinstance(each, types.UpdateMessageID)
-    }
+    async def newest(self, target: Target, enough: int) -> int:
+        """As in `MessageSender`."""
+        name = self._sender(target)
+        async with self._accounts.using(name) as client:
 
+            async def ask() -> int:
+                return await newest_message(client, await self._accounts.peer(name, target.chat), enough)
 
-def _source(message: Any, account: str, names: Mapping[int, str]) -> tuple[Mapping[str, Any], int]:
-    """What finds the file of a sent message again, and its size. Only channels number messages alike for all
-    accounts."""
-    found = files_in(message, account, names)
-    if not found:
-        return {}, 0
-    is_channel = utils.resolve_id(found[0].chat_id)[1] is types.PeerChannel
-    return replace(found[0], only=() if is_channel else (account,)).source(), found[0].size
-
-
-def _noted(sent: Messages, files: Mapping[int, _MadeFile]) -> Messages:
-    """The messages, with the reasons why Telegram has refused their files, by random id."""
-    return {id_: replace(message, refused=files[id_].refused) for id_, message in sent.items()}
-
-
-def _input_media(media: Any) -> Any:
-    """The input that sends a file which Telegram has made."""
-    if isinstance(media, types.MessageMediaPhoto):
-        photo: Any = media.photo
-        return types.InputMediaPhoto(types.InputPhoto(photo.id, photo.access_hash, photo.file_reference))
-    file = media.document
-    return types.InputMediaDocument(types.InputDocument(file.id, file.access_hash, file.file_reference))
-
-
-def _channel(peer: types.InputPeerChannel) -> types.InputChannel:
-    return types.InputChannel(peer.channel_id, peer.access_hash)
-
-
-def _missing_right(chat: types.Channel | types.ChannelForbidden | None) -> str:
-    """The reason why the account may not post in a channel or group, as a template with the fields `account`
-    and `chat`; "" if none is known."""
-    if not isinstance(chat, types.Channel) or chat.left:
-        return gettext_noop("{account} is not a member of the chat {chat}; add it, with the right to post")
-    rights = chat.admin_rights
-    if chat.broadcast and not (chat.creator or (rights and rights.post_messages)):
-        return gettext_noop("{account} may not post in the channel {chat}; add it, with the right to post")
-    return ""
+            return await client.retry_with_new_hash(ask)
 
 
 def _topic(target: Target) -> types.InputReplyToMessage | None:

@@ -21,12 +21,28 @@ class TelegramStorageOptions(StorageOptions):
     """Options of a `telegram` storage."""
 
     chat_id: str | int = Field(
+        default="",
         description="Where files go: -100… of a channel or group, @name, the id of a user who has started "
         "the bot, `me` for the Saved Messages of a user account, or `*` for the chat whose id each path "
         "begins with.",
         examples=[-1001234567890],
     )
-    topic: int | None = Field(default=None, ge=1, description="Topic of a forum.", examples=[5])
+    chat_ids: tuple[str | int, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Several channels or groups, of which each is used until it is full (`max_messages`), "
+        "after `chat_id`, if that is set.",
+        examples=[[-1001234567890, -1001234567891]],
+    )
+    max_messages: int = Field(
+        default=900_000,
+        ge=0,
+        description="Number of the message after which nothing is sent to a channel or group any more; "
+        "Telegram shows only the last million. 0: no limit.",
+    )
+    topic: int | None = Field(
+        default=None, ge=1, description="Topic of a forum, in the first chat.", examples=[5]
+    )
     account: str = Field(
         default="", description="Account that sends. Empty: the bot, or the first user if there is none."
     )
@@ -61,6 +77,11 @@ class TelegramStorageOptions(StorageOptions):
     )
     split_large_video: bool = Field(default=False, description="Has no effect: videos are split as files.")
 
+    @property
+    def chats(self) -> list[str]:
+        """All chats, in the order of their use."""
+        return list(dict.fromkeys(str(each) for each in (self.chat_id, *self.chat_ids) if each != ""))
+
     @field_validator("chat_id")
     @classmethod
     def _a_chat(cls, value: str | int) -> str | int:
@@ -68,8 +89,20 @@ class TelegramStorageOptions(StorageOptions):
             raise ValueError("chat_id must be me, @name, or a number such as -1001234567890")
         return value
 
+    @field_validator("chat_ids")
+    @classmethod
+    def _chats(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        for value in values:
+            if str(value) in (FROM_PATH, "me") or not _CHAT_ID.fullmatch(str(value)):
+                raise ValueError("chat_ids must be @names, or numbers such as -1001234567890")
+        return values
+
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
+        if not self.chats:
+            raise WrongValue("set chat_id or chat_ids: the chat where files go")
+        if len(self.chats) > 1 and self.chats[0] in (FROM_PATH, "me"):
+            raise WrongValue("with several chats, chat_id must be a channel or group")
         if self.force_file and self.send_as == "media":
             raise WrongValue('force_file = true and send_as = "media" contradict each other: remove one')
         return self

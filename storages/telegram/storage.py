@@ -34,6 +34,7 @@ from storages.base import (
 from storages.media import Audio, MediaProbe, MediaProperties
 from storages.message_sender import Document, DocumentPart, MessageSender, SentMessage, Target
 from storages.parts import split
+from storages.telegram.chats import ChatRotation
 from storages.telegram.options import FROM_PATH, TelegramStorageOptions
 from storages.telegram.reference import ReferenceUpload
 from storages.telegram.upload import TelegramUpload
@@ -80,7 +81,9 @@ class TelegramStorage(Storage):
         self._scratch = services.scratch
         self.album_size = ALBUM if options.group_files else 0
         self._throttle = MessageThrottle(options.rate_limit, options.rate_burst)
-        self._messages: dict[int, SentMessage] = {}  # the last ones of this process, by random id
+        self._chats = ChatRotation(options, lambda: self.message_sender)
+        #: The last messages of this process, by random id, and their chats.
+        self._messages: dict[int, tuple[Target, SentMessage]] = {}
         self._properties: dict[int, tuple[str, MediaProperties | None]] = {}  # with the MD5, by file number
 
     @property
@@ -121,8 +124,7 @@ class TelegramStorage(Storage):
             return Destination(Target(options.account, folders[0]), "/".join(folders[1:]), name)
         if options.chat_in_path and folders and _CHAT_FOLDER.fullmatch(folders[0]):
             return Destination(Target(options.account, folders[0]), "/".join(folders[1:]), name)
-        target = Target(options.account, str(options.chat_id), options.topic)
-        return Destination(target, "/".join(folders), name)
+        return Destination(self._chats.first, "/".join(folders), name)
 
     async def begin(self, key: UploadKey, path: str, size: int | None, keep: Sequence[Range] = ()) -> Upload:
         """As in the contract. Keeps no bytes of earlier epochs."""
@@ -189,8 +191,9 @@ class TelegramStorage(Storage):
             while True:
                 try:
                     with self.translated_errors(first):
-                        if not await self._send_to_end(target, album):
-                            return False
+                        async with self._chats.room(target, len(album)) as chat:
+                            if not await self._send_to_end(chat, album):
+                                return False
                     break
                 except FloodWait as error:
                     if error.after > max_wait:
@@ -223,7 +226,8 @@ class TelegramStorage(Storage):
     async def _send_album(self, target: Target, documents: Sequence[Document]) -> bool:
         sent = await self.message_sender.send(target, documents)
         for random_id, message in (sent or {}).items():
-            _remember(self._messages, random_id, message, _MAX_SENT)
+            _remember(self._messages, random_id, (target, message), _MAX_SENT)
+            self._chats.note(target, message.id)
         return sent is not None
 
     async def send_paced(self, path: str, volumes: Sequence[Volume]) -> bool:
@@ -295,12 +299,13 @@ class TelegramStorage(Storage):
         split(path)
 
     async def probe(self) -> None:
-        """Check that the account sees the chat. Sends nothing, because every member would see it."""
+        """Check that the account may post in each chat, and that one has room. Sends nothing, because every
+        member would see it."""
         with self.translated_errors():
             if self._options.chat_id == FROM_PATH:
                 await self.message_sender.largest(Target(self._options.account, ""))
             else:
-                await self.message_sender.check(self.destination("probe").target)
+                await self._chats.check()
 
     async def reach(self) -> None:
         """As in the contract: check that the sending account is connected. Sends no request to Telegram."""
@@ -315,11 +320,11 @@ class TelegramStorage(Storage):
     def receipt(self, path: str, size: int, volumes: Sequence[Volume]) -> Receipt:
         """The receipt of a file; without page and reference if another process has sent it."""
         ids = [each.random_id for each in volumes if each.random_id in self._messages]
-        sent = [self._messages[each] for each in ids]
-        if not sent:
+        if not ids:
             return Receipt(path, size)
+        sent = [self._messages[each][1] for each in ids]
         files = [dict(each.source) for each in sent if each.source]
-        page = self.destination(path).target.link(sent[0].id)
+        page = self._messages[ids[0]][0].link(sent[0].id)
         reference: dict[str, Any] = {"account": sent[0].account, "files": files}
         refused = next((each.refused for each in sent if each.refused), "")
         note = Text(_REFUSED, {"reason": refused}) if refused else None

@@ -15,6 +15,7 @@ LEFT_OUT = ("saveany/cli", "saveany/sandbox", "storages/testing")
 OF_ONE = {
     "answer, file or connection": """
         saveany.api.events._stream saveany.net.proxy._download
+        saveany.telegram.target_chats.newest_message
         storages.local.jail.Disk.run storages.local.commits.Commits.run
         saveany.uploads.folder._in_thread saveany.uploads.multipart.first_file
         saveany.service.uploads.UploadService._resume saveany.delivery.limits.DeliveryLimits.open

@@ -11,7 +11,8 @@ from telethon.tl import types as tl
 from saveany.errors import StorageError, StorageUnavailable
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.world import Chat
-from saveany.telegram.uploads import Uploader, _missing_right
+from saveany.telegram.target_chats import missing_right
+from saveany.telegram.uploads import Uploader
 from storages.base import Services
 from storages.telegram.options import TelegramStorageOptions
 from storages.telegram.storage import TelegramStorage
@@ -119,7 +120,7 @@ async def test_a_channel_where_the_account_may_only_read_is_found_by_the_probe(
 
 def test_a_channel_that_removed_the_account_is_reported() -> None:
     thrown_out = tl.ChannelForbidden(id=1, access_hash=1, title="x", broadcast=True)
-    assert "is not a member of the chat" in _missing_right(thrown_out)
+    assert "is not a member of the chat" in missing_right(thrown_out)
 
 
 async def test_without_an_account_the_storage_is_unavailable() -> None:
