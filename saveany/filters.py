@@ -101,6 +101,11 @@ class Filter(BaseModel):
         "text of the message.",
         examples=[r"\.(mkv|mp4)$"],
     )
+    text: Pattern = Field(
+        default="",
+        description="Regular expression that must occur in the text of the message.",
+        examples=["#keep"],
+    )
     kinds: list[Kind] = Field(default=[], max_length=8, description="Only these kinds of media.")
     min_size: int = Field(default=0, ge=0, description="Minimum size in bytes.")
     max_size: int | None = Field(default=None, ge=0, description="Maximum size in bytes.")
@@ -117,6 +122,7 @@ class Filter(BaseModel):
             and (self.max_size is None or file.size <= self.max_size)
             and (self.after is None or file.date_ms >= _ms(self.after))
             and (self.before is None or file.date_ms < _ms(self.before))
+            and (not self.text or search(self.text, file.caption))
             and (not self.name or any(search(self.name, text) for text in (file.name, file.caption) if text))
         )
 

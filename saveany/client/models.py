@@ -478,6 +478,8 @@ class Filter(TypedDict):
     #: Regular expression (RE2, ignoring case) that must occur in the file's name or in the text of the
     #: message.
     name: NotRequired[str]
+    #: Regular expression that must occur in the text of the message.
+    text: NotRequired[str]
     #: Only these kinds of media.
     kinds: NotRequired[
         list[Literal["document", "photo", "video", "voice", "audio", "sticker", "animation", "video_note"]]

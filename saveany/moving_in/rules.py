@@ -63,7 +63,7 @@ def filter_of(watch: FoundWatch) -> dict[str, Any]:
         raise InvalidInput("SaveAny-Bot 0.60 has no such filter: {filter}", filter=watch.filter)
     pattern = _case_sensitive(watch.filter.removeprefix(_MESSAGE_PATTERN))
     try:
-        return Filter(name=pattern).model_dump(mode="json", exclude_defaults=True)
+        return Filter(text=pattern).model_dump(mode="json", exclude_defaults=True)
     except ValidationError as error:
         raise InvalidInput(describe(error.errors()[0])) from None
 

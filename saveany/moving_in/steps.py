@@ -77,7 +77,7 @@ class WatchStep:
     @property
     def detail(self) -> str:
         """The chat, and which of its files are saved."""
-        pattern = self.filter.get("name", "")
+        pattern = self.filter.get("text", "")
         return f"{self.chat} {pattern}" if pattern else f"{self.chat}"
 
 

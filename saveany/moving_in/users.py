@@ -19,7 +19,6 @@ from saveany.store.archives import Archive
 from saveany.texts import Text
 
 _CONFLICTS = ("rename", "overwrite", "skip", "ask")
-_NO_STORAGE = "there is no storage {name!r} here that this user may use"
 
 
 def plan_user(
@@ -78,7 +77,7 @@ class _UserPlanner:
             return
         name = f"default storage {found.storage}"
         if found.storage not in self._storages:
-            self._skip(name, Text(_NO_STORAGE, {"name": found.storage}))
+            self._skip(name, _no_storage(found.storage))
             return
         try:
             path = folder(found.folder or "")
@@ -122,7 +121,7 @@ class _UserPlanner:
                 self._skip(name, error.text)
                 continue
             if storage not in self._storages:
-                self._skip(name, Text(_NO_STORAGE, {"name": storage}))
+                self._skip(name, _no_storage(storage))
             elif shortcut not in wanted:
                 wanted.append(shortcut)
         if len(wanted) > len(self._present.shortcuts):
@@ -175,6 +174,10 @@ class _UserPlanner:
 
     def _skip(self, name: str, reason: Text) -> None:
         self._left_out.append(LeftOut(f"user {self._found.id}: {name}", reason))
+
+
+def _no_storage(name: str) -> Text:
+    return Text("there is no storage {name!r} here that this user may use", {"name": name})
 
 
 def _chosen(value: str) -> Text:

@@ -27,10 +27,11 @@ def parse_filter(words: str) -> dict[str, Any]:
     given: dict[str, Any] = {"name": words}
     if _CONDITION.match(words):
         rule = parse_rule(f"{words} -> :")
-        if rule.chat or rule.album is not None or (rule.name and rule.text):
-            raise InvalidInput("a filter can use name= or text=, type=, size> and size<")
+        if rule.chat or rule.album is not None:
+            raise InvalidInput("a filter can use name=, text=, type=, size> and size<")
         given = {
-            "name": rule.name or rule.text,
+            "name": rule.name,
+            "text": rule.text,
             "kinds": list(rule.kinds),
             "min_size": rule.min_size,
             "max_size": rule.max_size,

@@ -42,6 +42,10 @@ class Sample:
         ({"before": "2024-01-01"}, False),
         ({"before": "2024-01-01T00:00:01"}, True),
         ({"name": "mkv", "kinds": ["photo"]}, False),
+        ({"text": "SEA"}, True),
+        ({"text": "mkv"}, False),
+        ({"text": "sea", "name": "mkv"}, True),
+        ({"text": "sea", "name": "avi"}, False),
     ],
 )
 def test_all_conditions_must_match(fields: dict[str, Any], accepted: bool) -> None:

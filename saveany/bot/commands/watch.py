@@ -175,6 +175,7 @@ def _conditions(watch: Archive) -> str:
     conditions = watch.filter
     rule = Rule(
         name=conditions.get("name", ""),
+        text=conditions.get("text", ""),
         kinds=tuple(conditions.get("kinds", ())),
         min_size=conditions.get("min_size", 0),
         max_size=conditions.get("max_size"),

@@ -66,7 +66,8 @@ def _decompressed(data: bytes) -> bytes:
         found = decompressor.decompress(data, max_length=_MAX_BYTES)
     except zstd.ZstdError as error:
         raise Unreadable("its compression is damaged") from error
+    if len(found) >= _MAX_BYTES:
+        raise Unreadable("it is too large for a backup of tdl")
     if not decompressor.eof:
-        complete = len(found) >= _MAX_BYTES
-        raise Unreadable("it is too large for a backup of tdl" if complete else "it is incomplete")
+        raise Unreadable("it is incomplete")
     return found

@@ -35,6 +35,7 @@ ERROR_PACKAGES = (
     "saveany/dav",
     "saveany/delivery",
     "saveany/first_run",
+    "saveany/moving_in",
     "saveany/uploads",
     "saveany/planning",
     "saveany/service",
@@ -54,14 +55,14 @@ ERROR_KEYWORDS = {
     for name, value in vars(errors).items()
     if isinstance(value, type) and name[0].isupper() and name != "ConfigError"
 } | {
-    **dict.fromkeys(("gettext_noop", "ProxyFailed", "ProxyRefused", "NotAllowed")),
+    **dict.fromkeys(("gettext_noop", "ProxyFailed", "ProxyRefused", "NotAllowed", "Unreadable")),
     **dict.fromkeys(("_refused", "_unavailable", "_upload_error", "_bad", "WrongValue")),
     **dict.fromkeys(("kind", "ours")),  # variables with a class of errors
 }
 #: What validators of the configuration raise.
 CONFIG_KEYWORDS = dict.fromkeys(("ConfigError", "ValueError", "WrongValue"))
-#: Methods whose first argument is a class of errors, and whose second is a template.
-METHOD_KEYWORDS = {"_error": (2,)}
+#: Methods whose second argument is a template.
+METHOD_KEYWORDS = {"_error": (2,), "leave_out": (2,)}
 #: The suite for storages of other packages has no texts for users.
 METHODS = [("testing/**.py", "ignore"), ("**.py", "python")]
 OPTIONS = [("**/options.py", "python"), ("http_client.py", "python")]

@@ -122,7 +122,7 @@ def test_text_without_a_login_is_named() -> None:
 
 
 def test_a_compressed_bomb_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "bomb").write_bytes(zstd.compress(bytes(1 << 28)))
+    (tmp_path / "bomb").write_bytes(zstd.compress(bytes((64 << 20) + 1)))
     assert "too large" in reason(tmp_path / "bomb")
 
 
@@ -206,6 +206,13 @@ def test_a_damaged_store_of_tdl_is_named(files: Path) -> None:
         file.write_bytes(damaged)
         finds = read(file)
         assert len(finds.logins) + len(finds.left_out) == 1
+    for first, expected in ((0, "tdl"), (4096, "it contains no login")):  # the second description is newer
+        damaged = bytearray(whole)
+        struct.pack_into("<Q", damaged, first + 32, 1 << 40)
+        file.write_bytes(damaged)
+        finds = read(file)
+        found = [each.program for each in finds.logins] + [str(each.reason) for each in finds.left_out]
+        assert found == [expected]
     for length in (64, 4096, 8192):
         file.write_bytes(whole[:length])
         assert "damaged" in reason(file)
@@ -292,10 +299,13 @@ def test_a_change_that_was_interrupted_is_undone_in_a_copy(files: Path) -> None:
         program.execute("PRAGMA cache_size = 1")
         program.execute("PRAGMA cache_spill = 1")
         program.execute("BEGIN IMMEDIATE")
-        program.execute("UPDATE users SET default_storage = hex(zeroblob(20000))")
+        program.execute("UPDATE users SET default_storage = 'other'")
+        for _ in range(50):  # so that not all of it fits in memory
+            program.execute("INSERT INTO rules (user_id, data) VALUES (1, hex(zeroblob(2000)))")
         for suffix in ("", "-journal"):
             (files / f"killed.db{suffix}").write_bytes(Path(f"{source}{suffix}").read_bytes())
     before = target.read_bytes()
+    assert b"other" in before
     assert read(target).users[0].storage == "nas"
     assert target.read_bytes() == before
 

@@ -151,7 +151,7 @@ def test_rules_that_cannot_be_taken_over(rule: tuple[str, str, str, str], reason
 
 def test_patterns_of_watched_chats_distinguish_upper_and_lower_case() -> None:
     assert filter_of(FoundWatch(chat=-1, filter="")) == {}
-    assert filter_of(FoundWatch(chat=-1, filter="msgre:Season")) == {"name": "(?-i:Season)"}
+    assert filter_of(FoundWatch(chat=-1, filter="msgre:Season")) == {"text": "(?-i:Season)"}
     for wrong in ("msgre:(", "kind:x", "msgre:"):
         with pytest.raises(InvalidInput):
             filter_of(FoundWatch(chat=-1, filter=wrong))
