@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -14,7 +13,7 @@ from saveany.api.errors import responses
 from saveany.api.requests import named
 from saveany.api.routes import FileRoute, has_body
 from saveany.api.services import InjectedServices
-from saveany.api.uploads import body_of, expect_upload
+from saveany.api.uploads import body_of, drop, expect_upload
 from saveany.errors import RequestError
 
 #: Maximum number of files that a reply names.
@@ -84,7 +83,7 @@ async def adopt(
         with named(FIELDS):
             done = await services.adoption.adopt(principal, wanted, export, trial=trial)
     except RequestError:
-        await _drop(export)
+        await drop(export)
         raise
     shown = None if trial else archive_view(await services.archives.get(principal, done.archive.id))
     files = {each.path: each.size for each in done.files}
@@ -103,10 +102,3 @@ async def adopt(
             for each in done.files[:_EXAMPLES]
         ],
     )
-
-
-async def _drop(body: AsyncIterator[bytes] | None) -> None:
-    """Read the rest of a body: a client that is still sending would not see the reply."""
-    if body:
-        async for _ in body:
-            pass

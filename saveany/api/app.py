@@ -34,6 +34,7 @@ from saveany.api import (
     internal,
     keys,
     links,
+    lists,
     live,
     logs,
     metrics,
@@ -74,6 +75,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
     module.router
     for module in (
         tasks,
+        lists,
         resolve,
         events,
         history,
@@ -132,6 +134,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
+    from saveany.service.lists import ListService
     from saveany.service.live import LiveService
     from saveany.service.preferences import PreferencesService
     from saveany.service.storages import StorageService
@@ -179,6 +182,7 @@ def assemble_services(config: Config, store: Store, catalogue: Catalogue) -> Api
         chats=ChatService(config, telegram.accounts),
         backups=BackupService(config, store),
         live=LiveService(config, store, catalogue, tasks_, telegram.accounts),
+        lists=ListService(config, tasks_),
     )
 
 

@@ -14,9 +14,10 @@ MAX_BODY = 2 * 1024 * 1024
 #: Maximum number of bytes that are read and discarded before the response. A client that is still sending
 #: when the connection closes would get a connection error instead of the response.
 MAX_DISCARDED = 64 * 1024 * 1024
-#: Addresses that receive files: what is saved has a limit of its own (`uploads.max_mb`), an export has none.
+#: Addresses that receive files: what is saved has a limit of its own (`uploads.max_mb`); exports and lists
+#: have none.
 _UPLOADS = "/api/v1/uploads"
-_POSTED = ("/api/v1/files", "/api/v1/archives/adopt")
+_POSTED = ("/api/v1/files", "/api/v1/archives/adopt", "/api/v1/tasks/list")
 
 
 class BodyLimit:

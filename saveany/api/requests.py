@@ -53,7 +53,7 @@ def body_hash(body: NewTask | TypedTask) -> str:
 
 def _of_plain(config: Config, body: NewTask) -> AdaptedRequest:
     if body.type:
-        _check_link_is_enough(source_of(config, body.type))
+        check_link_is_enough(source_of(config, body.type))
     request = TaskRequest(
         type=body.type or ("tgfiles" if body.telegram_url else ""),
         links=[body.telegram_url or body.url],
@@ -94,7 +94,8 @@ def _of_typed(config: Config, body: TypedTask) -> AdaptedRequest:
     )
 
 
-def _check_link_is_enough(source: SourceSpec) -> None:
+def check_link_is_enough(source: SourceSpec) -> None:
+    """Raise `InvalidInput` for a source that needs more than a link."""
     fields = source.params.model_fields.items()
     if needed := [name for name, field in fields if field.is_required() and name != source.params.link_field]:
         raise InvalidInput(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from saveany.service.conversions import ConversionService
     from saveany.service.keys import KeyService
     from saveany.service.links import LinkService
+    from saveany.service.lists import ListService
     from saveany.service.live import LiveService
     from saveany.service.preferences import PreferencesService
     from saveany.service.storages import StorageService
@@ -67,6 +68,7 @@ class ApiServices:
     chats: ChatService
     backups: BackupService
     live: LiveService
+    lists: ListService
 
 
 async def _services(request: Request) -> ApiServices:

@@ -163,3 +163,10 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
                 yield piece
     except ClientDisconnect:
         raise InvalidInput("the connection was closed before the end of the body") from None
+
+
+async def drop(body: AsyncIterator[bytes] | None) -> None:
+    """Read the rest of a body: a client that is still sending would not see the reply."""
+    if body:
+        async for _ in body:
+            pass

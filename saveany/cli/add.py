@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +25,7 @@ from saveany.cli.client import (
     UrlOption,
     call,
     connect,
+    printable,
 )
 from saveany.cli.follow import follow_tasks
 from saveany.cli.waiting import first_tasks, with_reasons
@@ -32,7 +34,7 @@ from saveany.models import OnConflict, OnDuplicate
 from saveany.telegram.links import is_whole_chat
 
 LinksArgument = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="LINK",
         help="Links to Telegram messages, such as https://t.me/channel/123, or other URLs. Each becomes a "
@@ -67,18 +69,35 @@ PriorityOption = Annotated[
 WebhookOption = Annotated[
     str, typer.Option("--webhook-url", help="URL that receives a webhook when the task ends.")
 ]
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        dir_okay=False,
+        allow_dash=True,
+        help="A list of links: one per line, CSV, JSON Lines, or an export of Telegram Desktop or tdl; - is "
+        "the standard input.",
+    ),
+]
+ColumnOption = Annotated[
+    str, typer.Option("--column", help="The column of a CSV list with the links. Default: link or url.")
+]
 FollowOption = Annotated[
-    bool, typer.Option("--follow", "-f", help="Show the progress until all tasks have ended.")
+    bool, typer.Option("--follow", "-F", help="Show the progress until all tasks have ended.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Archive large chats without asking.")]
 
+_STANDARD_INPUT = Path("/dev/stdin")
 #: Estimated bytes of a chat above which the user is asked before it is archived.
 _ASK_ABOVE = 10**9
 
 
 def add(
     ctx: typer.Context,
-    links: LinksArgument,
+    links: LinksArgument = None,
+    file: FileOption = None,
+    column: ColumnOption = "",
     user: ForUserOption = None,
     storage: StorageOption = "",
     folder: FolderOption = "",
@@ -100,6 +119,13 @@ def add(
     that an account is in, becomes an archive (see `saveany archive`): its contents
     are shown first, and you are asked if they have more than 1 GB.
 
+    -f FILE saves a list of up to 1,000,000 links, as few tasks: links one per line
+    (# begins a comment), CSV with a column of links, JSON Lines with a `link` in each,
+    result.json of Telegram Desktop, or the JSON of `tdl chat export`. The other
+    options apply to all of them. Wrong lines are reported by their number, and the
+    others are saved; links that occur again are taken once. With --json the fields
+    of `POST /api/v1/tasks/list` are printed.
+
     --follow shows progress bars on a terminal. Otherwise, and with --json, it
     prints one JSON object per line for each event:
 
@@ -117,6 +143,15 @@ def add(
     was refused, or a task failed or was canceled; 2 wrong usage; 130
     interrupted (the tasks continue).
     """
+    links = links or []
+    if bool(links) == bool(file):
+        raise ConfigError(
+            "LINK or -f FILE is missing; see `saveany add --help`"
+            if file is None
+            else "give either links or -f FILE, not both (--follow has the short form -F)"
+        )
+    if column and file is None:
+        raise ConfigError("--column is for a list (-f FILE)")
     if name and len(links) > 1:
         raise ConfigError("--name can only be used with a single link")
     request = {
@@ -131,12 +166,15 @@ def add(
         "webhook_url": webhook_url,
     }
     given = {key: value for key, value in request.items() if value}
+    if file is not None:
+        _add_list(connect(ctx, url, token), file, {**given, "column": column}, follow=follow, as_json=as_json)
+        return
     chats = [each for each in links if is_whole_chat(each)]
     for chat in chats:
         _archive(connect(ctx, url, token), chat, given, yes=yes, as_json=as_json)
     if chats and not (links := [each for each in links if each not in chats]):
         return
-    _run(connect(ctx, url, token), links, given, follow=follow, as_json=as_json)
+    _run(_add(connect(ctx, url, token), links, given, follow=follow, as_json=as_json))
 
 
 def _archive(api: ApiClient, chat: str, request: Json, *, yes: bool, as_json: bool) -> None:
@@ -159,15 +197,61 @@ def first_user(ctx: typer.Context) -> int:
     return users[0].id
 
 
-def _run(api: ApiClient, links: Sequence[str], request: Json, *, follow: bool, as_json: bool) -> None:
-    """Create the tasks, follow them if wanted, and end the program with an error unless all went well."""
+def _run(work: Coroutine[Any, Any, bool]) -> None:
+    """Do the work, and end the program with an error unless it succeeds."""
     try:
-        succeeded = asyncio.run(_add(api, links, request, follow=follow, as_json=as_json))
+        succeeded = asyncio.run(work)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; accepted tasks continue (see `{advice.command('ls')}`)", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if not succeeded:
         raise typer.Exit(FAILED)
+
+
+def _add_list(api: ApiClient, file: Path, options: Json, *, follow: bool, as_json: bool) -> None:
+    """Save a list; the exit code is as that of `_run`."""
+    content = _STANDARD_INPUT if str(file) == "-" else file
+    if not content.exists():
+        raise ConfigError("there is no file {file} (--follow has the short form -F)", file=str(file))
+    saved = call(api, lambda api: api.post("tasks/list", file=content, patient=True, **options))
+    for problem in saved["problems"]:
+        typer.echo(f"error: {_place(problem)}: {printable(problem['reason'])}", err=True)
+    if saved["truncated"]:
+        typer.echo("the export is incomplete; the messages before its end are saved", err=True)
+    typer.echo(_summary(saved), err=True)
+    ids = [task["task_id"] for task in saved["tasks"]]
+    if as_json:
+        typer.echo(json.dumps({"event": "created", **saved} if follow else saved))
+    else:
+        typer.echo("".join(f"{task_id}\n" for task_id in ids), nl=False)
+    if follow and ids:
+        _run(_follow_list(api, ids, as_json=as_json))
+    if saved["refused"]:
+        raise typer.Exit(FAILED)
+
+
+def _place(problem: Json) -> str:
+    """Where a list has a problem."""
+    if problem["line"] is not None:
+        return f"line {problem['line']}"
+    more = f" and {problem['count'] - 1:,} others" if problem["count"] > 1 else ""
+    return f"message {problem['message']}{more}"
+
+
+def _summary(saved: Json) -> str:
+    tasks = len(saved["tasks"])
+    counted = [
+        f"{saved['links']:,} links in {tasks:,} task{'' if tasks == 1 else 's'}",
+        f"{saved['duplicates']:,} that occur again" if saved["duplicates"] else "",
+        f"{saved['refused']:,} left out" if saved["refused"] else "",
+        f"{saved['without_file']:,} messages without a file" if saved["without_file"] else "",
+    ]
+    return ", ".join(filter(None, counted))
+
+
+async def _follow_list(api: ApiClient, ids: Sequence[str], *, as_json: bool) -> bool:
+    async with api:
+        return await _follow(api, ids, as_json=as_json or not sys.stdout.isatty())
 
 
 async def _add(api: ApiClient, links: Sequence[str], request: Json, *, follow: bool, as_json: bool) -> bool:

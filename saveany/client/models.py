@@ -705,6 +705,29 @@ class LinkView(TypedDict):
     bytes_sent: int
 
 
+class ListProblemView(TypedDict):
+    """Something in a list that was left out."""
+
+    #: Number of the line; null in an export.
+    line: int | None
+    #: Number of the message in an export; else null.
+    message: int | None
+    #: Number of messages that this concerns, from this one on; 1 for a line.
+    count: int
+    #: As it is in the list.
+    link: str
+    reason: str
+
+
+class ListTaskView(TypedDict):
+    """A task that was made of a list."""
+
+    task_id: str
+    type: str
+    #: Number of links.
+    links: int
+
+
 class LiveList(TypedDict):
     """Chats that are recorded when they go live, oldest first."""
 
@@ -1362,6 +1385,27 @@ class SavedFileView(TypedDict):
     missing_since: NotRequired[str | None]
     #: When it was moved to the trash.
     deleted_at: NotRequired[str | None]
+
+
+class SavedListView(TypedDict):
+    """What has become of a list."""
+
+    #: What the list is; an export is that of Telegram Desktop or tdl.
+    format: Literal["links", "csv", "jsonl", "export"]
+    #: Empty if no link was accepted.
+    tasks: list[ListTaskView]
+    #: Number of links that are saved.
+    links: int
+    #: Links that occurred before.
+    duplicates: int
+    #: Lines or messages that were left out.
+    refused: int
+    #: Messages of an export without a file.
+    without_file: int
+    #: Whether an export ends in the middle; what is before it is saved.
+    truncated: bool
+    #: Why they were left out; at most 1,000, the first ones.
+    problems: list[ListProblemView]
 
 
 class ScanStorage(TypedDict):

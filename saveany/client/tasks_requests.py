@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         NewTask,
         Removed,
         ResolvedView,
+        SavedListView,
         TaskChange,
         TaskList,
         TaskView,
@@ -121,6 +122,70 @@ def retry_task(task_id: str) -> ApiRequest[Created]:
     task_id: Id of the task.
     """
     return ApiRequest("POST", f"/api/v1/tasks/{quoted(task_id)}/retry")
+
+
+def create_tasks_from_list(
+    content: bytes,
+    *,
+    user_id: int | None = None,
+    column: str | None = None,
+    type_: str | None = None,
+    storage_name: str | None = None,
+    dir_path: str | None = None,
+    filename: str | None = None,
+    on_conflict: Literal["rename", "overwrite", "skip"] | None = None,
+    on_duplicate: Literal["save", "skip", "link"] | None = None,
+    priority: int | None = None,
+    webhook_url: str | None = None,
+    idempotency_key: str | None = None,
+) -> ApiRequest[SavedListView]:
+    """Save a list of links.
+
+    Create tasks for the links of a list, each with up to 10,000 of them. A link that occurs again is
+    taken once, a line that is wrong is reported, and the others are saved. Of an export, the messages
+    with files are saved. The options are those of all links.
+
+    user_id: Default: the caller, else the first configured user.
+
+    column: The column of CSV with the links. Default: `link` or `url`.
+
+    type_: As in `POST /api/v1/tasks`, for all links.
+
+    storage_name: Default: chosen by the user's rules or default, else the user's first storage.
+
+    dir_path: Folder inside the storage; `/` is its root. Default: chosen by the user's rules or default.
+
+    filename: Name for the file, if the list has a single link.
+
+    on_conflict: What to do if a file with this name exists. Default: the user's setting.
+
+    on_duplicate: What to do if the user has saved the same file. Default: the user's setting.
+
+    priority: Tasks of one user with a higher priority start first.
+
+    webhook_url: Receives a webhook when one of the tasks ends.
+
+    idempotency_key: Any text. For 24 hours a request with the same key and body gets the same reply and
+    creates no second task; with a different body it is refused (422).
+    """
+    return ApiRequest(
+        "POST",
+        "/api/v1/tasks/list",
+        content=content,
+        params={
+            "user_id": user_id,
+            "column": column,
+            "type": type_,
+            "storage_name": storage_name,
+            "dir_path": dir_path,
+            "filename": filename,
+            "on_conflict": on_conflict,
+            "on_duplicate": on_duplicate,
+            "priority": priority,
+            "webhook_url": webhook_url,
+        },
+        headers={"Idempotency-Key": idempotency_key},
+    )
 
 
 def resolve_links(body: NewTask | TypedTask) -> ApiRequest[ResolvedView]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import posixpath
 import re
-from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -22,6 +21,7 @@ from saveany.service.exports import Export
 from saveany.service.inventory import is_saved_file, walk
 from saveany.service.principal import Principal
 from saveany.service.storage_queries import ask, require_worker
+from saveany.service.streamed_text import text_of
 from saveany.store import Store
 from saveany.store.archives import Archive
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 #: Maximum number of files in the folder: they are in memory until all of them are matched.
 _MAX_FILES = 500_000
-#: Number of files that are noted at a time, and of bytes of an export that are read at a time.
-_BATCH, _PIECE = 1000, 1 << 20
+#: Number of files that are noted at a time.
+_BATCH = 1000
 #: Names of files that contain the id of the message: those of tdl (with the chat), and those of
 #: telegram_media_downloader.
 _TDL = re.compile(r"(?P<chat>[0-9]{1,13})_(?P<message>[0-9]{1,10})_")
@@ -79,7 +79,8 @@ class AdoptionService:
         await require_worker(self._config, self._store, storage)
         async with self._turn:
             found = await self._listing(storage, archive.folder.strip("/"))
-            file = _text(export, asyncio.get_running_loop()) if export else None
+            loop = asyncio.get_running_loop()
+            file = partial(text_of, export, loop) if export else None
             files, is_truncated = await asyncio.to_thread(_matched, found, archive, file)
         if not trial:
             await self._begin(principal, archive, files)
@@ -132,13 +133,13 @@ class AdoptionService:
 
 
 def _matched(
-    found: Sequence[FoundFile], archive: Archive, export: TextIO | None
+    found: Sequence[FoundFile], archive: Archive, export: Callable[[], TextIO] | None
 ) -> tuple[list[FoundFile], bool]:
     """The files with the messages that they belong to, and whether the export is incomplete."""
     chat = -archive.chat - _CHANNEL if archive.chat < -_CHANNEL else abs(archive.chat)
     names = [_names(file.path, archive.folder.strip("/")) for file in found]
     wanted = set(chain.from_iterable(names)) if export else set()
-    messages, is_truncated = _exported(export, chat, wanted) if export else ({}, False)
+    messages, is_truncated = _exported(export(), chat, wanted) if export else ({}, False)
 
     def known() -> Iterator[FoundFile]:
         for file, (relative, name) in zip(found, names, strict=True):
@@ -180,31 +181,3 @@ def _in_name(name: str, chat: int) -> list[int]:
         found = _DOWNLOADER.match(name)
     number = int(found["message"]) if found else 0
     return [number] if 0 < number < 2**31 else []
-
-
-def _text(pieces: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> TextIO:
-    """What the event loop receives, as a text that another thread reads."""
-    return io.TextIOWrapper(
-        io.BufferedReader(_Pieces(pieces, loop), _PIECE), encoding="utf-8", errors="replace"
-    )
-
-
-class _Pieces(io.RawIOBase):
-    def __init__(self, pieces: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self._pieces = pieces
-        self._loop = loop
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # called by BufferedReader only
-        if not self._rest:
-            self._rest = memoryview(asyncio.run_coroutine_threadsafe(self._next(), self._loop).result())
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
-
-    async def _next(self) -> bytes:
-        return await anext(self._pieces, b"")

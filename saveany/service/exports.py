@@ -10,14 +10,18 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from saveany.errors import InvalidInput
+from saveany.texts import Text
 
 #: Number of characters that are read at a time, and the maximum length of a message.
 _CHUNK, _MAX_MESSAGE = 1 << 20, 64 << 20
-#: What is of interest outside of messages: the id of a chat, and the beginning of its messages.
-_HEADER = re.compile(r'(?<!\\)"id"\s*:\s*(?P<id>-?[0-9]{1,19})(?![0-9])|(?<!\\)"messages"\s*:\s*\[')
+#: What is of interest outside of messages: the id and type of a chat, and the beginning of its messages.
+_HEADER = re.compile(
+    r'(?<!\\)"id"\s*:\s*(?P<id>-?[0-9]{1,19})(?![0-9])|(?<!\\)"type"\s*:\s*"(?P<type>[a-z_]{1,32})"'
+    r'|(?<!\\)"messages"\s*:\s*\['
+)
 #: Maximum number of characters that such a text has.
 _MAX_HEADER = 64
 _CONTROL = re.compile(r"(?<!\\)((?:\\\\)*)\\x([0-9A-Fa-f]{2})")
@@ -29,6 +33,29 @@ _decode = json.JSONDecoder(strict=False).raw_decode
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedMessage:
+    """A message."""
+
+    chat: int  # without sign or prefix; 0 if the export names none
+    chat_type: str  # such as private_channel; "" in exports of tdl
+    fields: dict[str, Any]  # of the export; nothing about them is known
+
+    @property
+    def id(self) -> int | None:
+        """Its number, negative for messages from before a group was migrated; None if it is not valid."""
+        number = self.fields.get("id")
+        if not isinstance(number, int) or isinstance(number, bool) or abs(number) >= 2**31:
+            return None
+        return number
+
+    @property
+    def file(self) -> str:
+        """The path of its file, or the reason in brackets why that was not exported; "" if it has none."""
+        path = self.fields.get("photo") or self.fields.get("file")
+        return path if isinstance(path, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
 class ExportedFile:
     """The file of a message."""
 
@@ -37,11 +64,18 @@ class ExportedFile:
     path: str  # relative to the export, or only a name
 
 
+class Readable(Protocol):
+    """A text that can be read."""
+
+    def read(self, size: int, /) -> str:
+        """At most `size` characters, "" at the end."""
+
+
 class Export:
     """An export that is being read. Afterwards `is_one` says whether it has the form of one, and
     `is_truncated` whether it ends in the middle."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
         self._text = ""
         self._at = 0
@@ -49,18 +83,25 @@ class Export:
         self.is_one = False
         self.is_truncated = False
 
-    def files(self) -> Iterator[ExportedFile]:
-        """The files that the export contains. Raises `InvalidInput` if it is no JSON."""
-        chat = 0
+    def messages(self) -> Iterator[ExportedMessage]:
+        """The messages that the export contains. Raises `InvalidInput` if it is no JSON."""
+        chat, type_ = 0, ""
         while found := self._header():
             if found["id"]:
                 chat = abs(int(found["id"]))
-                continue
-            self.is_one = True
-            for message in self._messages():
-                if file := _file_of(chat, message):
-                    yield file
-            chat = 0
+            elif found["type"]:
+                type_ = found["type"]
+            else:
+                self.is_one = True
+                for message in self._messages():
+                    yield ExportedMessage(chat, type_, message)
+                chat, type_ = 0, ""
+
+    def files(self) -> Iterator[ExportedFile]:
+        """The files that were exported. Raises as `messages`."""
+        for each in self.messages():
+            if each.id is not None and each.file and not each.file.startswith("(File"):
+                yield ExportedFile(each.chat, each.id, each.file)
 
     def _header(self) -> re.Match[str] | None:
         """The next text of interest outside of messages."""
@@ -95,9 +136,11 @@ class Export:
         while True:
             try:
                 message, self._at = _decode(self._text, self._at)
-            except json.JSONDecodeError as error:
+            except RecursionError:
+                raise _invalid(Text("it is nested too deeply")) from None
+            except ValueError as error:  # also for a number of thousands of digits
                 if len(self._text) - self._at > _MAX_MESSAGE:
-                    raise InvalidInput("the export is not valid JSON: {reason}", reason=error.msg) from None
+                    raise _invalid(getattr(error, "msg", str(error))) from None
                 if not self._read(len(self._text) - self._at):
                     return None
             else:
@@ -118,9 +161,5 @@ class Export:
         return bool(chunk)
 
 
-def _file_of(chat: int, message: dict[str, Any]) -> ExportedFile | None:
-    """The file of a message; None if it has none, or if that was not exported."""
-    path, number = message.get("photo") or message.get("file"), message.get("id")
-    if not isinstance(path, str) or not isinstance(number, int) or abs(number) >= 2**31:
-        return None
-    return None if not path or path.startswith("(File") else ExportedFile(chat, number, path)
+def _invalid(reason: str | Text) -> InvalidInput:
+    return InvalidInput("the export is not valid JSON: {reason}", reason=reason)

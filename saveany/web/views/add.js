@@ -5,6 +5,7 @@ import { draft, keepDraft } from "../draft.js";
 import { bytes, place } from "../format.js";
 import { html } from "../parts/html.js";
 import { Icon } from "../parts/icons.js";
+import { ListForm } from "../parts/listform.js";
 import { TYPES } from "../parts/tasktypes.js";
 import { Button, Choice, Empty, Failure, Loading, Tag, tell, useLoaded } from "../parts/ui.js";
 import { Uploads } from "../parts/uploads.js";
@@ -94,6 +95,7 @@ function Form({ users }) {
       label=${lines.length > 1 ? plural("Save {n} link", "Save {n} links", lines.length) : t("Save")} action=${save} />
       <${Total} previews=${previews} lines=${lines} /></div>
     ${may("files") && html`<${Uploads} fields=${uploadFields(form, user)} />`}
+    ${!isTransfer && html`<${ListForm} options=${options(form, user)} />`}
     ${lines.map((line) => html`<${Preview} key=${line} line=${line} found=${previews[line]} refused=${results[line]} />`)}
   </form>`;
 }

@@ -88,7 +88,7 @@ async def test_every_folder_of_data_dir_is_refused_to_storages(running: Stack) -
 
 
 async def test_a_failed_task_sets_the_exit_code(running: Stack) -> None:
-    result = await running.saveany("add", "-f", PDF, MISSING)
+    result = await running.saveany("add", "-F", PDF, MISSING)
     assert result.code == 1
     events = [json.loads(line) for line in result.out.splitlines()]
     ends = {one["task_id"]: one.get("status") for one in events}

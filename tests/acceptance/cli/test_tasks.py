@@ -294,7 +294,7 @@ async def test_tokens_and_addresses_are_read_from_options_and_variables(running:
 
 async def test_an_unreachable_api_is_reported(running: Stack) -> None:
     nowhere = f"http://user:hunter2@127.0.0.1:{free_port()}"
-    for words in (["ls"], ["add", "-f", PDF], ["watch"]):
+    for words in (["ls"], ["add", "-F", PDF], ["watch"]):
         error = await fails(running, *words, "--url", nowhere)
         assert f"start SaveAny with `saveany --config {running.config_file} run`" in error
         assert "hunter2" not in error

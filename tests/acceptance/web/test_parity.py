@@ -340,3 +340,29 @@ async def test_files_of_another_program_are_adopted(
         await until(adopted, within=90)
         assert [each["message"] for each in adopted()] == [photo["message"]]
         api.delete(address).raise_for_status()
+
+
+async def test_a_list_is_saved_and_its_wrong_lines_are_shown(
+    demo: RunningDemo, browser: Browser, tmp_path: Path
+) -> None:
+    table = tmp_path / "links.csv"
+    table.write_text("name,where\na,https://t.me/channel/123\nb,https://t.me/photoclub\nc,t.me/channel/124\n")
+    async with logged_in(browser, demo, width=360, height=740) as page:
+        await open_view(page, "add")
+        await page.fill("Folder", "listed")
+        await page.click("A list of links", "summary")
+        await page.choose_file(table, ".list-form")
+        await page.click("Save the list", "button")
+        await page.sees("no column is called link")
+        await page.fill("Column with the links, if it is a table", "Where")
+        await page.click("Save the list", "button")
+        await page.sees("2 links are being saved. 1 was left out.")
+        await page.sees("line 3")
+        await page.sees("names a chat but no message")
+        assert await page.fits()
+    with demo.api() as api:
+
+        async def is_saved() -> bool:
+            return len([each for each in files_like(api, "") if "listed/" in each["path"]]) == 2
+
+        await until(is_saved, within=60)

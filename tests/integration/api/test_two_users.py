@@ -151,6 +151,8 @@ class Users:
         if route.operation_id == "uploadFile":
             params: dict[str, str | int] = {"name": "x", "user_id": ANNA}
             return await user.post(path, params=params, content=b"x", headers={"Content-Type": "image/png"})
+        if route.operation_id == "createTasksFromList":
+            return await user.post(path, params={"user_id": ANNA}, content=b"https://t.me/channel/123")
         return await user.request(method, path, json=self.body(route))
 
     async def state(self) -> dict[str, str]:

@@ -110,7 +110,7 @@ def test_a_misspelled_command_gets_a_suggestion() -> None:
         ("config st", "there is no command 'st'; did you mean set?"),
         ("config get", "KEY is missing; see `saveany config get --help`"),
         ("show", "ID is missing; see `saveany show --help`"),
-        ("add", "LINK is missing; see `saveany add --help`"),
+        ("add", "LINK or -f FILE is missing; see `saveany add --help`"),
         ("show a b", "unexpected argument: b; see `saveany show --help`"),
         ("ls --lmit 3", "there is no option --lmit; did you mean --limit?"),
         ("ls --limit 0", "--limit must be at least 1; see `saveany ls --help`"),
