@@ -353,7 +353,7 @@ async def test_a_list_is_saved_and_its_wrong_lines_are_shown(
         await page.click("A list of links", "summary")
         await page.choose_file(table, ".list-form")
         await page.click("Save the list", "button")
-        await page.sees("no column is called link")
+        await page.sees("No column is called link")
         await page.fill("Column with the links, if it is a table", "Where")
         await page.click("Save the list", "button")
         await page.sees("2 links are being saved. 1 was left out.")
