@@ -145,11 +145,9 @@ def add(
     """
     links = links or []
     if bool(links) == bool(file):
-        raise ConfigError(
-            "LINK or -f FILE is missing; see `saveany add --help`"
-            if file is None
-            else "give either links or -f FILE, not both (--follow has the short form -F)"
-        )
+        if links:
+            raise ConfigError("give either links or -f FILE, not both (--follow has the short form -F)")
+        raise ConfigError("LINK or -f FILE is missing; see `{help}`", help=advice.command("add --help"))
     if column and file is None:
         raise ConfigError("--column is for a list (-f FILE)")
     if name and len(links) > 1:
