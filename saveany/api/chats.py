@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import csv
+import io
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from saveany.api.auth import TasksPrincipal
 from saveany.api.bodies import Strict
+from saveany.api.delivery import trust
 from saveany.api.errors import responses
 from saveany.api.models import Reply, Time
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
+from saveany.errors import TaskError
 from saveany.filters import Filter, Kind
+from saveany.logs import get_logger
 from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
-    from saveany.service.chats import ChatFiles
+    from saveany.service.chats import ChatFile, ChatFiles
     from saveany.telegram.dialogs import Dialog
+
+ExportFormat = Literal["jsonl", "csv"]
+
+_MEDIA_TYPES: dict[ExportFormat, str] = {"jsonl": "application/jsonl", "csv": "text/csv"}
+_EXPORTED: dict[str, Any] = {
+    "description": "The files.",
+    "content": {each: {"schema": {"type": "string"}} for each in _MEDIA_TYPES.values()},
+}
+
+log = get_logger("saveany.api")
 
 router = APIRouter(prefix="/api/v1/chats", tags=["archives"], route_class=JsonRoute)
 
@@ -53,6 +71,34 @@ class ChatFilesRequest(Strict):
     filter: Filter = Field(default=Filter(), description="List only the files that match this filter.")
     before: int = Field(
         default=0, ge=0, lt=2**31, description="`next_before` of the previous page; 0: the newest messages."
+    )
+
+
+class ChatExportRequest(Strict):
+    """Which files of a chat to export."""
+
+    chat: str = Field(
+        min_length=1, max_length=2048, description="As for an archive.", examples=["https://t.me/channel"]
+    )
+    account: str = Field(
+        default="", max_length=64, description="The user account that reads the chat. Default: any that can."
+    )
+    user_id: int | None = Field(
+        default=None, ge=1, lt=2**53, description="Whose accounts read it. Default: the caller's user."
+    )
+    filter: Filter = Field(default=Filter(), description="Export only the files that match this filter.")
+    format: ExportFormat = Field(
+        default="jsonl", description="`jsonl`: a JSON object per line; `csv`: a table with the same names."
+    )
+    after_message: int = Field(
+        default=0,
+        ge=0,
+        lt=2**31,
+        description="Only messages with higher numbers. That of the last line continues an export that has "
+        "broken off.",
+    )
+    last_message: int = Field(
+        default=0, ge=0, lt=2**31, description="No messages with higher numbers; 0: up to the newest one."
     )
 
 
@@ -124,23 +170,86 @@ async def list_files(
     return _view(found)
 
 
+@router.post(
+    "/export",
+    operation_id="exportChat",
+    summary="Export the list of files of a chat",
+    response_class=Response,
+    responses={**responses(403, 404, 409, 413, 415, 503), 200: _EXPORTED},
+)
+async def export(
+    services: InjectedServices, principal: TasksPrincipal, request: Request, body: ChatExportRequest
+) -> Response:
+    """All files in the messages of a chat, oldest first, without downloading them: the fields of `POST
+    /api/v1/chats/files`, sent while the chat is read. `POST /api/v1/tasks/list` saves them. If Telegram
+    demands a wait, the rest follows after it; if the chat cannot be read any more, the connection breaks."""
+    user = services.preferences.user(principal, body.user_id)
+    pages = await services.chats.export(
+        principal, user, body.chat, body.account, body.filter, body.after_message, body.last_message
+    )
+    trust(request)
+    encode = _csv_lines if body.format == "csv" else _json_lines
+    # Without the second header nginx buffers the reply.
+    headers = {
+        "content-disposition": f'attachment; filename="export.{body.format}"',
+        "cache-control": "no-store",
+        "x-accel-buffering": "no",
+    }
+    return _ExportReply(_encoded(pages, encode), media_type=_MEDIA_TYPES[body.format], headers=headers)
+
+
+class _ExportReply(StreamingResponse):
+    """A reply that breaks off, so that the client notices, if the chat cannot be read any more."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the pieces."""
+        try:
+            await super().stream_response(send)
+        except TaskError as error:
+            log.warning("export_broken_off", reason=error.message)
+
+
+async def _encoded(
+    pages: AsyncIterator[list[ChatFile]], encode: Callable[[list[ChatFileView]], str]
+) -> AsyncIterator[bytes]:
+    yield encode([]).encode()
+    async for files in pages:
+        if files:
+            yield encode([_file_view(each) for each in files]).encode()
+
+
+def _json_lines(files: list[ChatFileView]) -> str:
+    return "".join(f"{each.model_dump_json()}\n" for each in files)
+
+
+def _csv_lines(files: list[ChatFileView]) -> str:
+    """The rows of some files; the names of the columns for none."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, list(ChatFileView.model_fields), lineterminator="\n")
+    if not files:
+        rows.writeheader()
+    rows.writerows(each.model_dump() for each in files)
+    return text.getvalue()
+
+
 def _view(found: ChatFiles) -> ChatFilesView:
     return ChatFilesView(
         title=found.state.title,
-        files=[
-            ChatFileView(
-                message=each.message,
-                name=each.name,
-                kind=each.kind,
-                size=each.size,
-                posted_at=rfc3339(each.date_ms),
-                text=each.text,
-                link=each.link or None,
-            )
-            for each in found.files
-        ],
+        files=[_file_view(each) for each in found.files],
         withheld=found.withheld,
         next_before=found.before or None,
+    )
+
+
+def _file_view(file: ChatFile) -> ChatFileView:
+    return ChatFileView(
+        message=file.message,
+        name=file.name,
+        kind=file.kind,
+        size=file.size,
+        posted_at=rfc3339(file.date_ms),
+        text=file.text,
+        link=file.link or None,
     )
 
 

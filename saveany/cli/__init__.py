@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "add": ("saveany.cli.add:add", "Save links."),
     "upload": ("saveany.cli.upload:upload", "Save files of this machine."),
     "archive": ("saveany.cli.archive:app", "Archive whole chats."),
+    "chats": ("saveany.cli.chats:chats", "List the chats of an account."),
+    "export": ("saveany.cli.export:export", "List the files in a chat, without downloading them."),
     "live": ("saveany.cli.live:app", "Record chats when they go live."),
     "resolve": ("saveany.cli.resolve:resolve", "Show what a link would save."),
     "ls": ("saveany.cli.ls:ls", "List tasks."),

@@ -120,7 +120,7 @@ def add(
     are shown first, and you are asked if they have more than 1 GB.
 
     -f FILE saves a list of up to 1,000,000 links, as few tasks: links one per line
-    (# begins a comment), CSV with a column of links, JSON Lines with a `link` in each,
+    (# begins a comment), CSV with a column of links, what `saveany export` writes,
     result.json of Telegram Desktop, or the JSON of `tdl chat export`. The other
     options apply to all of them. Wrong lines are reported by their number, and the
     others are saved; links that occur again are taken once. With --json the fields

@@ -159,6 +159,20 @@ class ApiClient:
         with file.open("rb") if file else nullcontext() as content:
             return await self._ask("POST", f"/api/v1/{route}", content=content, **options)
 
+    async def download(self, route: str, body: Json, write: Callable[[bytes], object]) -> None:
+        """Pass the pieces of the reply to POST `/api/v1/ROUTE` to `write`. Only within `call`."""
+        assert self.blocking is not None  # noqa: S101  # see `call`
+        try:
+            path = f"/api/v1/{route}"
+            with self.blocking.stream("POST", path, json=body, timeout=_PATIENT_SECONDS) as reply:
+                if not reply.is_success:
+                    reply.read()
+                    self._read(reply)
+                for piece in reply.iter_bytes():
+                    write(piece)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
     async def patch(self, route: str, body: Json) -> Json:
         """The reply to PATCH `/api/v1/ROUTE`."""
         return await self._ask("PATCH", f"/api/v1/{route}", json=body)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         ArchiveList,
         ArchiveMessagesView,
         ArchiveView,
+        ChatExportRequest,
         ChatFilesRequest,
         ChatFilesView,
         ChatList,
@@ -218,3 +219,13 @@ def list_chat_files(body: ChatFilesRequest) -> ApiRequest[ChatFilesView]:
     links. Each request reads at most 500 messages.
     """
     return ApiRequest("POST", "/api/v1/chats/files", body=body)
+
+
+def export_chat(body: ChatExportRequest) -> ApiRequest[bytes]:
+    """Export the list of files of a chat.
+
+    All files in the messages of a chat, oldest first, without downloading them: the fields of `POST
+    /api/v1/chats/files`, sent while the chat is read. `POST /api/v1/tasks/list` saves them. If Telegram
+    demands a wait, the rest follows after it; if the chat cannot be read any more, the connection breaks.
+    """
+    return ApiRequest("POST", "/api/v1/chats/export", body=body, reply="bytes")

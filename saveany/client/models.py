@@ -202,6 +202,25 @@ class CapabilitiesView(TypedDict):
     this_machine_only: bool
 
 
+class ChatExportRequest(TypedDict):
+    """Which files of a chat to export."""
+
+    #: As for an archive.
+    chat: str
+    #: The user account that reads the chat. Default: any that can.
+    account: NotRequired[str]
+    #: Whose accounts read it. Default: the caller's user.
+    user_id: NotRequired[int | None]
+    #: Export only the files that match this filter.
+    filter: NotRequired[Filter]
+    #: `jsonl`: a JSON object per line; `csv`: a table with the same names.
+    format: NotRequired[Literal["jsonl", "csv"]]
+    #: Only messages with higher numbers. That of the last line continues an export that has broken off.
+    after_message: NotRequired[int]
+    #: No messages with higher numbers; 0: up to the newest one.
+    last_message: NotRequired[int]
+
+
 class ChatFileView(TypedDict):
     """A file in a message."""
 

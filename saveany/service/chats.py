@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from saveany.config import Config, User
-from saveany.errors import Forbidden, NotFound
+from saveany.errors import Forbidden, NotFound, TaskError
 from saveany.filters import Filter
 from saveany.ids import new_id
 from saveany.models import Rule, TaskSpec
@@ -25,10 +27,15 @@ if TYPE_CHECKING:
     from saveany.telegram.accounts import Accounts
     from saveany.telegram.chat_state import ChatState
     from saveany.telegram.dialogs import Dialog
-    from saveany.telegram.history import MessagePage
+    from saveany.telegram.history import MessagePage, ReadMessage
+    from saveany.telegram.media import Media
+
+T = TypeVar("T")
 
 #: Pages of 100 messages that one request reads at most while a filter accepts none of their files.
 _MAX_PAGES = 5
+#: Seconds between attempts to read on while Telegram does not reply.
+_PAUSES = (1.0, 5.0, 15.0, 30.0)
 #: Number of messages on which rules are tried.
 TRIED_MESSAGES = 50
 
@@ -107,13 +114,53 @@ class ChatService:
                     state.id, before, username=state.username, prefer=state.account, only=only
                 )
                 before = page.messages[0].id if page.messages else 0
-                files += _accepted(page, wanted)
+                files += _accepted(page.media, wanted)[::-1]
                 withheld += sum(each.problem is not None for each in page.messages)
                 if files or before <= 1 or _is_older(page, wanted):
                     break
             if before <= 1 or _is_older(page, wanted):
                 before = 0
         return ChatFiles(state, files, withheld, before)
+
+    async def export(
+        self, principal: Principal, user: User, chat: str, account: str, wanted: Filter, seen: int, last: int
+    ) -> AsyncIterator[list[ChatFile]]:
+        """All files that pass the filter in the messages after `seen` up to `last` (0: the newest of now),
+        oldest first, page by page. If Telegram demands a wait or cannot be reached, the next page comes
+        later; if the chat cannot be read any more, the pages end with a `TaskError`."""
+        state, only = await self._open(principal, user, chat, account)
+        with refusals():
+            history = (await self._accounts()).history
+            if wanted.after:
+                date_ms = telegram_date(wanted.after)
+                found = await history.last_before(
+                    state.id, date_ms, username=state.username, prefer=state.account, only=only
+                )
+                seen = max(seen, found)
+        last = min(last or state.top, state.top)
+
+        async def pages() -> AsyncIterator[list[ChatFile]]:
+            after = seen
+            held: tuple[Media, ...] = ()  # the album at the end of the page before
+            while after < last:
+                page = await _patiently(
+                    partial(
+                        history.messages_after,
+                        state.id,
+                        after,
+                        username=state.username,
+                        prefer=state.account,
+                        only=only,
+                    )
+                )
+                messages = [each for each in page.messages if each.id <= last]
+                is_last = len(messages) < len(page.messages) or not messages or _is_newer(messages, wanted)
+                after = last if is_last else messages[-1].id
+                media = (*held, *(each for message in messages for each in message.media))
+                held = () if after >= last else _album_at_the_end(media)
+                yield _accepted(media[: len(media) - len(held)], wanted)
+
+        return pages()
 
     async def try_rules(
         self,
@@ -181,9 +228,33 @@ class ChatService:
             raise NotFound("The bot cannot list its chats. Choose a user account.")
 
 
-def _accepted(page: MessagePage, wanted: Filter) -> list[ChatFile]:
-    """The files of a page that pass the filter, newest first."""
-    media = page.media
+async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` returns, once Telegram does not demand a wait. Other errors are raised if they do not
+    pass."""
+    failures = 0
+    while True:
+        try:
+            return await read()
+        except TaskError as error:
+            failures += not error.after
+            if not error.retryable or failures > len(_PAUSES):
+                raise
+            await asyncio.sleep(error.after or _PAUSES[failures - 1])
+
+
+def _album_at_the_end(media: Sequence[Media]) -> tuple[Media, ...]:
+    """The files of the album at the end, which may have more of them."""
+    album = media[-1].grouped_id if media else None
+    return tuple(each for each in media if each.grouped_id == album) if album else ()
+
+
+def _is_newer(messages: Sequence[ReadMessage], wanted: Filter) -> bool:
+    """Whether everything after these messages is newer than what is wanted."""
+    return bool(wanted.before and messages[-1].date_ms >= wanted.before.timestamp() * 1000)
+
+
+def _accepted(media: Sequence[Media], wanted: Filter) -> list[ChatFile]:
+    """Those of some files that pass the filter."""
     albums = Albums(media)
     return [
         ChatFile(
@@ -195,7 +266,7 @@ def _accepted(page: MessagePage, wanted: Filter) -> list[ChatFile]:
             text=albums.with_text(each).caption,
             link=links.message_link(each.chat_id, each.message_id) if is_channel(each.chat_id) else "",
         )
-        for each in reversed(media)
+        for each in media
         if wanted.accepts(albums.with_text(each))
     ]
 

@@ -1,6 +1,6 @@
 // Looking into a chat: the chats of an account, and the files of one, to be chosen and saved.
 import { useEffect, useState } from "preact/hooks";
-import { get, post, session } from "../api.js";
+import { download, get, post, session } from "../api.js";
 import { bytes, time } from "../format.js";
 import { to } from "../router.js";
 import { plural, t } from "../texts.js";
@@ -91,6 +91,9 @@ function Files({ opened, users, back, close }) {
     tell(plural("{n} file is being saved", "{n} files are being saved", links.length));
     close();
   };
+  const exportList = async () => {
+    await download("chats/export", { chat: opened.chat, account: opened.account, user_id: user?.user_id, filter: filterOf(asked), format: "csv" });
+  };
   const isPrivate = rows.some((each) => !each.link);
   return html`<div class="inline"><${Button} icon="library" label=${t("Other chats")} action=${back} /><h3><bdi>${pages.title || opened.chat}</bdi></h3></div>
     <details class="options"><summary>${t("Filter")}</summary><form class="stack-gap" onSubmit=${(event) => (event.preventDefault(), setAsked({ ...form }))}>
@@ -109,7 +112,8 @@ function Files({ opened, users, back, close }) {
     <div class="fields">${users.length > 1 && html`<${Choice} label=${t("For user")} value=${target.user} options=${users.map((each) => [String(each.user_id), String(each.user_id)])} onChange=${(id) => setTarget({ ...target, user: id, storage: "" })} />`}
       <${Choice} label=${t("Storage")} value=${target.storage} onChange=${(storage) => setTarget({ ...target, storage })} options=${[["", t("Default ({name})", { name: user?.storage ?? "–" })], ...(user?.storages ?? []).map((each) => [each, each])]} />
       <label class="field"><span>${t("Folder")}</span><input value=${target.folder} dir="auto" onInput=${(event) => setTarget({ ...target, folder: event.target.value })} /></label></div>
-    <footer>${pages.next && html`<${Button} label=${t("Show older")} action=${() => read(pages.next)} />`}
+    <footer>${rows.length > 0 && html`<${Button} icon="up" label=${t("Export the list")} action=${exportList} />`}
+      ${pages.next && html`<${Button} label=${t("Show older")} action=${() => read(pages.next)} />`}
       ${rows.length > 0 && html`<${Button} label=${selection.ids.size ? t("None") : t("All")} action=${() => (selection.ids.size ? selection.clear() : selection.all())} />`}
       <${Button} kind="main" icon="download" label=${plural("Save {n} file", "Save {n} files", selection.ids.size)} disabled=${!selection.ids.size} action=${save} /></footer>`;
 }

@@ -3,6 +3,10 @@ rules."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,3 +102,77 @@ async def test_files_before_any_date_are_listed(harness: ArchiveHarness) -> None
     for date, names in (("0001-01-01T00:00:00+14:00", []), ("9999-12-31T23:59:59-14:00", ["a.mkv"])):
         found = await post(harness, "chats/files", chat=f"@{chat.username}", filter={"before": date})
         assert [each["name"] for each in found["files"]] == names
+
+
+async def test_chats_are_listed_in_the_terminal(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Of the terminal")
+    harness.post(chat)
+    found = await harness.stack.saveany("chats", "terminal", "--kind", "channel")
+    assert found.code == 0, found
+    assert [line.split()[:2] for line in found.out.splitlines()] == [
+        ["CHAT", "KIND"],
+        [f"@{chat.username}", "channel"],
+    ]
+    printed = await harness.stack.saveany("chats", "OF THE", "--json", "--account", "user")
+    assert [each["title"] for each in json.loads(printed.out)["chats"]] == ["Of the terminal"]
+    assert "no chat matches" in (await harness.stack.saveany("chats", "terminal", "--kind", "bot")).err
+    assert "there is no kind bots" in (await harness.stack.saveany("chats", "--kind", "bots")).err
+
+
+async def test_an_export_is_a_list_that_can_be_saved(harness: ArchiveHarness, tmp_path: Path) -> None:
+    """Oldest first, an album as a whole although a page ends in it; it is continued where it broke off."""
+    chat = harness.channel("To export")
+    first = harness.post(chat, name='a "quoted"\nname.mkv', text="one,\ntwo")
+    harness.say(chat, 97)
+    album = [harness.post(chat, name=f"{n}.jpg", album=7, text="both" * (n == 1)) for n in range(2)]
+    last = harness.post(chat, name="last.mkv")
+    named = f"@{chat.username}"
+
+    async def exported(*words: str) -> list[dict[str, Any]]:
+        result = await harness.stack.saveany("export", named, *words)
+        assert result.code == 0, result
+        return [json.loads(line) for line in result.out.splitlines()]
+
+    assert [each["message"] for each in await exported()] == [first, *album, last]
+    assert [each["message"] for each in await exported("--name", "both")] == album
+    assert [
+        each["message"]
+        for each in await exported("--after-message", f"{first}", "--last-message", f"{album[1]}")
+    ] == album
+    assert await exported("--kind", "voice") == []
+    assert await exported("--before", "2001-01-01") == []
+    assert len(await exported("--after", "2001-01-01", "--before", "2100-01-01")) == 4
+    for file, broken in ((tmp_path / "list.jsonl", 30), (tmp_path / "list.csv", 30)):
+        words = ["export", named, "-o", str(file)]
+        result = await harness.stack.saveany(*words)
+        assert "list" in result.err, result
+        assert ": 4 files" in result.err
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-broken])
+        assert "--resume" in (await harness.stack.saveany(*words)).err
+        assert ": 4 files" in (await harness.stack.saveany(*words, "--resume")).err
+        assert file.read_bytes() == whole
+        saved = await harness.stack.saveany("add", "-f", str(file), "--dir", file.suffix[1:])
+        assert (saved.code, "4 links in 1 task" in saved.err) == (0, True), saved
+        assert len((await harness.stack.ended(saved.out.strip()))["items"]) == 4
+    rows = list(csv.DictReader(io.StringIO(whole.decode())))
+    assert (rows[0]["text"], rows[0]["message"]) == ("one,\ntwo", f"{first}")
+
+
+async def test_an_export_that_is_refused(harness: ArchiveHarness, tmp_path: Path) -> None:
+    file = tmp_path / "none.jsonl"
+    result = await harness.stack.saveany("export", "@no_such_chat", "-o", str(file))
+    assert (result.code, file.exists()) == (1, False), result
+    assert "nobody has this username" in result.err
+    file.write_text("not an export\n")
+    result = await harness.stack.saveany("export", "@no_such_chat", "-o", str(file), "--resume")
+    assert (result.code, file.read_text()) == (2, "not an export\n")
+    for words, reason in (
+        (["--name", "["], "RE2"),
+        (["--kind", "film"], "filter.kinds"),
+        (["--after", "x"], "after"),
+        (["--format", "xml"], "jsonl or csv"),
+    ):
+        result = await harness.stack.saveany("export", "@channel", *words)
+        assert (result.code > 0, "Traceback" in result.err) == (True, False)
+        assert reason in result.err

@@ -121,6 +121,7 @@ class Users:
             "estimateArchive": {"chat": "@channel", "user_id": ANNA},
             "verifyArchive": {},
             "listChatFiles": {"chat": "@channel", "user_id": ANNA},
+            "exportChat": {"chat": "@channel", "user_id": ANNA},
             "changePreferences": {"silent": True, "user_id": ANNA},
             "setRules": {"rules": ["name=x -> :x"], "user_id": ANNA},
             "testRules": {"name": "x", "user_id": ANNA},
