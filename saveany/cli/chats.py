@@ -33,9 +33,9 @@ def chats(
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
-    """List the chats of a Telegram account, those with the newest messages first.
+    """List the chats of a Telegram account.
 
-    The first column is what `saveany export`, `saveany archive add` and `saveany live`
+    Those with the newest messages come first. The first column is what `saveany export`, `saveany archive add` and `saveany live`
     take as CHAT; chats of people, bots and small groups also need --account. At
     most 1,000 chats are listed. --json prints the fields of `GET /api/v1/chats`.
     """

@@ -58,9 +58,9 @@ def export(
     url: UrlOption = "",
     token: TokenOption = "",
 ) -> None:
-    """Write the list of the files in a chat, oldest first, without downloading them.
+    """Write the list of the files in a chat.
 
-    Each line has message, name, kind, size, posted_at, text and link;
+    Nothing is downloaded, and the oldest come first. Each line has message, name, kind, size, posted_at, text and link;
     `saveany add -f FILE` saves them. An export with -o that was interrupted is
     continued with --resume, which also adds what was posted since.
     """
