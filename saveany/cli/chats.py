@@ -35,9 +35,10 @@ def chats(
 ) -> None:
     """List the chats of a Telegram account.
 
-    Those with the newest messages come first. The first column is what `saveany export`, `saveany archive add` and `saveany live`
-    take as CHAT; chats of people, bots and small groups also need --account. At
-    most 1,000 chats are listed. --json prints the fields of `GET /api/v1/chats`.
+    Those with the newest messages come first, at most 1,000. The first column is
+    what `saveany export`, `saveany archive add` and `saveany live` take as CHAT;
+    chats of people, bots and small groups also need --account. --json prints the
+    fields of `GET /api/v1/chats`.
     """
     if unknown := set(kind or ()) - set(_KINDS):
         raise ConfigError(
