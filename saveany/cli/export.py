@@ -61,8 +61,9 @@ def export(
     """Write the list of the files in a chat.
 
     Nothing is downloaded, and the oldest come first. Each line has message, name,
-    kind, size, posted_at, text and link; `saveany add -f FILE` saves them. An export with -o that was interrupted is
-    continued with --resume, which also adds what was posted since.
+    kind, size, posted_at, text and link; `saveany add -f FILE` saves them. An
+    export with -o that was interrupted is continued with --resume, which also
+    adds what was posted since.
     """
     if resume and output is None:
         raise ConfigError("--resume needs the file (-o FILE)")
