@@ -147,7 +147,8 @@ def _apply(plan: Plan) -> list[Outcome]:
 
 def _print_plan(plan: Plan) -> None:
     if plan.steps:
-        table = new_table("WHAT", "FOR", "", wide="")
+        table = new_table("WHAT", "FOR", "CHANGE", wide="CHANGE")
+        table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"  # nothing of a plan is cut
         for step in plan.steps:
             table.add_row(step.kind, printable(step.subject), _lines(step.detail))
         print_table(table)

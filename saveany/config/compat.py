@@ -21,7 +21,7 @@ IGNORED: Mapping[str, str] = {
     "telegram.flood_retry": "has no effect: SaveAny always waits as long as Telegram demands",
     "telegram.timeout": "has no effect: SaveAny tries again until Telegram replies",
     "telegram.media_group_timeout": "has no effect: the bot waits until an album is complete",
-    "telegram.userbot": "has no effect: log the account in with the command `login --phone`",
+    "telegram.userbot": "has no effect: move its login here with the command `import`",
     "db": "has no effect: SaveAny keeps everything in Redis, see [redis]",
     "temp": "has no effect: there is no download cache",
     "cache": "has no effect: SaveAny keeps everything in Redis, see [redis]",

@@ -22,7 +22,7 @@ from saveany.texts import Text
 _MAX_BYTES, _MAX_DATABASE = 16 << 20, 1 << 30
 #: How deep folders are searched, and how many entries of them.
 _MAX_DEPTH, _MAX_ENTRIES = 5, 20_000
-_HEAD_BYTES = 64
+_HEAD_BYTES = 8192
 _TDATA_MAGIC = b"TDF$"
 #: What may be a session string in a text.
 _STRING = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{351,368}={0,3}(?![A-Za-z0-9_=-])")
@@ -32,6 +32,12 @@ _TABLES = frozenset({"telegram", "users", "storages"})
 _DATABASE = (("db", "path"), "data/saveany.db")
 _BOT_LOGIN = (("db", "session"), "data/session.db")
 _USER_LOGIN = (("telegram", "userbot", "session"), "data/usersession.db")
+#: Databases with logins: what recognises them by their tables, and what reads them.
+_DATABASES = (
+    (gotd.is_gotgproto, gotd.read_gotgproto),
+    (pyrogram.is_database, pyrogram.read_database),
+    (telethon.is_database, telethon.read_database),
+)
 _UNKNOWN = Text("this is nothing that can be imported")
 #: How an export of messages begins (Telegram Desktop, tdl); those of Desktop are sometimes no valid JSON.
 _EXPORT = re.compile(r'\s*\{.{0,4096}?"(?:messages|chats)"\s*:', re.DOTALL)
@@ -105,8 +111,13 @@ class _Search:
                 head = opened.read(_HEAD_BYTES)
                 if head.startswith(sqlite.MAGIC):
                     return status.st_size <= _MAX_DATABASE and self._read_database(file)
+                if _EXPORT.match(head.decode(errors="replace")):
+                    self._note_export(file)
+                    return True
+                if status.st_size > _MAX_BYTES or not _may_be_known(head):
+                    return False
                 data = head + opened.read(_MAX_BYTES - len(head))
-            return self._read_content(file, data, complete=status.st_size <= _MAX_BYTES)
+            return self._read_content(file, data)
         except OSError as error:
             self._finds.leave_out(str(file), "it cannot be read: {reason}", reason=error.strerror or "")
         except Unreadable as error:
@@ -118,27 +129,24 @@ class _Search:
         with sqlite.opened(file) as database:
             tables = database.tables()
             if saveany_bot.is_database(tables):
+                database.check()
                 saveany_bot.read(database, source, self._finds)
-            elif gotd.is_gotgproto(tables):
-                logins.append(gotd.read_gotgproto(database, source))
-            elif pyrogram.is_database(tables):
-                logins.append(pyrogram.read_database(database, source))
-            elif telethon.is_database(tables):
-                logins.append(telethon.read_database(database, source))
-            else:
-                return False
-        return True
+                return True
+            for is_known, read in _DATABASES:
+                if is_known(tables):
+                    database.check()
+                    logins.append(read(database, source))
+                    return True
+        return False
 
-    def _read_content(self, file: Path, data: bytes, *, complete: bool) -> bool:
-        if _EXPORT.match(data[:8192].decode(errors="replace")):
-            self._finds.leave_out(
-                str(file),
-                "this is an export of messages; `{command}` reads it",
-                command=advice.command("archive adopt --from"),
-            )
-            return True
-        if not complete:
-            return False
+    def _note_export(self, file: Path) -> None:
+        self._finds.leave_out(
+            str(file),
+            "this is an export of messages; `{command}` reads it",
+            command=advice.command("archive adopt --from"),
+        )
+
+    def _read_content(self, file: Path, data: bytes) -> bool:
         if data.startswith(tdl.ZSTD_MAGIC):
             self._read_tdl(file, tdl.read_backup(data))
             return True
@@ -218,6 +226,12 @@ class _Search:
             if default == _BOT_LOGIN[1]:
                 logins = self._finds.logins[before:]
                 self._finds.logins[before:] = [replace(each, is_bot=True) for each in logins]
+
+
+def _may_be_known(head: bytes) -> bool:
+    """Whether a file that begins so may be one of those that are read as a whole: text, or of a known
+    format."""
+    return b"\0" not in head or head.startswith((tdl.ZSTD_MAGIC, _TDATA_MAGIC)) or bbolt.is_bbolt(head)
 
 
 def _files(folder: Path, depth: int = 0) -> Iterator[Path]:

@@ -26,6 +26,11 @@ class SqliteFile:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
+    def check(self) -> None:
+        """Raise `Unreadable` if the file is damaged anywhere."""
+        if self._rows("PRAGMA quick_check(1)") != [("ok",)]:
+            raise Unreadable("the database is damaged")
+
     def tables(self) -> dict[str, list[str]]:
         """The tables with their columns. Views are none."""
         names = [row[0] for row in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -49,8 +54,6 @@ def opened(file: Path) -> Iterator[SqliteFile]:
     """The file, for reading. Raises `Unreadable` for one that is damaged or locked, also while it is read."""
     try:
         with _connected(file) as connection:
-            if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise Unreadable("the database is damaged")
             yield SqliteFile(connection)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
