@@ -92,9 +92,10 @@ class RecordingView(Reply):
 
 
 class RecordingList(Reply):
-    """Recordings, oldest first."""
+    """A page of recordings, oldest first."""
 
     recordings: list[RecordingView]
+    next_cursor: str | None = Field(description="Null on the last page.")
 
 
 @router.post(
@@ -157,18 +158,24 @@ async def recordings(
     ] = "",
     chat: Annotated[str, Query(max_length=100, description="Only those of this chat: `@name` or id.")] = "",
     user_id: UserId = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str, Query(max_length=2000, description="`next_cursor` of the previous page.")] = "",
 ) -> RecordingList:
     """The recordings that have a file, oldest first, also those that run."""
     from saveany.service.archives import parse_date
 
-    found = await services.live.recordings(
+    page = await services.live.page(
         principal,
+        limit,
+        cursor,
         since=parse_date(since, "from") if since else None,
         until=parse_date(until, "to") if until else None,
         chat=chat,
         user_id=user_id,
     )
-    return RecordingList(recordings=[_recording(each) for each in found])
+    return RecordingList(
+        recordings=[_recording(each) for each in page.recordings], next_cursor=page.cursor or None
+    )
 
 
 def _view(shown: ShownLive) -> LiveView:

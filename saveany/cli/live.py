@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -97,16 +98,17 @@ def recordings(
 
     --json prints {"recordings": […]}, with the fields of `GET /api/v1/recordings`.
     """
-    wanted: dict[str, str | int | None] = {"from": since or None, "to": until or None, "user_id": user}
-    wanted["chat"] = chat or None
-    found = call(connect(ctx, url, token), lambda api: api.get("recordings", **wanted))
+    wanted: dict[str, str | int | None] = {"from": since, "to": until, "chat": chat, "user_id": user}
+    found = call(
+        connect(ctx, url, token), lambda api: api.pages("recordings", "recordings", sys.maxsize, **wanted)
+    )
     if as_json:
-        typer.echo(json.dumps(found))
-    elif found["recordings"]:
+        typer.echo(json.dumps({"recordings": found}))
+    elif found:
         from saveany.cli.tables import new_table, print_table  # imports rich
 
         table = new_table("BEGAN", "STATUS", "SECONDS", "CHAT", "FILE", wide="FILE", right=("SECONDS",))
-        for each in found["recordings"]:
+        for each in found:
             for file in each["files"]:
                 row = each["started_at"], each["status"], str(file["seconds"]), each["title"], file["name"]
                 table.add_row(*map(printable, row))

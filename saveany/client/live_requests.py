@@ -41,7 +41,13 @@ def delete_live(live_id: str) -> ApiRequest[MessageReply]:
 
 
 def list_recordings(
-    *, from_: str | None = None, to: str | None = None, chat: str | None = None, user_id: int | None = None
+    *,
+    from_: str | None = None,
+    to: str | None = None,
+    chat: str | None = None,
+    user_id: int | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
 ) -> ApiRequest[RecordingList]:
     """Recordings of live streams.
 
@@ -54,7 +60,11 @@ def list_recordings(
     chat: Only those of this chat: `@name` or id.
 
     user_id: Only tasks of this user.
+
+    cursor: `next_cursor` of the previous page.
     """
     return ApiRequest(
-        "GET", "/api/v1/recordings", params={"from": from_, "to": to, "chat": chat, "user_id": user_id}
+        "GET",
+        "/api/v1/recordings",
+        params={"from": from_, "to": to, "chat": chat, "user_id": user_id, "limit": limit, "cursor": cursor},
     )

@@ -1220,9 +1220,11 @@ class RecordingFileView(TypedDict):
 
 
 class RecordingList(TypedDict):
-    """Recordings, oldest first."""
+    """A page of recordings, oldest first."""
 
     recordings: list[RecordingView]
+    #: Null on the last page.
+    next_cursor: str | None
 
 
 class RecordingView(TypedDict):

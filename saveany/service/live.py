@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from saveany.catalogue.cursors import make_cursor, parse_cursor
 from saveany.catalogue.models import HistoryFilter
 from saveany.errors import InvalidInput, NotFound, WrongState
 from saveany.models import Task
@@ -83,6 +84,14 @@ class LiveRecording:
     def seconds(self) -> int:
         """How long the recording is."""
         return sum(each.seconds for each in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPage:
+    """A page of recordings. `cursor` leads to the next page; it is empty on the last one."""
+
+    recordings: list[LiveRecording]
+    cursor: str
 
 
 class LiveService:
@@ -176,20 +185,51 @@ class LiveService:
     ) -> list[LiveRecording]:
         """The recordings that began between two times (ms, inclusive) and have a file, oldest first. `chat`
         is @name or an id."""
+        tasks = await self._recording_tasks(principal, since, until, chat, user_id)
+        with_files = [LiveRecording(each, await self._files(each)) for each in tasks]
+        return [each for each in with_files if each.files]
+
+    async def page(
+        self,
+        principal: Principal,
+        limit: int,
+        cursor: str = "",
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        chat: str = "",
+        user_id: int | None = None,
+    ) -> RecordingPage:
+        """At most `limit` of these recordings after `cursor`. Raises `InvalidInput` for a bad cursor."""
+        found: list[LiveRecording] = []
+        after = parse_cursor(cursor, int)
+        if after:
+            since = max(int(after[0]), since or 0)
+        for task in await self._recording_tasks(principal, since, until, chat, user_id):
+            if after and _order(task) <= after:
+                continue
+            if files := await self._files(task):
+                if len(found) == limit:
+                    return RecordingPage(found, make_cursor(_order(found[-1].task)))
+                found.append(LiveRecording(task, files))
+        return RecordingPage(found, "")
+
+    async def _recording_tasks(
+        self, principal: Principal, since: int | None, until: int | None, chat: str, user_id: int | None
+    ) -> list[Task]:
+        """The tasks of these recordings, also of those without a file, in order."""
         owner = principal.visible_user(user_id)
         found = [task for task in await self._tasks.list(principal, user_id) if task.spec.type == LIVE]
         found += await self._history(HistoryFilter(type=LIVE, user_id=owner, since=since))
         recordings = {task.id: LiveRecording(task, ()) for task in found}
         chosen = [
-            each
+            each.task
             for each in recordings.values()
             if (since is None or each.started_at >= since)
             and (until is None or each.started_at <= until)
             and chat.lower() in ("", each.chat.lower(), str(each.chat_id))
         ]
-        with_files = [LiveRecording(each.task, await self._files(each.task)) for each in chosen]
-        shown = (each for each in with_files if each.files)
-        return sorted(shown, key=lambda each: (each.started_at, each.task.id))
+        return sorted(chosen, key=_order)
 
     async def _history(self, wanted: HistoryFilter) -> list[Task]:
         found, cursor = list[Task](), ""
@@ -206,6 +246,11 @@ class LiveService:
         seconds = {item.index: int(item.source.get("seconds", 0)) for item in items}
         videos = [file for file in files if file.item is not None and seconds.get(file.item)]
         return [LiveFile(file, seconds[file.item or 0]) for file in videos]
+
+
+def _order(task: Task) -> tuple[int, str]:
+    """When a recording began, and its task: the key of the list."""
+    return LiveRecording(task, ()).started_at, task.id
 
 
 def recording_request(

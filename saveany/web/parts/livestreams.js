@@ -1,6 +1,6 @@
 // Chats that are recorded whenever they go live, and their recordings.
 import { useState } from "preact/hooks";
-import { get, may, post, remove, session } from "../api.js";
+import { all, get, may, post, remove, session } from "../api.js";
 import { bytes, duration, place, time } from "../format.js";
 import { to } from "../router.js";
 import { plural, t } from "../texts.js";
@@ -62,8 +62,8 @@ function Recordings({ live }) {
     setWanted((before) => ({ ...before, ...fields }));
     setCount(PAGE);
   };
-  const [found, error, reload] = useLoaded((stop) => get("recordings", { from: moment(wanted.from, "00:00:00.000"), to: moment(wanted.to, "23:59:59.999") }, stop)
-    .then((list) => list.recordings.reverse()), [live, wanted.from, wanted.to]);
+  const [found, error, reload] = useLoaded(() => all("recordings", "recordings", { from: moment(wanted.from, "00:00:00.000"), to: moment(wanted.to, "23:59:59.999"), limit: 200 })
+    .then((list) => list.reverse()), [live, wanted.from, wanted.to]);
   usePolling(Boolean(live) || Boolean(found?.some(isRunning)), reload, REFRESH_MS);
   if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!found) return html`<${Loading} rows=${2} />`;
