@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from saveany.sandbox import samples
-from saveany.sandbox.group_calls import LiveStream
 from tests.acceptance.web.axe import violations
 from tests.fixtures.browser import Browser, Page
 from tests.fixtures.stack import Stack
-from tests.fixtures.streams import make_parts
+from tests.fixtures.streams import make_parts, start_stream
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,9 +79,7 @@ async def open_view(page: Page, view: str) -> None:
 async def test_a_stream_is_recorded_stopped_and_played(
     stack: Stack, browser: Browser, tmp_path: Path
 ) -> None:
-    stream = LiveStream(parts=make_parts(tmp_path, SECONDS), kept=1000)
-    calls = stack.sandbox.world.calls
-    call = calls.start(stack.sandbox.world.chats[samples.CHANNEL], title="News", stream=stream)
+    call = start_stream(stack, make_parts(tmp_path, SECONDS))
     async with logged_in(browser, stack) as page:
         await watch_in_form(page)
         await page.click("Show the task: Sample channel", "a")
@@ -102,7 +98,7 @@ async def test_a_stream_is_recorded_stopped_and_played(
             return [each["status"] for each in await recordings(stack)] == ["completed"]
 
         await until(is_kept, within=60)
-        calls.end(call)
+        stack.sandbox.world.calls.end(call)
         [recording] = await recordings(stack)
         [file] = recording["files"]
         await open_view(page, "chats")
@@ -111,12 +107,27 @@ async def test_a_stream_is_recorded_stopped_and_played(
         assert await page.run("document.querySelector('dialog h2').innerText") == file["name"]
         await page.press("Escape", 27)
         await remove_and_filter(page)
+        archive = {"chat": "https://t.me/channel", "until": "2000-01-01"}
+        (await stack.client.post("/api/v1/archives", json=archive)).raise_for_status()
+        await open_view(page, "now")
+        await open_view(page, "chats")
+        await looks_right(page, "chats-with-archive")
+        gap = await page.run(
+            """(list) => document.querySelector(list + ' + section').getBoundingClientRect().top
+              - document.querySelector(list).getBoundingClientRect().bottom""",
+            "main > .rows",
+        )
+        assert gap >= 16, "the heading below the archives does not touch them"
 
 
 async def watch_in_form(page: Page) -> None:
     """What cannot be read is explained; then the chat is live at once."""
     await open_view(page, "chats")
     await page.sees("No chat is recorded when it goes live.")
+    top = await page.run(
+        "[...document.querySelectorAll('h2')].at(-1).getBoundingClientRect().top / innerHeight"
+    )
+    assert top < 0.5, "where no chat is archived, that takes less than the screen"
     await page.click("Record live streams", "a")
     await page.fill("Channel or group: a link, @name or id", "@nosuch")
     await page.click("Record", "dialog footer button")
