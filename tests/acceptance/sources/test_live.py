@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import re
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -19,10 +18,11 @@ import pytest_asyncio
 
 from saveany.sandbox import samples
 from saveany.sandbox.content import LiteralContent
-from saveany.sandbox.group_calls import CallRecording, GroupCall, LiveStream
+from saveany.sandbox.group_calls import CallRecording, GroupCall
+from saveany.store import connect
 from tests.fixtures.servers import answering, program
 from tests.fixtures.stack import USER_ID, Stack
-from tests.fixtures.streams import make_parts
+from tests.fixtures.streams import check_video, length, make_parts, start_stream
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -98,10 +98,16 @@ async def clean(stack: Stack) -> AsyncIterator[None]:
 
 
 def start(stack: Stack, parts: list[bytes], **fields: Any) -> GroupCall:
-    stream = LiveStream(parts=parts, **({"speed": SPEED, "kept": 1000} | fields))
-    return stack.sandbox.world.calls.start(
-        stack.sandbox.world.chats[samples.CHANNEL], title="News", stream=stream
-    )
+    return start_stream(stack, parts, **({"speed": SPEED} | fields))
+
+
+async def look(stack: Stack) -> None:
+    """Have the watched chats checked now, not within the next ten seconds."""
+    db = connect(stack.redis_url)
+    try:
+        await db.do("PUBLISH", "sa:archives", "")
+    finally:
+        await db.close()
 
 
 async def get(stack: Stack, path: str, **params: Any) -> Any:
@@ -154,19 +160,6 @@ async def end_when_read(stack: Stack, call: GroupCall) -> None:
     stack.sandbox.world.calls.end(call)
 
 
-def probe(path: Path) -> dict[str, Any]:
-    command = [program("ffprobe"), "-v", "error", "-show_format", "-show_streams", "-count_packets"]
-    found: dict[str, Any] = json.loads(subprocess.check_output([*command, "-of", "json", str(path)]))
-    return found
-
-
-def frames(path: Path) -> list[bytes]:
-    """A hash of each picture."""
-    command = [program("ffmpeg"), "-v", "error", "-i", str(path), "-map", "0:v", "-f", "framemd5", "-"]
-    lines = subprocess.check_output(command).splitlines()
-    return [line.rpartition(b",")[2].strip() for line in lines if not line.startswith(b"#")]
-
-
 async def recording_of(stack: Stack, task_id: str, **params: Any) -> dict[str, Any]:
     """The recording that a task has made; empty if it is not listed."""
     found = (await get(stack, "recordings", **params))["recordings"]
@@ -177,22 +170,7 @@ def videos(stack: Stack, folder: str) -> list[Path]:
     return [stack.storage_dir / name for name in stack.files() if name.startswith(f"{folder}/")]
 
 
-def check(path: Path, parts: list[bytes], folder: Path) -> None:
-    """The file has every picture of these parts, once and in order, and sound of the same length."""
-    expected: list[bytes] = []
-    for number, part in enumerate(parts):
-        (folder / f"{number}.mp4").write_bytes(part)
-        expected += frames(folder / f"{number}.mp4")
-    assert frames(path) == expected
-    found = probe(path)
-    lengths = {each["codec_type"]: float(each["duration"]) for each in found["streams"]}
-    assert float(found["format"]["duration"]) == pytest.approx(len(parts), abs=0.1)
-    assert lengths["audio"] == pytest.approx(lengths["video"], abs=0.05)
-
-
-async def test_a_stream_becomes_one_mp4_in_the_library(
-    stack: Stack, parts: list[bytes], tmp_path: Path
-) -> None:
+async def test_a_stream_becomes_one_mp4_in_the_library(stack: Stack, parts: list[bytes]) -> None:
     """The stack has one worker: while it records, downloads are done, and segments are listed. In the end
     there is one file, which the library plays."""
     call = start(stack, parts)
@@ -218,7 +196,7 @@ async def test_a_stream_becomes_one_mp4_in_the_library(
     assert recording["seconds"] == file["seconds"] == SECONDS
     (path,) = videos(stack, "streams")
     assert task["progress"]["downloaded_bytes"] == path.stat().st_size
-    check(path, parts, tmp_path)
+    check_video(path, parts)
     played = await stack.client.get(
         f"/api/v1/files/{file['file_id']}/content", headers={"Range": "bytes=0-9"}
     )
@@ -229,7 +207,7 @@ async def test_a_stream_becomes_one_mp4_in_the_library(
 
 
 async def test_a_recording_survives_faults_of_telegram_and_the_death_of_its_worker(
-    stack: Stack, parts: list[bytes], ffmpeg: Path, tmp_path: Path
+    stack: Stack, parts: list[bytes], ffmpeg: Path
 ) -> None:
     call = start(stack, parts)
     of_call = f"file={call.id}"
@@ -263,13 +241,13 @@ async def test_a_recording_survives_faults_of_telegram_and_the_death_of_its_work
     assert (task["status"], task["error"]) == ("completed", "")
     assert sum(each.fired for each in added) > 0
     (path,) = videos(stack, "faults")
-    check(path, parts, tmp_path)
+    check_video(path, parts)
     stack.sandbox.faults.clear()
 
 
 @pytest.mark.parametrize("end", ["stop", "DELETE"])
 async def test_stop_keeps_a_recording_and_cancel_removes_it(
-    end: str, stack: Stack, parts: list[bytes], tmp_path: Path
+    end: str, stack: Stack, parts: list[bytes]
 ) -> None:
     call = start(stack, parts, speed=3.0)
     folder = f"ended by {end}"
@@ -280,9 +258,9 @@ async def test_stop_keeps_a_recording_and_cancel_removes_it(
         await stack.request("POST", f"/tasks/{task_id}/stop")
         assert (await stack.ended(task_id))["status"] == "completed"
         (path,) = videos(stack, folder)
-        count = round(float(probe(path)["format"]["duration"]))
+        count = length(path)
         assert SEGMENT <= count < SECONDS
-        check(path, parts[:count], tmp_path)
+        check_video(path, parts[:count])
     else:
         await stack.request("DELETE", f"/tasks/{task_id}")
         assert (await stack.ended(task_id))["status"] == "canceled"
@@ -294,7 +272,7 @@ async def test_stop_keeps_a_recording_and_cancel_removes_it(
 
 
 async def test_gaps_are_closed_and_a_chat_that_goes_away_ends_the_recording(
-    stack: Stack, parts: list[bytes], tmp_path: Path
+    stack: Stack, parts: list[bytes]
 ) -> None:
     call = start(stack, parts, missing={3, 4, 12})
     watched = await watch(stack, dir_path="gaps")
@@ -309,9 +287,9 @@ async def test_gaps_are_closed_and_a_chat_that_goes_away_ends_the_recording(
         call.chat.username = username
     assert task["status"] == "completed", task
     (path,) = videos(stack, "gaps")
-    seconds = round(float(probe(path)["format"]["duration"]))
+    seconds = length(path)
     kept = [part for number, part in enumerate(parts) if number not in {3, 4, 12}]
-    check(path, kept[:seconds], tmp_path)
+    check_video(path, kept[:seconds])
     assert seconds > len(kept) // 2
     stack.sandbox.world.calls.end(call)
 
@@ -323,6 +301,7 @@ async def test_a_stream_that_ends_and_starts_again_is_recorded_twice(
     watched = await watch(stack, dir_path="again")
     await end_when_read(stack, first)
     second = start(stack, parts[6:12])
+    await look(stack)
 
     async def is_second() -> bool:
         (shown,) = (await get(stack, "live"))["live"]
@@ -333,7 +312,17 @@ async def test_a_stream_that_ends_and_starts_again_is_recorded_twice(
     (shown,) = (await get(stack, "live"))["live"]
     for task_id in (watched["task_id"], shown["task_id"]):
         assert (await stack.ended(task_id))["status"] == "completed"
-    assert [round(float(probe(path)["format"]["duration"])) for path in videos(stack, "again")] == [6, 6]
+    assert [length(path) for path in videos(stack, "again")] == [6, 6]
+    whole = (await get(stack, "recordings"))["recordings"]
+    assert [each["task_id"] for each in whole[-2:]] == [watched["task_id"], shown["task_id"]]
+    paged, page = list[Any](), dict[str, Any](next_cursor="")
+    while page["next_cursor"] is not None:
+        page = await get(stack, "recordings", limit=1, cursor=page["next_cursor"])
+        assert len(page["recordings"]) == 1
+        paged += page["recordings"]
+    assert paged == whole
+    refused = await stack.client.get("/api/v1/recordings", params={"cursor": "nonsense"})
+    assert refused.status_code == 400
 
 
 async def test_telegram_records_a_call_for_its_administrator(stack: Stack) -> None:
@@ -401,8 +390,10 @@ async def test_a_call_that_cannot_be_recorded_is_left_alone(stack: Stack) -> Non
 
     other = CallRecording(samples.BOT, "Theirs", False, datetime.now(UTC))
     call = world.calls.start(channel, recording=other)
+    await look(stack)
     await until(lambda: has("recording this call already"), within=30)
     admins, channel.admins = channel.admins, set()
+    await look(stack)
     try:
         await until(lambda: has("only be recorded by an administrator"), within=30)
         assert call.recording is other
@@ -445,6 +436,7 @@ async def test_the_calls_of_streamapi_show_streams_and_recordings(stack: Stack, 
     (public,) = re.findall(r"<public_hostid>(\d+)</public_hostid>", created)
     assert "<is_live>false</is_live>" in await ask("session/live", public_hostid=public)
     call = start(stack, parts[:6])
+    await look(stack)
 
     async def is_live() -> bool:
         return "<is_live>true</is_live>" in await ask("session/live", public_hostid=public)
@@ -462,6 +454,7 @@ async def test_the_calls_of_streamapi_show_streams_and_recordings(stack: Stack, 
     async def is_over() -> bool:
         return not await is_live()
 
+    await look(stack)
     await until(is_over, within=30)
 
 

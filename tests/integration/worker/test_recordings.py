@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +20,7 @@ from saveany.net.guard import AddressGuard
 from saveany.store import Store
 from saveany.telegram.livestream import LivePart
 from tests.fixtures.servers import program
-from tests.fixtures.streams import make_parts
+from tests.fixtures.streams import length, make_parts
 from tests.fixtures.waiting import until
 from tests.integration.worker import conftest as worker
 from tests.integration.worker.conftest import within
@@ -167,14 +166,7 @@ class Recorder(worker.JobHarness):
 
     def seconds(self) -> dict[str, int]:
         """The files in the storage, with their lengths; 0 for a playlist."""
-        return {name: _seconds(self.folder / name) for name in self.files()}
-
-
-def _seconds(file: Path) -> int:
-    if file.suffix != ".mp4":
-        return 0
-    command = [program("ffprobe"), "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]
-    return round(float(subprocess.check_output([*command, str(file)])))
+        return {name: length(self.folder / name) if name.endswith(".mp4") else 0 for name in self.files()}
 
 
 @pytest.fixture
