@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from saveany.catalogue.cursors import make_cursor, parse_cursor
 from saveany.catalogue.models import HistoryFilter
 from saveany.errors import InvalidInput, NotFound, WrongState
 from saveany.models import Task
@@ -201,6 +200,8 @@ class LiveService:
         user_id: int | None = None,
     ) -> RecordingPage:
         """At most `limit` of these recordings after `cursor`. Raises `InvalidInput` for a bad cursor."""
+        from saveany.catalogue.cursors import make_cursor, parse_cursor  # imports SQLAlchemy
+
         found: list[LiveRecording] = []
         after = parse_cursor(cursor, int)
         if after:
