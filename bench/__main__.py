@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import (
     api,
     archives,
+    drive,
     footprint,
     history,
     links,
@@ -58,6 +59,8 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     ("dl_cpu",): links.telegram_cpu,
     ("dl_rtt50", "dl_first_byte_rtt", "dl_warm_rtt", "dl_seek_p95_ms"): links.telegram_rtt50,
     ("dl_local_cpu",): links.local_cpu,
+    ("dav_propfind_100k_ms", "dav_propfind_100k_mb"): drive.propfind_100k,
+    ("dav_read",): drive.read,
     ("dl_100_readers_mb", "api_under_streams"): links.many_readers,
     ("api_post",): api.api_post,
     tuple(name for name in results.TARGETS if name.startswith("history_1m")): history.history_1m,

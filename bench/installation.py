@@ -225,6 +225,7 @@ def write_config(
         },
         "users": [{"id": _USER}],
         "links": {"openings": 0, "connections_per_address": 0, "connections_per_link": 0},
+        "dav": {"enable": True},
         "storages": [dict(storage or local) | {"name": _STORAGE}],
     }
     file = folder / "config.toml"

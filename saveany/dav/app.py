@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Never
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -18,27 +16,24 @@ from starlette.types import Message, Receive, Scope, Send
 
 from saveany.compat.addresses import trust
 from saveany.dav import properties
-from saveany.dav.addresses import href, names_of
-from saveany.dav.properties import PropertyRequest, Renderer
+from saveany.dav.addresses import ROOT, href, names_of
+from saveany.dav.listing import XML, Page, send_listing
+from saveany.dav.properties import Resource
+from saveany.dav.reading import FileReader
 from saveany.dav.tree import Node, Tree
-from saveany.delivery.content import etag_of
-from saveany.delivery.response import ContentResponse
 from saveany.errors import (
     Forbidden,
     InvalidInput,
     RequestError,
     TooLarge,
     Unauthorized,
-    Unavailable,
 )
 from saveany.languages import localized
 from saveany.logs import get_logger
-from saveany.net.addresses import network_of
 from saveany.texts import Text, gettext_noop
 
 if TYPE_CHECKING:
     from saveany.catalogue.keys import ApiKey
-    from saveany.catalogue.models import SavedFile
     from saveany.config import Config
     from saveany.delivery.delivery import LinkDelivery
     from saveany.service import FileService
@@ -46,16 +41,12 @@ if TYPE_CHECKING:
 
 #: The scope that a key needs.
 SCOPE: Final = "read"
-#: Seconds between two checks whether the key of a running download still works.
-_CHECK_SECONDS: Final = 2.0
-
 _ALLOWED: Final = "OPTIONS, GET, HEAD, PROPFIND"
 #: Methods of class 1 that change something: they are known, but refused.
 _CHANGING: Final = frozenset({"PUT", "DELETE", "MKCOL", "COPY", "MOVE", "PROPPATCH"})
 #: Windows takes an address for a drive only with MS-Author-Via.
 _CLASS: Final = {"DAV": "1", "MS-Author-Via": "DAV"}
 _HEADERS: Final = {**_CLASS, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_XML: Final = "application/xml; charset=utf-8"
 _HINT: Final = gettext_noop(
     "This is a folder of the drive. Open this address in a file manager or a player that knows WebDAV."
 )
@@ -79,10 +70,12 @@ class DavApp:
     def __init__(self, services: DavServices) -> None:
         self._services = services
         self._public = urlsplit(services.config.api.public_url)
+        self._reader = FileReader(services.delivery, services.keys)
 
     def claims(self, scope: Scope) -> bool:
-        """Whether a request is for the drive. Windows asks for the options of the address above it first."""
-        return names_of(scope) is not None or (scope["method"] == "OPTIONS" and scope["path"] == "/")
+        """Whether a request is for the drive, or asks what is above it."""
+        is_above = scope["path"] == "/" and scope["method"] in ("OPTIONS", "PROPFIND")
+        return is_above or names_of(scope) is not None
 
     def is_upload(self, scope: Scope) -> bool:
         """Whether a request may have a body of any size."""
@@ -124,11 +117,11 @@ class DavApp:
         if method == "PROPFIND":
             await self._list(request, tree, send)
             return
-        node = await tree.find(names_of(scope) or [])
-        if node.file is None:
+        link = await self._reader.find(tree, names_of(scope) or [])
+        if link is None:
             await Response(f"{localized(Text(_HINT))}\n", 200, _HEADERS, "text/plain")(scope, receive, send)
-            return
-        await self._deliver(request, key, node.file, receive, send)
+        else:
+            await self._reader.send(request, key, link, _CLASS, receive, send)
 
     async def _key(self, request: Request) -> ApiKey:
         """The key that is the password of a request. Raises `Unauthorized` and `Forbidden`."""
@@ -146,49 +139,17 @@ class DavApp:
         if depth not in ("0", "1", "infinity"):
             raise InvalidInput("the header Depth must be 0 or 1")
         wanted = properties.parse(await _body(request))
-        node = await tree.find(names_of(request.scope) or [])
+        names, base = names_of(request.scope), self._base(request)
+        node = Node(()) if names is None else await tree.find(names)
         if node.file is None and depth == "infinity":
             body = properties.error("propfind-finite-depth")
-            await Response(body, 403, _HEADERS, _XML)(request.scope, request.receive, send)
+            await Response(body, 403, _HEADERS, XML)(request.scope, request.receive, send)
             return
-        headers = dict(_HEADERS)
-        base = self._base(request)
-        if node.file is None:
-            headers["Content-Location"] = href(base, node.names, is_folder=True)
-        nodes = _with_children(tree, node) if depth == "1" and node.file is None else _only(node)
-        pieces = _multistatus(nodes, base, wanted)
-        await _send_text(request, send, headers, pieces)
-
-    async def _deliver(
-        self, request: Request, key: ApiKey, file: SavedFile, receive: Receive, send: Send
-    ) -> None:
-        delivery = self._services.delivery
-        address = network_of(request.client.host if request.client else "")
-        link = await delivery.saved(file.id)
-        with ExitStack() as stack:
-            if request.method == "GET":
-                stack.enter_context(delivery.limits.connection(f"user:{key.user_id}", address))
-                await delivery.limits.check_traffic()
-            content = await delivery.look(link)
-            if file.sha256 and content.etag == etag_of(file.sha256):
-                content.modified = file.added_at // 1000  # as in listings
-            response = ContentResponse(
-                content,
-                inline=True,
-                headers=_CLASS,
-                report=lambda size: delivery.sent("", address, size, content.size),
-                stop=lambda: self._until_revoked(key.id),
-            )
-            await response(request.scope, receive, send)
-
-    async def _until_revoked(self, key_id: str) -> Never:
-        """Wait until the key does not work any more; raises `Forbidden` then."""
-        while True:
-            await asyncio.sleep(_CHECK_SECONDS)
-            try:
-                await self._services.keys.working_key(key_id)
-            except Unavailable:
-                continue
+        if names is None:
+            await send_listing(request, send, _HEADERS, _above(base, depth), wanted)
+            return
+        place = {"Content-Location": href(base, node.names, is_folder=node.file is None)}
+        await send_listing(request, send, _HEADERS | place, _pages(tree, node, base, depth), wanted)
 
     def _base(self, request: Request) -> str:
         """The path that a reverse proxy has removed from the address of a request."""
@@ -219,66 +180,23 @@ async def _body(request: Request) -> bytes:
     return found
 
 
-async def _only(node: Node) -> AsyncIterator[list[Node]]:
-    yield [node]
+async def _above(base: str, depth: str) -> AsyncIterator[Page]:
+    """The address above the drive, which has nothing but the drive. Windows looks at it on its way, and
+    people enter it."""
+    yield [(f"{base}/", Resource("SaveAny", is_folder=True))]
+    if depth == "1":
+        yield [(href(base, (), is_folder=True), Resource(ROOT, is_folder=True))]
 
 
-async def _with_children(tree: Tree, node: Node) -> AsyncIterator[list[Node]]:
-    yield [node]
-    async for page in tree.children(node):
-        yield page
+async def _pages(tree: Tree, node: Node, base: str, depth: str) -> AsyncIterator[Page]:
+    yield [_entry(node, base)]
+    if depth == "1" and node.file is None:
+        async for nodes in tree.children(node):
+            yield [_entry(each, base) for each in nodes]
 
 
-async def _multistatus(
-    pages: AsyncIterator[list[Node]], base: str, wanted: PropertyRequest
-) -> AsyncIterator[str]:
-    """The body of a multistatus response, in pieces."""
-    renderer = Renderer(wanted)
-    yield renderer.begin
-    async for page in pages:
-        yield "".join(
-            renderer.response(href(base, node.names, is_folder=node.file is None), node.resource)
-            for node in page
-        )
-    yield renderer.end
-
-
-#: Size up to which a listing is sent with its length, in characters.
-_SHORT: Final = 64 << 10
-
-
-async def _send_text(
-    request: Request, send: Send, headers: Mapping[str, str], pieces: AsyncIterator[str]
-) -> None:
-    """Send a multistatus response. A long one is sent while it is made; that ends when the client is gone."""
-    begun: list[str] = []
-    size = 0
-    async for piece in pieces:
-        begun.append(piece)
-        size += len(piece)
-        if size > _SHORT:
-            break
-    else:
-        await Response("".join(begun), 207, headers, _XML)(request.scope, request.receive, send)
-        return
-    start = Response(None, 207, headers, _XML)
-    del start.headers["content-length"]
-    leaving = asyncio.create_task(_disconnected(request.receive))
-    try:
-        await send({"type": "http.response.start", "status": 207, "headers": start.raw_headers})
-        await send({"type": "http.response.body", "body": "".join(begun).encode(), "more_body": True})
-        async for piece in pieces:
-            if leaving.done():
-                return
-            await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
-        await send({"type": "http.response.body"})
-    finally:
-        leaving.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _entry(node: Node, base: str) -> tuple[str, Resource]:
+    return href(base, node.names, is_folder=node.file is None), node.resource
 
 
 def _refusal(error: RequestError | HTTPException) -> Response:

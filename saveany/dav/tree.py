@@ -60,7 +60,7 @@ class Tree:
     def __init__(self, files: FileService, user_id: int) -> None:
         self._files = files
         self._principal = Principal(user_id)
-        self._user_id = user_id
+        self.user_id = user_id
 
     async def find(self, names: Sequence[str]) -> Node:
         """The file or folder that these names lead to. Raises `FileNotFound`.
@@ -85,7 +85,7 @@ class Tree:
         while more:
             files, cursor = await self._page(folder_id, _PAGE, cursor)
             names = list(dict.fromkeys(file.name for file in files))
-            taken = await self._files.folder_names(self._principal, self._user_id, folder_id, names)
+            taken = await self._files.folder_names(self._principal, self.user_id, folder_id, names)
             page: list[Node] = []
             for file in files:
                 is_taken = file.name == last or file.name in taken
@@ -95,7 +95,7 @@ class Tree:
             more = bool(cursor)
 
     async def _find(self, names: tuple[str, ...]) -> Node | None:
-        along = await self._files.folders_along(self._principal, self._user_id, names)
+        along = await self._files.folders_along(self._principal, self.user_id, names)
         folder = along[-1] if along else None
         if len(along) == len(names):
             return Node(names, folder=folder)

@@ -71,7 +71,7 @@ WITHIN = {
     "until_done, in saveany.bot.app._serve: the bot starts again": """
         saveany.bot.app._wait_for_lock saveany.bot.app._renew_lock""",
     "the response, which it ends": """
-        saveany.delivery.delivery.LinkDelivery.until_stopped saveany.dav.app.DavApp._until_revoked
+        saveany.delivery.delivery.LinkDelivery.until_stopped saveany.dav.reading.FileReader._until_revoked
         saveany.api.direct.DirectSocket.flushed""",
     "repeat, in saveany.api.hub": "saveany.api.hub.Hub._distribute_progress saveany.api.hub.Hub._ping",
     "repeat, in saveany.bot.inbox.Inbox.run": """

@@ -17,10 +17,12 @@ from saveany.api.app import create_app
 from saveany.api.server import ApiServer
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
-from saveany.dav import app as dav
+from saveany.dav import reading
+from saveany.delivery import delivery
 from saveany.models import Item, ItemStatus, Progress, Status
 from saveany.store import Store
-from tests.integration.api.conftest import TOKEN, USER, claim, create, url_of
+from tests.fixtures.waiting import until
+from tests.integration.api.conftest import TOKEN, USER, claim, create, serving, url_of
 from tests.integration.api.keys import make_key
 
 OTHER = 42
@@ -270,6 +272,43 @@ async def test_addresses_have_what_a_proxy_has_removed_from_them(server: ApiServ
             reply = await client.request("PROPFIND", "/dav", headers=headers)
             assert all(href.startswith(start) for href in hrefs(fromstring(reply.content)))
             assert reply.headers["content-location"] == start
+            # Windows and gvfs look at what is above it.
+            above = await client.request("PROPFIND", "/", headers=headers)
+            assert hrefs(fromstring(above.content)) == [start.removesuffix("dav/"), start]
+            assert (await client.request("PROPFIND", "/", headers={"Host": host})).status_code == 403
+            assert (await client.request("PROPFIND", "/", auth=("", ""))).status_code == 401
+
+
+async def test_the_limits_of_links_apply(
+    config: Config,
+    live: httpx.AsyncClient,
+    store: Store,
+    catalogue: Catalogue,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "_COUNT_SECONDS", 0.1)
+    await save(live, store, tmp_path, {"local1/large.bin": MOVIE * 32})
+    limits = {"links": {"connections_per_link": 1, "monthly_gb": 1}}
+    app = create_app(Config.model_validate(config.model_dump() | limits), store, catalogue)
+    async with serving(app) as server, drive(server) as client:
+        async with client.stream("GET", "/dav/large.bin") as reply:
+            assert reply.status_code == 200
+            second = await client.get("/dav/large.bin", headers={"Range": "bytes=0-1"})
+            assert (second.status_code, second.headers["retry-after"]) == (429, "5")
+            assert (await client.head("/dav/large.bin")).status_code == 200
+
+        async def is_free() -> bool:
+            return (await client.get("/dav/large.bin")).content == MOVIE * 32
+
+        await until(is_free)
+
+        async def is_counted() -> bool:
+            return (await store.traffic.this_month()).sent >= 32 * len(MOVIE)
+
+        await until(is_counted)
+        await store.traffic.add(10**9)
+        assert (await client.get("/dav/large.bin")).status_code == 503
 
 
 async def test_the_drive_is_off_unless_it_is_enabled(
@@ -292,7 +331,7 @@ async def test_a_revoked_key_ends_what_it_reads(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dav, "_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(reading, "_CHECK_SECONDS", 0.05)
     await save(live, store, tmp_path, {"local1/large.bin": MOVIE * 32})
     made = await make_key(live, USER, "read")
 
