@@ -1,5 +1,5 @@
-"""Measures the drive: a folder with 100,000 files, and a file that is read as players do, beside a link to the
-same file. The client is curl."""
+"""Measures the drive: a folder with 100,000 files, and a file that is read as players do, beside a link to
+the same file. The client is curl."""
 
 from __future__ import annotations
 
