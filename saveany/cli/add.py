@@ -237,14 +237,17 @@ def _place(problem: Json) -> str:
 
 
 def _summary(saved: Json) -> str:
-    tasks = len(saved["tasks"])
     counted = [
-        f"{saved['links']:,} links in {tasks:,} task{'' if tasks == 1 else 's'}",
+        f"{_counted(saved['links'], 'link')} in {_counted(len(saved['tasks']), 'task')}",
         f"{saved['duplicates']:,} that occur again" if saved["duplicates"] else "",
         f"{saved['refused']:,} left out" if saved["refused"] else "",
-        f"{saved['without_file']:,} messages without a file" if saved["without_file"] else "",
+        f"{_counted(saved['without_file'], 'message')} without a file" if saved["without_file"] else "",
     ]
     return ", ".join(filter(None, counted))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 async def _follow_list(api: ApiClient, ids: Sequence[str], *, as_json: bool) -> bool:

@@ -27,9 +27,12 @@ async def open_view(page: Page, view: str) -> None:
     await page.wait("!document.querySelector('main .loading')")
 
 
-async def test_a_chat_is_opened_and_files_are_picked_from_it(demo: RunningDemo, browser: Browser) -> None:
-    """From the list of chats of an account, with a filter."""
+async def test_a_chat_is_opened_and_files_are_picked_from_it(
+    demo: RunningDemo, browser: Browser, tmp_path: Path
+) -> None:
+    """From the list of chats of an account, with a filter; the list of its files is saved as a table."""
     async with logged_in(browser, demo, width=360, height=740) as page:
+        await page.save_downloads(tmp_path)
         await open_view(page, "chats")
         await page.click("Look into a chat", "a")
         await page.fill("Search chats", "sample chan")
@@ -42,6 +45,9 @@ async def test_a_chat_is_opened_and_files_are_picked_from_it(demo: RunningDemo, 
             "[...document.querySelectorAll('.chat-files .tag')].every(e => e.innerText === 'Pictures')"
         )
         assert await page.fits()
+        await page.click("Export the list", "button")
+        await until(lambda: is_downloaded(tmp_path / "export.csv"), within=30)
+        assert len((tmp_path / "export.csv").read_text().splitlines()) == 1 + 4
         await page.click("All", "dialog footer button")
         await page.fill("Folder", "picked")
         await page.click("Save 4 files", "button")
