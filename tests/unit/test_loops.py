@@ -31,7 +31,7 @@ OF_ONE = {
         workers.sources.aria2.Aria2Source._wait_until_complete
         workers.sources.aria2_rpc.Aria2Daemon._wait_until_ready
         workers.sources.directlinks.DirectLinksSource._fetch_blocks.work workers.sources.process._read_lines
-        workers.sources.live.LiveSource._record
+        workers.sources.stream_recorder.StreamRecorder._record
         workers.sources.call_recording.CallRecordings.files
         workers.sources.call_recording.CallRecordings._retried
         workers.task_files.TaskFiles._save_files workers.task_files.TaskFiles._save_files.help_out
@@ -41,6 +41,7 @@ OF_ONE = {
         workers.conflicts.ConflictPolicy.publish
         storages.limit.Turns.wait
         saveany.delivery.archive.ZipContent.read saveany.telegram.range_reader.read_range
+        saveany.service.chats._patiently
         storages.alist.api.AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
