@@ -14,6 +14,7 @@ from saveany.store import Store, connect
 from tests.fixtures.servers import free_port
 from tests.fixtures.stack import STORAGE, USER_ID, Stack
 from tests.fixtures.tcp import tcp_server
+from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -327,3 +328,9 @@ async def test_without_users_the_user_must_be_named(running: Stack) -> None:
         assert "--user ID" in await fails(running, "add", PDF, code=2)
     finally:
         running.write_config()
+
+        async def is_restored() -> bool:
+            """The API follows its file, and may have read the other one."""
+            return bool((await running.client.get("/api/v1/users")).json()["users"])
+
+        await until(is_restored)
