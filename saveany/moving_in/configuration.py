@@ -7,16 +7,20 @@ storages, the bot and the application. Other settings stay as they are here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from tomlkit import TOMLDocument, parse
 
-from saveany.config import Config, files, keys, write
+from saveany.config import Config, compat, files, keys, write
 from saveany.errors import ConfigError
 from saveany.moving_in.found import FoundConfig, LeftOut
 from saveany.moving_in.steps import ConfigStep
 from saveany.texts import Text
+
+#: Keys of which more is said than that they stay.
+_TAKEN = ("users", "storages", "telegram.token", "telegram.app_id", "telegram.app_hash")
 
 
 def plan_configuration(
@@ -73,6 +77,7 @@ def _missing(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> lis
     """What is missing here."""
     storages = _tables(found.data, "storages")
     steps = [*_telegram(config, found, left_out)]
+    _leave_out_others(config, found, left_out)
     known = {each.name for each in config.storages} | _names_in(config)
     for storage in storages:
         name = storage.get("name")
@@ -130,6 +135,21 @@ def _telegram(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> li
         values = {"telegram.app_id": theirs["app_id"], "telegram.app_hash": theirs["app_hash"]}
         steps.append(_setting("application", str(theirs["app_id"]), values))
     return steps
+
+
+def _leave_out_others(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> None:
+    """Name the settings that have other values there, and those that mean nothing here."""
+    data = deepcopy(found.data)
+    for loc, why in compat.take_ignored(data):
+        left_out.append(LeftOut(f"{found.file}: {'.'.join(map(str, loc))}", Text(why.partition(" ")[2])))
+    for name, key in keys.KEYS.items():
+        theirs: Any = data
+        ours: Any = config
+        for part in map(str, key.path):
+            theirs, ours = (theirs.get(part) if isinstance(theirs, dict) else None), getattr(ours, part)
+        if name in _TAKEN or theirs is None or theirs == keys.plain(ours, reveal=True):
+            continue
+        left_out.append(LeftOut(f"{found.file}: {name}", Text("the setting here stays as it is")))
 
 
 def _setting(subject: str, detail: str, values: Mapping[str, Any]) -> ConfigStep:

@@ -53,8 +53,10 @@ def make_plan(config: Config, finds: Finds, present: Present) -> Plan:
         steps += plan_user(after, user, known, archives, left_out)
     logins = plan_logins(after, finds.logins, present.logins, present.owners, left_out)
     steps += logins
+    news = [Text(each) for each in after.warnings if each not in config.warnings]
+    warnings = [*news, *_warnings(after, logins)]
     left_out = list({(each.name, str(each.reason)): each for each in left_out}.values())
-    return Plan(config=after, steps=steps, warnings=_warnings(after, logins), left_out=left_out)
+    return Plan(config=after, steps=steps, warnings=warnings, left_out=left_out)
 
 
 def _warnings(config: Config, logins: Sequence[LoginStep]) -> list[Text]:

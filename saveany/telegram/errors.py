@@ -114,7 +114,7 @@ _MESSAGES: Mapping[type[BaseException], Text] = {
     ),
     tg.SessionRevokedError: Text("the login was ended from another device"),
     tg.SessionExpiredError: Text("the login has expired"),
-    tg.AuthKeyUnregisteredError: Text("Telegram does not know this login any more"),
+    tg.AuthKeyUnregisteredError: Text("Telegram does not know this login any more (AUTH_KEY_UNREGISTERED)"),
     common.AuthKeyNotFound: Text("Telegram does not know this login any more"),
     tg.UserDeactivatedError: Text("the account was deleted"),
     tg.UserDeactivatedBanError: Text("the account was banned by Telegram"),

@@ -174,6 +174,8 @@ def test_a_user_who_is_not_listed_is_named(tmp_path: Path) -> None:
 THEIRS = """\
 # a comment
 workers = 9
+retry = 3
+threads = 4
 [telegram]
 token = "1234567:their-token-their-token-their-token"
 app_id = 5
@@ -225,7 +227,11 @@ def test_only_what_is_missing_here_is_added(tmp_path: Path) -> None:
         (8, ("cloud",), True),
     ]
     assert "storage off" in reasons(made)
+    theirs = tmp_path / "other/config.toml"
+    assert "stays as it is" in reasons(made)[f"{theirs}: workers"]
+    assert reasons(made)[f"{theirs}: threads"].startswith("has no effect")
     assert any("storage broken" in each for each in reasons(made))
+    assert not any("retry" in each for each in reasons(made))
     assert plan(tmp_path, (tmp_path / "config.toml").read_text(), again(tmp_path)).steps == []
 
 
@@ -263,6 +269,7 @@ def test_without_a_file_here_theirs_is_taken_with_its_comments(
     after = write.update(target(made.config), combined(steps), {})
     text = (tmp_path / "new/config.toml").read_text()
     assert text.startswith("# a comment\nworkers = 9\n")
+    assert any("threads has no effect" in str(each) for each in made.warnings)
     places = [str(getattr(each, "base_path", "")) for each in after.storages]
     assert places[0] == str(tmp_path / "other/elsewhere")
 

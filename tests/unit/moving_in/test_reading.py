@@ -184,6 +184,14 @@ def test_a_session_with_an_impossible_data_center_is_named(files: Path) -> None:
     assert "impossible number" in reason(files / "telethon/account.session")
 
 
+def test_older_sessions_of_pyrogram_are_read(files: Path) -> None:
+    file = files / "pyrogram/account.session"
+    for column in ("server_address", "port", "api_id"):
+        change(file, f"ALTER TABLE sessions DROP COLUMN {column}")
+        (login,) = read(file).logins
+        assert (login.user_id, login.dc_id) == (PERSON, 2)
+
+
 def test_telegram_desktop_is_named_once(tmp_path: Path) -> None:
     folder = tmp_path / "tdata"
     (folder / "D877F783D5D3EF8C").mkdir(parents=True)
