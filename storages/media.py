@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Final
 #: Bytes that are copied from each end.
 _END: Final = 8 << 20
 #: ffmpeg's names of the formats.
-_VIDEOS: Final = {".mp4": "mov", ".m4v": "mov", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska"}
+VIDEOS: Final = {".mp4": "mov", ".m4v": "mov", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska"}
 _AUDIO: Final = {
     ".mp3": "mp3",
     ".m4a": "mov",
@@ -88,7 +88,7 @@ class MediaProbe:
     """Collects the two ends of a file of `size` bytes. Uses at most 16 MiB of disk in `folder`."""
 
     def __init__(self, name: str, size: int, folder: Path, *, videos_only: bool = True) -> None:
-        formats = _VIDEOS if videos_only else {**_VIDEOS, **_AUDIO, **_PHOTOS}
+        formats = VIDEOS if videos_only else {**VIDEOS, **_AUDIO, **_PHOTOS}
         self._suffix = Path(name).suffix.lower()
         self._format = formats.get(self._suffix, "")
         self._size = size
@@ -137,33 +137,39 @@ class MediaProbe:
         return (*guarded, "-f", self._format, "-i", f"file:/dev/fd/{self._fd}")
 
     async def _run(self, program: str, *arguments: str) -> bytes:
-        """The output of a program, b"" if it fails."""
-        if not (found := shutil.which(program)):
-            return b""
-        process = await asyncio.create_subprocess_exec(
-            found,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            pass_fds=[self._fd],
-        )
-        try:
-            async with asyncio.timeout(_SECONDS):
-                written, _ = await process.communicate()
-            return written
-        except TimeoutError:
-            return b""
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        """The output of a program, b"" if it fails at once."""
+        return (await run_program(program, *arguments, fds=[self._fd], seconds=_SECONDS))[1]
 
     def close(self) -> None:
         """Remove the sparse file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+async def run_program(program: str, *arguments: str, fds: Sequence[int], seconds: float) -> tuple[int, bytes]:
+    """The exit code and output of a program that inherits these descriptors. -1 without output if it is not
+    installed or takes longer."""
+    if not (found := shutil.which(program)):
+        return -1, b""
+    process = await asyncio.create_subprocess_exec(
+        found,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        pass_fds=fds,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            written, _ = await process.communicate()
+        return process.returncode or 0, written
+    except TimeoutError:
+        return -1, b""
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def _stream(output: Any, kind: str) -> Any:

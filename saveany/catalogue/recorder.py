@@ -241,7 +241,7 @@ class Recorder:
             batch.archived.append((task, items))
         for item in items:
             if rows.is_saved(item):
-                batch.saved.append((task, item))
+                batch.saved += ((task, each) for each in rows.stored_files(item))
             else:
                 batch.unsaved.append((task.id, item.index))
 
@@ -314,6 +314,9 @@ async def _write_files(database: Database, connection: AsyncConnection, batch: _
         removed = [{"of_task": task_id, "of_item": item} for task_id, item in batch.unsaved]
         same = (files.c.task_id == bindparam("of_task"), files.c.item == bindparam("of_item"))
         await connection.execute(delete(files).where(*same), removed)
+        further = (files.c.task_id == bindparam("of_task"), files.c.item >= rows.FURTHER_PART)
+        part = files.c.item % rows.FURTHER_PART == bindparam("of_item")
+        await connection.execute(delete(files).where(*further, part), removed)
     known: dict[tuple[int, tuple[int, str]], int] = {}
     saved, made = [], []
     recorded = await _recorded(connection, batch.saved)

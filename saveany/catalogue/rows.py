@@ -68,6 +68,30 @@ def is_saved(item: Item) -> bool:
     return item.status is ItemStatus.COMPLETED
 
 
+def stored_files(item: Item) -> list[Item]:
+    """The files that a storage has made of a saved item: itself, unless it was cut into parts, which are
+    files of their own. All but the first get numbers that no item has."""
+    parts = item.reference.get("parts")
+    if not parts:
+        return [item]
+    shared = {name: value for name, value in item.reference.items() if name not in ("parts", "files")}
+    folder = posixpath.dirname(item.final or item.path)
+    return [
+        msgspec.structs.replace(
+            item,
+            index=item.index + number * FURTHER_PART,
+            final=posixpath.join(folder, part["name"]),
+            size=part["size"],
+            sha256="",
+            source={},
+            url=part["page"],
+            reference={**shared, "files": [file]},
+            link="" if number else item.link,
+        )
+        for number, (part, file) in enumerate(zip(parts, item.reference["files"], strict=True))
+    ]
+
+
 def file_row(task: Task, item: Item, folder_id: int) -> Row:
     """The row of a saved file. A row that exists keeps its id, name, folder and time."""
     path = item.path if item.duplicate else item.final or item.path
@@ -120,6 +144,9 @@ def link_row(token: str, file: Row, ttl_ms: int) -> Row:
         "bytes_sent": 0,
     }
 
+
+#: Each further part of an item adds this to its number. Tasks have fewer items.
+FURTHER_PART = 1 << 40
 
 #: The columns of a file that its task may change later. The others belong to the user.
 COPY_COLUMNS = ("size", "sha256", "storage", "path", "reference", "page")

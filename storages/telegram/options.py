@@ -75,7 +75,12 @@ class TelegramStorageOptions(StorageOptions):
     force_file: bool = Field(
         default=False, description="Send videos as plain files, without length, picture and player."
     )
-    split_large_video: bool = Field(default=False, description="Has no effect: videos are split as files.")
+    split_large_video: bool = Field(
+        default=False,
+        description="Cut larger videos at key frames, without encoding them again, into parts that play by "
+        "themselves. Needs ffmpeg, and twice the space of the video in `data_dir`. Where it is not possible, "
+        "they are split as other files.",
+    )
 
     @property
     def chats(self) -> list[str]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from saveany import advice
@@ -38,6 +40,8 @@ from storages.telegram.chats import ChatRotation
 from storages.telegram.options import FROM_PATH, TelegramStorageOptions
 from storages.telegram.reference import ReferenceUpload
 from storages.telegram.upload import TelegramUpload
+from storages.telegram.video_parts import NO_FFMPEG, NO_ROOM, can_be_cut
+from storages.telegram.video_upload import VideoUpload
 from storages.telegram.volumes import Destination, Volume
 
 #: Maximum number of messages in an album.
@@ -56,6 +60,8 @@ _MAX_UPLOADS: Final = 200  # more than there are in 16 albums
 _CHAT_FOLDER: Final = re.compile(r"@[A-Za-z]\w{3,31}|-100\d+", re.ASCII)
 _CHAT_ID: Final = re.compile(r"-?[1-9]\d*", re.ASCII)
 #: Said of a file in a task.
+_PLAYS: Final = gettext_noop("It was cut into {count} parts that play by themselves.")
+_NOT_CUT: Final = gettext_noop("It was split into volumes, which do not play by themselves: {reason}.")
 _REFUSED: Final = gettext_noop("Telegram has refused it as media ({reason}); it was sent as a plain file.")
 K = TypeVar("K")
 V = TypeVar("V")
@@ -84,6 +90,8 @@ class TelegramStorage(Storage):
         self._chats = ChatRotation(options, lambda: self.message_sender)
         #: The last messages of this process, by random id, and their chats.
         self._messages: dict[int, tuple[Target, SentMessage]] = {}
+        #: Parts of a video that was cut, or why it was not, by file.
+        self._splits: dict[tuple[object, ...], list[Volume] | Text] = {}
         self._properties: dict[int, tuple[str, MediaProperties | None]] = {}  # with the MD5, by file number
 
     @property
@@ -141,13 +149,39 @@ class TelegramStorage(Storage):
                 storage=self.name,
                 path=path,
             )
+        self._splits.pop(_identity(key), None)
         volumes = await self._volumes(key, path, size)
+        if len(volumes) > 1 and self._cuts(destination.name):
+            return await self._video_upload(key, path, volumes)
         shown = destination.name if len(volumes) == 1 and not self._options.force_file else ""
         videos_only = self._options.send_as == "document"
         probe = MediaProbe(shown, size, self._scratch, videos_only=videos_only)
         return TelegramUpload(self, path, volumes, probe)
 
+    def _cuts(self, name: str) -> bool:
+        return self._options.split_large_video and not self._options.force_file and can_be_cut(name)
+
+    async def _video_upload(self, key: UploadKey, path: str, volumes: list[Volume]) -> Upload:
+        """An upload that cuts a video, which would otherwise become these volumes."""
+
+        def as_volumes(reason: Text) -> TelegramUpload:
+            _remember(self._splits, _identity(key), Text(_NOT_CUT, {"reason": reason}), _MAX_UPLOADS)
+            return TelegramUpload(self, path, volumes, MediaProbe("", 1, self._scratch))
+
+        size = sum(volume.size for volume in volumes)
+        if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
+            return as_volumes(Text(NO_FFMPEG))
+        if await asyncio.to_thread(_free_bytes, self._scratch) < 2 * size:
+            return as_volumes(Text(NO_ROOM, {"folder": str(self._scratch)}))
+        return VideoUpload(self, key, path, volumes[0].size, self._scratch, as_volumes)
+
+    def note_parts(self, key: UploadKey, volumes: list[Volume]) -> None:
+        """Keep the parts into which a video was cut until their messages are sent."""
+        _remember(self._splits, _identity(key), volumes, _MAX_UPLOADS)
+
     async def _volumes(self, key: UploadKey, path: str, size: int) -> list[Volume]:
+        if isinstance(parts := self._splits.get(_identity(key)), list):
+            return [replace(each, key=key) for each in parts]
         with self.translated_errors(path):
             largest = await self.message_sender.largest(self.destination(path).target)
         if size > largest and self._options.skip_large:
@@ -328,6 +362,21 @@ class TelegramStorage(Storage):
         reference: dict[str, Any] = {"account": sent[0].account, "files": files}
         refused = next((each.refused for each in sent if each.refused), "")
         note = Text(_REFUSED, {"reason": refused}) if refused else None
+        split = self._splits.get(_identity(volumes[0].key))
+        if isinstance(split, Text):
+            note = split
+        elif split and len(sent) == len(volumes):
+            note = Text(_PLAYS, {"count": len(volumes)})
+            reference["parts"] = [
+                {
+                    "name": volume.name(self.destination(path).name),
+                    "size": message.size,
+                    "page": target.link(message.id),
+                }
+                for volume, (target, message) in zip(
+                    volumes, (self._messages[each] for each in ids), strict=True
+                )
+            ]
         if not sent[0].is_photo:
             return Receipt(path, size, page=page, reference=reference, note=note)
         reference["mime"] = str(sent[0].source.get("mime", ""))
@@ -370,6 +419,18 @@ def _album_kind(document: Document) -> object:
         case Audio():
             return "music"
     return "photo or video"
+
+
+def _identity(key: UploadKey) -> tuple[object, ...]:
+    """Identifies a file among the uploads of all claims."""
+    return key.task, key.item, key.undone
+
+
+def _free_bytes(folder: Path) -> int:
+    """Free bytes of the disk that has a folder, or will have it."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def _remember(memory: dict[K, V], key: K, value: V, max_entries: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import posixpath
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,12 +31,14 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A file for Telegram: a whole file, or a piece of one. All pieces but the last have the same size."""
+    """A file for Telegram: a whole file, or a piece of one. All pieces but the last have the same size,
+    unless they play by themselves."""
 
     key: UploadKey
     number: int
     count: int
     size: int
+    plays: bool = False  # it is a part of a video that was cut
 
     @property
     def parts(self) -> int:
@@ -60,7 +63,15 @@ class Volume:
     @property
     def _piece(self) -> str:
         """Identifies these bytes of the file, even if other limits split it differently."""
-        return f"{self.key.task} {self.key.item} {self.number}/{self.count} {self.size}"
+        kind = " plays" if self.plays else ""
+        return f"{self.key.task} {self.key.item} {self.number}/{self.count} {self.size}{kind}"
+
+    def name(self, file: str) -> str:
+        """Its own name, if the whole file is called `file`."""
+        if self.plays:
+            stem, suffix = posixpath.splitext(file)
+            return f"{stem} ({self.number + 1} of {self.count}){suffix}"
+        return f"{file}.{self.number + 1:03}" if self.count > 1 else file
 
     def part(self, number: int, data: bytes) -> DocumentPart:
         """A part of the volume."""
@@ -70,7 +81,7 @@ class Volume:
         self, destination: Destination, caption: str | None, md5: str, properties: MediaProperties | None
     ) -> Document:
         """The message for the volume. Its caption is name and folder, if none is given or it is a piece."""
-        name = f"{destination.name}.{self.number + 1:03}" if self.count > 1 else destination.name
+        name = self.name(destination.name)
         folder = destination.folder.replace("#", "")  # Telegram would make it a hashtag
         if caption is None or self.count > 1:
             caption = f"{name}\n{folder}".strip()

@@ -45,6 +45,7 @@ OF_ONE = {
         storages.alist.api.AlistApi._poll_task storages.openload.api.OpenloadApi._poll
         storages.s3.bucket.S3Bucket.parts storages.s3.bucket.S3Bucket.pages storages.s3.upload.S3Upload._send
         storages.s3.upload.S3Upload.copy storages.s3.upload.S3Upload._finish
+        storages.telegram.video_upload.VideoUpload._upload_part
         storages.telegram.storage.TelegramStorage._send storages.telegram.upload.TelegramUpload._send
         storages.telegram.upload.VolumeUpload.wait_for_all saveany.storage_set.StorageHandle._probe""",
     "call of the store, which waits for Redis or reads in pieces": """

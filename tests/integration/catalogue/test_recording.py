@@ -66,6 +66,20 @@ async def test_a_file_that_was_removed_again_is_not_recorded(store: Store, any_c
     assert await saved(any_catalogue) == [("file1.mp4", 7)]
 
 
+async def test_each_part_of_a_video_is_a_file(store: Store, any_catalogue: Catalogue) -> None:
+    """All are removed with the item."""
+    names = ["file0 (1 of 2).mp4", "file0 (2 of 2).mp4"]
+    parts = [{"name": name, "size": 3 + n, "page": ""} for n, name in enumerate(names)]
+    video = item(0, reference={"account": "me", "files": [{"message": 8}, {"message": 9}], "parts": parts})
+    claimed = await planned(store, item(0), item(1))
+    await claimed.item(video, item(1))
+    for _ in range(2):
+        await store.db.do("XADD", "sa:record", "*", "task", claimed.task.id, "items", "*")
+        assert await saved(any_catalogue) == [(names[0], 3), (names[1], 4), ("file1.mp4", 7)]
+    await claimed.item(item(0, ItemStatus.QUEUED, undone=1))
+    assert await saved(any_catalogue) == [("file1.mp4", 7)]
+
+
 async def test_recording_twice_changes_nothing(store: Store, any_catalogue: Catalogue) -> None:
     claimed = await planned(store, item(0))
     await claimed.finish(Status.COMPLETED, items=[item(0)])
