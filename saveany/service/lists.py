@@ -109,6 +109,7 @@ class ListService:
         if saved.links > 1:
             some = [_ANY_LINK, f"{_ANY_LINK}0"]  # several links, with which not all requests are possible
             await self._tasks.check(principal, replace(request, links=some, type="tgfiles"))
+        body_hash = blake2b(f"{links.digest}\n{request}".encode(), digest_size=16).hexdigest()
         batches = links.batches()
         while batch := await asyncio.to_thread(next, batches, None):
             type_, some = batch
@@ -116,7 +117,7 @@ class ListService:
                 principal,
                 replace(request, type=type_, links=some),
                 key=key and f"{key}:{len(saved.tasks)}",
-                body_hash=links.digest,
+                body_hash=body_hash,
             )
             saved.tasks.append(ListTask(accepted.id, type_, len(some)))
 
