@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from saveany import advice
 from saveany.api.server import bind, other_instance_error, running_instance
 from saveany.config import Config
+from saveany.config.schema import InboxConfig
 from saveany.config.values import is_loopback
 from saveany.errors import ConfigError, SaveAnyError, StoreUnavailable
 from saveany.logs import get_logger
@@ -176,6 +177,25 @@ def disks(config: Config) -> Iterator[Check]:
             folders[f"storage {options.name}"] = base
     for name, folder in folders.items():
         yield Check(Area.MACHINE, f"disk of {name}", *_disk(folder))
+    for inbox in config.inboxes:
+        yield Check(Area.MACHINE, f"watched folder {inbox.path}", *_inbox(inbox))
+
+
+def _inbox(inbox: InboxConfig) -> tuple[State, str]:
+    """Whether a watched folder can be read, and its files moved."""
+    if not inbox.path.is_dir():
+        return "warning", "it is not a folder of this machine; another one may have it"
+    if not os.access(inbox.path, os.R_OK | os.X_OK):
+        return "failed", "it cannot be read; give the user that runs SaveAny access"
+    if inbox.after != "keep" and not os.access(inbox.path, os.W_OK):
+        return (
+            "failed",
+            f'after = "{inbox.after}" must be able to remove its files; make it writable, or set "keep"',
+        )
+    moved = inbox.moved_files
+    if moved and moved.exists() and moved.stat().st_dev != inbox.path.stat().st_dev:
+        return "failed", f"{moved} is on another disk; choose a folder on the same one as move_to"
+    return "ok", f"saved to {inbox.to or 'the default of its user'}"
 
 
 def programs(config: Config) -> Iterator[Check]:

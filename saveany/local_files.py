@@ -9,10 +9,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINK = "a symbolic link"
 _OUTSIDE = "a symbolic link that leads out of its folder"
 _SPECIAL = "not a file: a pipe, a socket or a device"
@@ -60,10 +62,11 @@ class Patterns:
 
     include: Sequence[str] = ()  # none: all files
     exclude: Sequence[str] = ()  # also for folders, of which nothing is wanted then
+    without: str = ""  # the path of one folder
 
     def excludes(self, below: str) -> bool:
         """Whether a file or folder is unwanted."""
-        return _matches(self.exclude, below)
+        return below == self.without or _matches(self.exclude, below)
 
     def accepts(self, below: str) -> bool:
         """Whether a file is wanted."""
@@ -155,3 +158,40 @@ def decoded(name: str) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def open_below(root: Path, below: str) -> int:
+    """A descriptor of a regular file in a folder, which is never reached through a link, whoever changes the
+    folders meanwhile. Raises `OSError`."""
+    with parent_below(root, below) as (folder, name):
+        return open_in(folder, name)
+
+
+def open_in(folder: int, name: str) -> int:
+    """A descriptor of a regular file in an open folder. Raises `OSError`."""
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+    return fd
+
+
+@contextmanager
+def parent_below(root: Path, below: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+    """A descriptor of the folder that contains a file, and the name of the file in it. Folders are made with
+    `create`. Raises `OSError`."""
+    *parts, name = below.split("/")
+    if create:
+        root.mkdir(parents=True, exist_ok=True)
+    folder = os.open(root, _FOLDER & ~os.O_NOFOLLOW)
+    try:
+        for part in parts:
+            if create:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folder)
+            deeper = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = deeper
+        yield folder, name
+    finally:
+        os.close(folder)

@@ -141,6 +141,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     webhook_url: str = ""  # from the request; the operator's URL is in the configuration
     params: dict[str, Any] = msgspec.field(default_factory=dict)  # parameters of the source; may hold secrets
     source_storage: str = ""  # for the sources "transfer" and "upload": the storage to read from
+    machine: str = ""  # for the source "inbox": the machine (`saveany.uploads.folder`) that has the file
     template: str = ""  # template of the user for file names; "" keeps the original names
     rules: tuple[Rule, ...] = ()  # rules of the user at that time; the first matching rule applies
     folder_id: int = (
@@ -152,7 +153,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def lane(self) -> str:
         """The source and storages that a worker needs to run this task. Ready tasks are queued by lane."""
-        source = f"{self.type}@{self.source_storage}" if self.source_storage else self.type
+        place = self.source_storage or self.machine
+        source = f"{self.type}@{place}" if place else self.type
         return f"{source}/{self.storage}"
 
     @property
@@ -311,6 +313,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     pid: int
     started_at: int
+    machine: str = ""  # as `TaskSpec.machine`; "" if data_dir cannot be written to
     tasks: list[str] = msgspec.field(default_factory=list)
     #: number of tasks with large files it can run at a time; 0 in heartbeats of older versions
     slots: int = 0

@@ -32,6 +32,8 @@ GROUP = "saveany.sources"
 
 #: The type of tasks that record a live stream.
 LIVE = "live"
+#: The type of tasks that save a file of a watched folder.
+INBOX = "inbox"
 #: Maximum number of links of a task.
 MAX_LINKS = 10_000
 
@@ -145,6 +147,13 @@ class UploadParams(Params):
 
     link_field = "upload"
     upload: str = Field(description="Id of the upload.")
+
+
+class InboxParams(Params):
+    """A file in a watched folder."""
+
+    link_field = "file"
+    file: str = Field(description="Its path on its machine.")
 
 
 class ConvertParams(Params):
@@ -357,6 +366,9 @@ SOURCES: tuple[SourceSpec, ...] = (
     ),
     SourceSpec(
         "upload", "Uploaded files", UploadParams, "workers.sources.upload:UploadSource", internal=True
+    ),
+    SourceSpec(
+        INBOX, "Files of watched folders", InboxParams, "workers.sources.inbox:InboxSource", internal=True
     ),
     SourceSpec(
         "convert",

@@ -21,6 +21,7 @@ from saveany.config.schema import UPLOADS
 from saveany.errors import StorageBusy, StorageError, StorageUnavailable, StoreUnavailable
 from saveany.logs import get_logger
 from saveany.loops import Signal, repeat
+from saveany.sources import INBOX
 from saveany.store import Store
 from saveany.texts import Text, gettext_noop
 from saveany.uploads.folder import machine_id, uploads_folder
@@ -326,13 +327,14 @@ def uploads_of(data_dir: Path) -> Sequence[StorageOptions]:
     return [model.model_validate(options)] if model else []
 
 
-def lanes(kinds: Iterable[str], storages: Iterable[str]) -> list[str]:
+def lanes(kinds: Iterable[str], storages: Iterable[str], machines: Sequence[str] = ()) -> list[str]:
     """Every lane (`TaskSpec.lane`) of these task types and storages. The types `transfer` and `upload` have a
-    lane for each pair of storages: the one they read and the one they write."""
+    lane for each pair of storages: the one they read and the one they write. The type `inbox` has one for
+    each of `machines` and storage."""
     names = list(storages)
     uploads = [name for name in names if name.startswith(UPLOADS)]
     targets = [name for name in names if not name.startswith(UPLOADS)]
-    read = {"transfer": targets, "upload": uploads}
+    read = {"transfer": targets, "upload": uploads, INBOX: machines}
     sources: list[str] = []
     for kind in kinds:
         sources += [f"{kind}@{name}" for name in read[kind]] if kind in read else [kind]

@@ -87,6 +87,7 @@ class Heartbeat:
             host=socket.gethostname(),
             pid=os.getpid(),
             started_at=self._started_at,
+            machine=self._runner.machine,
             tasks=self._runner.running,
             slots=self._runner.slots.count,
             slots_in_use=len(self._runner.slots.holders),

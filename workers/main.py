@@ -27,12 +27,14 @@ from saveany.store.counters import FLOOD_WAIT_SECONDS
 from saveany.supervisor import WORKER_ID_VARIABLE, report_working
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.uploads import Uploader
+from saveany.uploads.folder import machine_id
 from saveany.webhooks.builder import DeliveryBuilder
 from saveany.webhooks.deliver import deliver_forever
 from saveany.webhooks.send import WebhookSender
 from workers.arq_worker import ArqWorker
 from workers.ending import cancel_unstarted
 from workers.heartbeat import Heartbeat
+from workers.inboxes import InboxWatcher
 from workers.janitor import Janitor
 from workers.life_locks import LifeLock
 from workers.limits import Throttle
@@ -64,6 +66,14 @@ def worker_id() -> str:
     with a random part. No two processes have the same, so that one that lives is not taken for a dead one."""
     name = os.environ.get("SAVEANY_WORKER_ID") or f"{socket.gethostname()}-{os.getpid()}"
     return os.environ.pop(WORKER_ID_VARIABLE, "") or f"{name}-{uuid4().hex[:6]}"
+
+
+def _machine(config: Config) -> str:
+    """The id of this machine, "" if it has none because nothing can be written to data_dir."""
+    try:
+        return machine_id(config.data_dir)
+    except OSError:
+        return ""
 
 
 async def serve(config: Config, url: str) -> None:
@@ -119,10 +129,13 @@ class Worker:
         self._storages_changed = Signal(self._changed, leftovers)
         self._storages = self._open_storages()
         sources = self._sources = self._open_sources()
+        machine = _machine(config)
+        self._inboxes = InboxWatcher(config, store, machine)
         self._runner = TaskRunner(
             store,
             self._id,
             config,
+            machine=machine,
             storages=self._storages,
             sources=sources,
             throttle=self._throttle,
@@ -222,6 +235,7 @@ class Worker:
             "link_queries": repeat("link_queries", self._reply_to_link_queries),
             "storage_queries": repeat("storage_queries", self._reply_to_queries),
             "accounts": self._start_accounts(),
+            "inboxes": self._inboxes.run(),
             "reconcile": self._reconciler.run(),
             **self._janitor.loops(),
         }
@@ -231,6 +245,7 @@ class Worker:
         self._throttle.configured = Limits(**self._config.limits.model_dump())
         self._storages.update()
         self._storages_changed.send()
+        self._inboxes.changed.send()
 
     async def _wait_for_tasks(self) -> None:
         """Wait until a task runs here."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from saveany.models import slot_lane
+from saveany.sources import INBOX
 from saveany.storage_set import lanes
 from saveany.store import WorkerInfo
 
@@ -28,10 +29,17 @@ class OrphanedLanes:
         not orphaned."""
         now = self._clock()
         unknown = ready - known_lanes(workers) if workers else set()
+        unknown = {lane for lane in unknown if not _is_of_machine(lane)}
         self._unknown_since = {lane: self._unknown_since.get(lane, now) for lane in unknown}
         return sorted(
             lane for lane, since in self._unknown_since.items() if now - since >= self._grace_seconds
         )
+
+
+def _is_of_machine(lane: str) -> bool:
+    """Whether the tasks of a lane wait for their machine, however long it is off: it alone has their
+    files."""
+    return lane.startswith((f"{INBOX}@", slot_lane(f"{INBOX}@")))
 
 
 def known_lanes(workers: Sequence[WorkerInfo]) -> set[str]:

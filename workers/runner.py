@@ -60,6 +60,7 @@ class TaskRunner:
         worker: str,
         config: Config,
         *,
+        machine: str,
         storages: StorageSet,
         sources: Mapping[str, Source],
         throttle: Throttle,
@@ -68,9 +69,10 @@ class TaskRunner:
         changed: Signal,
         leftovers: Signal,
     ) -> None:
-        """`changed` is sent when a task starts or stops running here, `leftovers` when a task of a dead
-        worker may have left unfinished files in a storage."""
+        """`machine` is the id of this machine. `changed` is sent when a task starts or stops running here,
+        `leftovers` when a task of a dead worker may have left unfinished files in a storage."""
         self.worker = worker
+        self.machine = machine
         self._changed = changed
         self._leftovers = leftovers
         self.slots = Slots(config.workers, self._on_free_slot)
@@ -131,7 +133,8 @@ class TaskRunner:
 
     def _lanes_of(self, chosen: Callable[[str, Source], bool]) -> list[str]:
         sources = ((kind, each) for kind, each in self._sources.items() if chosen(kind, each))
-        return lanes((kind for kind, each in sources if self._is_able(kind, each)), self._storages.working)
+        kinds = (kind for kind, each in sources if self._is_able(kind, each))
+        return lanes(kinds, self._storages.working, [self.machine] if self.machine else [])
 
     def _is_able(self, kind: str, source: Source) -> bool:
         return not source.problem and (kind in self.only_here or not source.drawback)

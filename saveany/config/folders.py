@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -95,6 +95,44 @@ def problems(config: Config, files: Iterable[Path], tables: Mapping[str, int]) -
                     break
 
 
+def inbox_problems(config: Config, files: Iterable[Path]) -> Iterator[tuple[Loc, str]]:
+    """The location and reason of each watched folder that is refused: one that would save what it has
+    received, or what is not for others."""
+    protected = [replace(each, inside=True) for each in _protected(config, files)]
+    for storage in config.storages:
+        protected += [
+            _Protected(_Place(folder), f"storage {storage.name!r}", inside=True)
+            for folder in storage.folders_here()
+        ]
+    earlier: list[_Protected] = []
+    for index, inbox in enumerate(config.inboxes):
+        place = _Place(inbox.path)
+        for each in (*protected, *earlier):
+            if (relation := each.relation(place)) is not None:
+                yield (
+                    ("inboxes", index, "path"),
+                    f"{inbox.path} {relation} {each.name} ({each.place.path}); watch a folder that has only "
+                    "files to be saved",
+                )
+                break
+        earlier.append(_Protected(place, f"inboxes[{index}]", inside=True))
+    for index, inbox in enumerate(config.inboxes):
+        if (moved := inbox.moved_files) is not None:
+            yield from _move_problems(config, index, moved)
+
+
+def _move_problems(config: Config, index: int, moved: Path) -> Iterator[tuple[Loc, str]]:
+    """Why files must not be moved to a folder: they would be saved again."""
+    for number, inbox in enumerate(config.inboxes):
+        own_default = number == index and config.inboxes[index].move_to is None
+        if not own_default and _Place(inbox.path).contains(_Place(moved)):
+            yield (
+                ("inboxes", index, "move_to"),
+                f"{moved} is or is inside the watched folder inboxes[{number}]; choose another folder, or "
+                "leave it out",
+            )
+
+
 def _protected(config: Config, files: Iterable[Path]) -> Iterator[_Protected]:
     for file in files:
         yield _Protected(_Place(file.absolute()), "the configuration")
@@ -113,7 +151,7 @@ def _named_files(table: BaseModel) -> Iterator[tuple[str, Path]]:
     """The keys and paths of files that the configuration names, such as private keys and certificates."""
     for name in type(table).model_fields:
         match getattr(table, name):
-            case Path() as path if name not in ("data_dir", "base_path"):
+            case Path() as path if name not in ("data_dir", "base_path", "path", "move_to"):
                 yield name, path
             case BaseModel() as inner:
                 yield from _named_files(inner)

@@ -19,7 +19,7 @@ _POLL_SECONDS = 2.0
 REDIS_VARIABLE = "_SAVEANY_REDIS_URL"
 _REPLACED = "SAVEANY_REDIS_URL"
 #: Keys whose changes running processes apply, as `Config.adopt` does; the others need a restart.
-LIVE = ("users", "storages", "limits", "telegram.accounts", "telegram.sessions")
+LIVE = ("users", "storages", "limits", "inboxes", "telegram.accounts", "telegram.sessions")
 
 log = logs.get_logger("saveany.config")
 

@@ -51,7 +51,8 @@ def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool =
     folder = (file.parent if file else Path()).absolute()
     config = _anchored(_validate(data, folder, origin, found.problems), folder)
     config._file = file
-    refused = folders.problems(config, [file] if file else files.DEFAULT_FILES, _storage_tables(data))
+    used = [file] if file else files.DEFAULT_FILES
+    refused = (*folders.problems(config, used, _storage_tables(data)), *folders.inbox_problems(config, used))
     if problems := [ConfigProblem(origin.source(loc), spell(loc), Text(text)) for loc, text in refused]:
         raise WrongValues(problems)
     notes += _unknown_names(config, data)

@@ -564,6 +564,78 @@ class HistoryConfig(Table):
     keep_days: int = Field(default=0, ge=0, description="Days to keep an ended task; 0 keeps it forever.")
 
 
+class InboxConfig(Table):
+    """A watched folder of this machine: files that are complete are saved, each once."""
+
+    path: Path = Field(
+        description="The folder. It must not be, contain or be inside data_dir, a storage or another watched "
+        "folder.",
+        examples=["/home/me/Downloads/done"],
+    )
+    to: Annotated[str, AfterValidator(values.storage_and_folder)] = Field(
+        default="",
+        description="Where to save: STORAGE:FOLDER. Empty: by the rules of the user, else the user's default "
+        "storage and folder.",
+        examples=["local1:films"],
+    )
+    user: int = Field(
+        default=0, description="Telegram user id of the owner, one of [[users]]; 0: the first of them."
+    )
+    recursive: bool = Field(
+        default=True, description="Whether to save files in folders below, too. The folders are kept."
+    )
+    patterns: tuple[str, ...] = Field(
+        default=(),
+        description="Only files whose name, or path in the folder, matches a pattern. Empty: all.",
+        examples=[["*.mkv", "photos/*"]],
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(),
+        description="No files and folders that match. Unfinished downloads (.part, .crdownload, .tmp and "
+        "others) and hidden files are never saved.",
+        examples=[["*.nfo"]],
+    )
+    after: Literal["keep", "move", "delete"] = Field(
+        default="keep",
+        description="What to do with a file once it is saved: leave it there, move it to move_to, delete it.",
+    )
+    move_to: Path | None = Field(
+        default=None,
+        description='Where after = "move" moves files: a folder on the same disk. Default: the folder '
+        "`saved` in the watched folder.",
+        examples=["/home/me/Downloads/saved"],
+    )
+    on_conflict: Literal["rename", "overwrite", "skip"] | None = Field(
+        default=None,
+        description="What to do if a file of that name is saved already, such as an earlier version of a "
+        "file: rename, overwrite or skip. Default: the setting of the user.",
+        examples=["overwrite"],
+    )
+    settle_seconds: float = Field(
+        default=10.0,
+        ge=0.1,
+        description="A file is complete when its size and time have not changed for so many seconds, and no "
+        "program has it open for writing.",
+    )
+    poll_seconds: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="Seconds between two looks at the folder. 0: at once when something changes, or every 10 "
+        "seconds on network disks, which do not report changes.",
+    )
+
+    @property
+    def moved_files(self) -> Path | None:
+        """Where saved files are moved to; None unless they are."""
+        return (self.move_to or self.path / "saved") if self.after == "move" else None
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """The storage and the folder in it; empty for the user's choice."""
+        storage, separator, folder = self.to.partition(":")
+        return storage, (folder or "/") if separator else ""
+
+
 class LogConfig(Table):
     """The log, which goes to stderr."""
 
@@ -696,6 +768,7 @@ class Config(Table):
     storages: tuple[AnyStorage, ...] = Field(
         default=(), description="Where files are saved. After loading, only the enabled ones remain."
     )
+    inboxes: tuple[InboxConfig, ...] = Field(default=(), description="Watched folders.")
 
     _file: Path | None = PrivateAttr(default=None)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
@@ -716,10 +789,14 @@ class Config(Table):
 
     def adopt(self, new: Config) -> bool:
         """Take over from `new`, which was read from the same file later, what may change while a process
-        runs: users, storages, limits, and the accounts of Telegram. Everything that has this object sees the
-        change. Returns whether there was one."""
-        changed = _replaced(self, new, ("users", "storages", "limits"))
+        runs: users, storages, limits, watched folders, and the accounts of Telegram. Everything that has this
+        object sees the change. Returns whether there was one."""
+        changed = _replaced(self, new, ("users", "storages", "limits", "inboxes"))
         return _replaced(self.telegram, new.telegram, ("accounts", "sessions")) or changed
+
+    def owner(self, inbox: InboxConfig) -> User | None:
+        """The user to whom the files of a watched folder belong; None if there is none."""
+        return self.user(inbox.user) if inbox.user else next(iter(self.users), None)
 
     def user(self, id_: int) -> User | None:
         """The user with that Telegram id, None if it is not listed."""
@@ -780,3 +857,17 @@ class Config(Table):
                     (index, "name"), f"{UPLOADS} is reserved for uploaded files; choose another name"
                 )
         return tuple(storage for storage in storages if storage.enable)
+
+    @field_validator("inboxes")
+    @classmethod
+    def _with_targets(cls, inboxes: tuple[InboxConfig, ...], info: ValidationInfo) -> tuple[InboxConfig, ...]:
+        storages = [storage.name for storage in info.data.get("storages", ())]
+        users = {user.id for user in info.data.get("users", ())}
+        for index, inbox in enumerate(inboxes):
+            storage, _ = inbox.target
+            if storage and storage not in storages and "storages" in info.data:
+                known = ", ".join(storages) or "none"
+                raise error_at((index, "to"), f"there is no storage {storage!r}; there are: {known}")
+            if inbox.user and inbox.user not in users and "users" in info.data:
+                raise error_at((index, "user"), f"there is no user {inbox.user} in [[users]]")
+        return inboxes

@@ -176,3 +176,13 @@ def is_loopback(host: str) -> bool:
 def local_address(host: str) -> str:
     """The address at which this machine reaches a server bound to `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+
+
+def storage_and_folder(value: str) -> str:
+    """STORAGE:FOLDER, or an empty text."""
+    storage, _, path = value.partition(":")
+    if value and not storage:
+        raise ValueError("must look like STORAGE:FOLDER, such as nas:films")
+    if ".." in path.split("/"):
+        raise ValueError('must not lead out of the storage with ".."')
+    return value

@@ -31,6 +31,13 @@ def storage_problem(name: str, workers: Sequence[WorkerInfo]) -> Text | None:
     return _shared_problem(reported) if reported else Text("no running worker has this storage")
 
 
+def machine_problem(machine: str, workers: Sequence[WorkerInfo]) -> Text | None:
+    """Why no worker of this machine ("": any) can run a task; None if one can."""
+    if not machine or any(worker.machine == machine for worker in workers):
+        return None
+    return Text("no worker is running on the machine that has this file")
+
+
 def _shared_problem(reported: Sequence[StoredText]) -> Text | None:
     """None if one worker reports no problem, which is "", else the problem of one of them."""
     return loaded(min(reported, key=str))

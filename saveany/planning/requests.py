@@ -21,7 +21,7 @@ from saveany.planning.names import safe_name
 from saveany.planning.paths import folder
 from saveany.planning.source_choice import canonical_links, source_for, source_of
 from saveany.preferences import Preferences
-from saveany.sources import LIVE, SourceSpec, sources
+from saveany.sources import INBOX, LIVE, SourceSpec, sources
 from saveany.telegram import links as telegram
 from saveany.texts import Text
 
@@ -41,11 +41,21 @@ class UploadedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InboxFile:
+    """A file in a watched folder."""
+
+    machine: str
+    path: str  # for people
+    params: Mapping[str, Any]  # with which a worker of the machine finds it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRequest:
     """A request for a task. An empty field is filled in from the user's preferences and rules."""
 
     links: Sequence[str] = ()  # at least one, unless there is an `upload`
     upload: UploadedFile | None = None
+    inbox: InboxFile | None = None  # the same
     live: Mapping[str, Any] | None = None  # the stream to record in the chat that is the only link
     type: str = ""  # "": the first source that claims the first link
     user_id: int | None = None  # whose task it is; None: the caller's own
@@ -82,19 +92,22 @@ def plan_request(
     """
     source, links = _source_and_links(config, request)
     storage = PRIVATE_CHATS if request.to_private_chat else _target(config, user, request, preferences)
-    if not request.account and not request.live:
+    if not request.account and not request.live and not request.inbox:
         check_private_chats(links, user, group)
     source_storage = _source_storage(config, user, request)
     if source_storage and not request.upload:  # files of another storage keep their names and folders
         preferences = replace(preferences, template="", rules=())
+    if request.inbox:  # its files keep their names
+        preferences = replace(preferences, template="")
     return TaskSpec(
         id=task_id,
         type=source.type,
         links=links,
         user_id=user.id,
         storage=storage,
-        params=_upload_params(request.upload) if request.upload else dict(request.live or request.params),
+        params=_params(request),
         source_storage=source_storage,
+        machine=request.inbox.machine if request.inbox else "",
         path=str(user.id) if request.to_private_chat else _path(request, preferences, storage),
         filename=_filename(request),
         template="" if request.filename else preferences.template,
@@ -121,10 +134,18 @@ def destination(
 def _source_and_links(config: Config, request: TaskRequest) -> tuple[SourceSpec, tuple[str, ...]]:
     if request.upload:
         return sources()["upload"], (request.upload.id,)
+    if request.inbox:
+        return sources()[INBOX], (request.inbox.path,)
     if request.live:
         return sources()[LIVE], tuple(request.links)
     source = source_of(config, request.type) if request.type else source_for(config, request.links[0])
     return source, canonical_links(config, source, request.links)
+
+
+def _params(request: TaskRequest) -> dict[str, Any]:
+    if request.upload:
+        return _upload_params(request.upload)
+    return dict(request.inbox.params if request.inbox else request.live or request.params)
 
 
 def _upload_params(upload: UploadedFile) -> dict[str, Any]:

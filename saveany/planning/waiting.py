@@ -9,7 +9,7 @@ import msgspec
 from saveany import advice
 from saveany.config import Config
 from saveany.models import Status, Task, WorkerInfo
-from saveany.planning.available import source_problem, storage_problem
+from saveany.planning.available import machine_problem, source_problem, storage_problem
 from saveany.sources import sources
 from saveany.texts import Field, Text, loaded
 
@@ -64,6 +64,7 @@ class WaitingReasons(msgspec.Struct, frozen=True):
         problems = [storage_problem(name, self.workers) for name in _storages(task)]
         if source := sources().get(task.spec.type):
             problems.insert(0, source_problem(self.config, source, self.workers))
+        problems.append(machine_problem(task.spec.machine, self.workers))
         return next(filter(None, problems), None)
 
     def _busy(self, task: Task) -> Text | None:
@@ -101,7 +102,8 @@ def _all_record(able: Sequence[WorkerInfo]) -> Text | None:
 def _can_run(worker: WorkerInfo, task: Task) -> bool:
     spec = task.spec
     needed = [worker.storages.get(name) for name in _storages(task)]
-    return all(problem == "" for problem in [*needed, worker.sources.get(spec.type)])
+    is_there = spec.machine in ("", worker.machine)
+    return is_there and all(problem == "" for problem in [*needed, worker.sources.get(spec.type)])
 
 
 def _storages(task: Task) -> list[str]:

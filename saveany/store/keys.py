@@ -62,6 +62,8 @@ SLOTS_OF = _key("slots:<user>", "set", "those of them that have a slot of their 
 RECORDINGS_OF = _key("recordings:<user>", "set", "those of them that record live streams")
 IDEMPOTENCY = _key("idem:<key>", "hash", "hash of the first body sent with an Idempotency-Key, and its task")
 
+INBOX = _key("inbox:<hash>", "hash", "file in a watched folder -> its version that was taken, and a day")
+
 # The queue.
 USERS = _key("users", "zset", "the ring: users with ready tasks, by the turn in which they were last served")
 TURN = _key("turn", "string", "counter of turns in the ring")

@@ -15,6 +15,7 @@ from saveany.store.counters import Counters
 from saveany.store.db import Db, connect
 from saveany.store.duplicates import DuplicateQueries
 from saveany.store.events import Events
+from saveany.store.inboxes import Inboxes
 from saveany.store.link_queries import LinkQueries
 from saveany.store.live import LiveWatches
 from saveany.store.nonces import Nonces
@@ -72,6 +73,7 @@ class Store:
         self.progress_messages = ProgressMessages(db)
         self.archives = Archives(db)
         self.live = LiveWatches(db)
+        self.inboxes = Inboxes(db)
         self.telegram = TelegramStore(db)
 
     async def instance(self) -> str:

@@ -14,6 +14,7 @@ from saveany.models import Delivery, Item, ItemStatus, Task, TaskSpec
 from saveany.store import codec, keys
 from saveany.store.cursors import BATCH, MAX_EXAMINED, Position, make_cursor, parse_cursor
 from saveany.store.db import Arg, Db
+from saveany.store.inboxes import TakenFile
 from saveany.store.records import text
 from saveany.store.results import (
     AcceptResult,
@@ -75,11 +76,12 @@ class Tasks:
         subject: Text | None = None,
         key: str = "",
         body_hash: str = "",
+        taken: TakenFile | None = None,
     ) -> Accepted | None:
         """Record a new task. When this returns the task is durable.
 
         For an idempotency `key` that was used within 24 hours, returns the first task if `body_hash` is the
-        same, otherwise None.
+        same, otherwise None. A file of a watched folder is recorded as `taken` in the same step.
         """
         reply = await self._db.script(
             "accept",
@@ -95,6 +97,7 @@ class Tasks:
             body_hash,
             IDEMPOTENCY_TTL_MS,
             codec.encode(subject or Text(title)),
+            *(taken.args if taken else ()),
         )
         result = AcceptResult(text(reply[0]))
         if result is AcceptResult.REUSED:

@@ -15,11 +15,13 @@ from saveany.catalogue import HistoryFilter
 from saveany.catalogue.catalogue import Catalogue
 from saveany.config import Config
 from saveany.ids import new_id
+from saveany.local_files import Version
 from saveany.models import Delivery, Item, ItemStatus, Progress, Status, TaskSpec
 from saveany.preferences import Preferences
 from saveany.store import Store, WorkerInfo
 from saveany.store.api_processes import ApiProcess
 from saveany.store.archives import Archive
+from saveany.store.inboxes import Taken
 from saveany.store.keys import KEYS, Key, expected_type, find
 from saveany.store.live import Broadcast, LiveWatch
 from saveany.store.progress_messages import ProgressMessage
@@ -82,6 +84,7 @@ async def create_every_key(store: Store) -> dict[str, str]:
     await use_links(store)
     await use_removals(store)
     await use_sessions(store)
+    await use_inboxes(store)
     await store.duplicates.wait_for_turn(USER, running.task.id, 0, 5, 1)
     await use_other_hosts(store)
     await running.item(msgspec.structs.replace(item, status=ItemStatus.FINISHING, final="a"))
@@ -168,6 +171,13 @@ async def use_live(store: Store) -> None:
     await store.live.note("l", Broadcast(call=1, task_id="x", **seen))
     assert "l" in await store.live.broadcasts()
     assert [each.id for each in await store.live.all()] == ["l"]
+
+
+async def use_inboxes(store: Store) -> None:
+    """Remember a file of a watched folder."""
+    version = Version(5, 7)
+    await store.inboxes.put("h", [("a", Taken(version))])
+    assert (await store.inboxes.taken("h"))["a"].version == version
 
 
 class Permit(msgspec.Struct, tag="permit"):
@@ -356,6 +366,7 @@ async def test_a_damaged_key_affects_nothing_else(
     await use_links(store)
     await use_removals(store)
     await use_sessions(store)
+    await use_inboxes(store)
     await use_other_hosts(store)
     await use_the_api(client, tasks)
     await complete_a_new_task(client, store)

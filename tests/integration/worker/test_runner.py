@@ -98,6 +98,7 @@ class WorkerHarness:
             store,
             "w",
             cast(Config, config),
+            machine="",
             storages=self.storages,
             sources={"tgfiles": self.source},
             throttle=Throttle(store, "w", Limits()),

@@ -206,3 +206,74 @@ def test_the_demo_is_checked_too(tmp_path: Path) -> None:
     assert "base_path" in done.stderr
     assert "data_dir" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def inboxes(home: Path, *paths: object, **more: object) -> Path:
+    """A configuration with the storage `files` and these watched folders."""
+    file = write(home, local(home / "files"))
+    tables = [
+        "\n".join(
+            [
+                "[[inboxes]]",
+                f"path = {json.dumps(str(path))}",
+                *(f"{k} = {json.dumps(v)}" for k, v in more.items()),
+            ]
+        )
+        for path in paths
+    ]
+    file.write_text("\n".join([file.read_text(), "[[users]]", "id = 1", *tables]))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("data", "is or contains data_dir"),
+        ("data/in", "is inside data_dir"),
+        (".", "is or contains the configuration"),
+        ("files", "is or contains storage 'disk'"),
+        ("files/in", "is inside storage 'disk'"),
+        ("../link/files", "is or contains storage 'disk'"),
+    ],
+)
+def test_a_watched_folder_is_apart_from_storages_and_data(home: Path, path: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(inboxes(home, home / path))
+    assert reason in refused.value.message
+    assert "inboxes[0].path" in refused.value.message
+
+
+def test_two_watched_folders_are_apart(home: Path) -> None:
+    (home / "in").mkdir()
+    (home / "again").symlink_to(home / "in")
+    for other in ("in", "in/below", "again"):
+        with pytest.raises(ConfigError, match="inboxes\\[0\\]"):
+            load(inboxes(home, home / "in", home / other))
+    config = load(inboxes(home, home / "in", home / "other", to="disk:x"))
+    assert [inbox.target for inbox in config.inboxes] == [("disk", "x"), ("disk", "x")]
+
+
+def test_files_are_not_moved_into_a_watched_folder(home: Path) -> None:
+    config = load(inboxes(home, home / "in", after="move"))
+    assert config.inboxes[0].moved_files == home / "in/saved"
+    for target in ("in", "in/below", "other"):
+        with pytest.raises(ConfigError, match="move_to"):
+            load(inboxes(home, home / "in", home / "other", after="move", move_to=str(home / target)))
+    load(inboxes(home, home / "in", after="move", move_to=str(home / "done")))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("to", "nowhere:x", "there is no storage 'nowhere'"),
+        ("to", ":x", "STORAGE:FOLDER"),
+        ("to", "disk:../x", ".."),
+        ("user", 7, "there is no user 7"),
+        ("after", "burn", "keep"),
+        ("settle_seconds", 0, "0.1"),
+    ],
+)
+def test_what_a_watched_folder_needs(home: Path, key: str, value: object, reason: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(inboxes(home, home / "in", **{key: value}))
+    assert reason in refused.value.message

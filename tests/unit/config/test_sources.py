@@ -16,7 +16,7 @@ TAPE = SourceSpec("tape", "Tapes", TgFilesParams, "tape:Tape")
 
 def test_the_names_are_the_task_types_of_the_api() -> None:
     known = {"directlinks", "ytdlp", "aria2", "parseditem", "tgfiles", "tphpics", "transfer", "upload"}
-    known |= {"convert", "live"}
+    known |= {"convert", "inbox", "live"}
     assert {source.type for source in SOURCES} == set(sources()) == known
 
 
