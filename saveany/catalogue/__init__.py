@@ -17,6 +17,7 @@ from saveany.catalogue.models import (
     FolderPage,
     HistoryFilter,
     HistoryPage,
+    ListedFile,
     SavedFile,
 )
 
@@ -30,5 +31,6 @@ __all__ = [
     "FolderPage",
     "HistoryFilter",
     "HistoryPage",
+    "ListedFile",
     "SavedFile",
 ]

@@ -96,6 +96,17 @@ class SavedFile(msgspec.Struct, frozen=True, kw_only=True):
     sha1: str = ""  # hexadecimal; known only of files that were uploaded for a protocol that needs it
 
 
+class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A saved file, as far as a listing of its folder needs it."""
+
+    id: str
+    name: str
+    size: int
+    mime: str
+    sha256: str
+    added_at: int  # ms
+
+
 @dataclass(frozen=True, slots=True)
 class FilePage:
     """A page of files. `cursor` leads to the next page; it is empty on the last one."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from saveany.catalogue.models import ListedFile
 from saveany.dav.properties import Resource
 from saveany.delivery.content import etag_of, mime_of
 from saveany.delivery.errors import FileNotFound
@@ -21,7 +22,7 @@ from saveany.planning.names import split_extension
 from saveany.service import FileService, Principal
 
 if TYPE_CHECKING:
-    from saveany.catalogue.models import Folder, SavedFile
+    from saveany.catalogue.models import Folder
 
 #: Number of folders or files that are read from the catalogue, and sent, at a time.
 _PAGE: Final = 500
@@ -34,7 +35,7 @@ class Node:
     """A file, or a folder; the top is a folder without an id."""
 
     names: tuple[str, ...]  # that lead to it
-    file: SavedFile | None = None
+    file: ListedFile | None = None
     folder: Folder | None = None
 
     @property
@@ -81,18 +82,18 @@ class Tree:
             yield [Node((*parent.names, each.name), folder=each) for each in folders.folders]
             cursor = folders.cursor
             more = bool(cursor)
-        more, last = True, ""
+        start, more = ("", ""), True
         while more:
-            files, cursor = await self._page(folder_id, _PAGE, cursor)
+            files = await self._files.listed(self._principal, self.user_id, folder_id, start, _PAGE)
             names = list(dict.fromkeys(file.name for file in files))
             taken = await self._files.folder_names(self._principal, self.user_id, folder_id, names)
             page: list[Node] = []
             for file in files:
-                is_taken = file.name == last or file.name in taken
-                last = file.name
+                is_taken = file.name == start[0] or file.name in taken
+                start = file.name, file.id
                 page.append(Node((*parent.names, _with_id(file) if is_taken else file.name), file=file))
             yield page
-            more = bool(cursor)
+            more = len(files) == _PAGE
 
     async def _find(self, names: tuple[str, ...]) -> Node | None:
         along = await self._files.folders_along(self._principal, self.user_id, names)
@@ -104,9 +105,9 @@ class Tree:
         file = await self._file(folder.id if folder else 0, names[-1])
         return Node(names, file=file) if file else None
 
-    async def _file(self, folder_id: int, name: str) -> SavedFile | None:
+    async def _file(self, folder_id: int, name: str) -> ListedFile | None:
         """The file with this name on the drive in a folder, which has no folder of this name."""
-        files, _ = await self._page(folder_id, 1, start=name)
+        files = await self._files.listed(self._principal, self.user_id, folder_id, (name, ""), 1)
         if files and files[0].name == name:
             return files[0]
         stem, extension = split_extension(name)
@@ -116,20 +117,12 @@ class Tree:
             file = await self._files.get(self._principal, match[2])
         except NotFound:
             return None
-        return file if file.folder_id == folder_id and file.name == f"{match[1]}{extension}" else None
-
-    async def _page(
-        self, folder_id: int, limit: int, cursor: str = "", start: str = ""
-    ) -> tuple[list[SavedFile], str]:
-        """Files in a folder by name, the first ones of a name first, and the cursor of the next page."""
-        from saveany.catalogue import FileFilter, FileOrder
-
-        wanted = FileFilter(folder_id=folder_id, order=FileOrder.NAME, start=start)
-        page = await self._files.page(self._principal, wanted, limit, cursor)
-        return page.files, page.cursor
+        if (file.folder_id, file.name) != (folder_id, f"{match[1]}{extension}"):
+            return None
+        return ListedFile(**{name: getattr(file, name) for name in ListedFile.__struct_fields__})
 
 
-def _with_id(file: SavedFile) -> str:
+def _with_id(file: ListedFile) -> str:
     """The name of a file with its id, before the extension."""
     stem, extension = split_extension(file.name)
     return f"{stem} [{file.id}]{extension}"

@@ -10,7 +10,7 @@ from saveany.errors import InvalidInput, NotFound
 from saveany.service.principal import Principal
 
 if TYPE_CHECKING:
-    from saveany.catalogue import FileFilter, FilePage, FileStats, Folder, FolderPage, SavedFile
+    from saveany.catalogue import FileFilter, FilePage, FileStats, Folder, FolderPage, ListedFile, SavedFile
     from saveany.catalogue.catalogue import Catalogue
 
 
@@ -39,6 +39,13 @@ class FileService:
         if wanted.folder_id:
             await self.folder(principal, wanted.folder_id)
         return await self._catalogue.files.page(visible, limit, cursor, skip)
+
+    async def listed(
+        self, principal: Principal, user_id: int, folder_id: int, start: tuple[str, str], limit: int
+    ) -> list[ListedFile]:
+        """At most `limit` files of a user in a folder, by name and id, after those of `start`."""
+        principal.visible_user(user_id)
+        return await self._catalogue.files.listed(user_id, folder_id, start, limit)
 
     async def get(self, principal: Principal, file_id: str) -> SavedFile:
         """The file with this id."""

@@ -211,3 +211,20 @@ async def test_pages_of_folders_contain_each_of_them_once(any_catalogue: Catalog
     assert pages == 3
     with pytest.raises(InvalidInput):
         await any_catalogue.folders.children(0, None, 2, "x")
+
+
+async def test_a_folder_is_found_and_listed_by_names(store: Store, any_catalogue: Catalogue) -> None:
+    """As the drive needs it."""
+    await save(store, "films/2024/a.mkv", "films/2024/b.mkv", "films/c.mkv", user=7)
+    await save(store, "films/2024/b.mkv", user=7)  # another file with this name
+    await save(store, "films/2024/x.mkv", user=8)
+    along = await any_catalogue.folders.along(7, ["films", "2024", "none", "2024"])
+    assert [each.name for each in along] == ["films", "2024"]
+    assert await any_catalogue.folders.along(9, ["films"]) == []
+    assert await any_catalogue.folders.named(along[0].id, 7, ["2024", "c.mkv"]) == {"2024"}
+    assert await any_catalogue.folders.named(along[0].id, 8, ["2024"]) == set()
+    found, start = [], ("", "")
+    while files := await any_catalogue.files.listed(7, along[1].id, start, 2):
+        found += [file.name for file in files]
+        start = files[-1].name, files[-1].id
+    assert found == ["a.mkv", "b.mkv", "b.mkv"]
