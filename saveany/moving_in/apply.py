@@ -41,8 +41,7 @@ class Outcome:
 
 async def read_present(config: Config, store: Store | None) -> Present:
     """What this installation has. `store` is None if it was never started."""
-    folder = SessionFolder(config.data_dir)
-    stored = {name: login for name in logins.users(config.data_dir) if (login := folder.load(name))}
+    stored = _stored_logins(config)
     known = {login.fingerprint: name for name, login in stored.items()}
     for account in config.telegram.user_accounts:
         try:
@@ -59,6 +58,14 @@ async def read_present(config: Config, store: Store | None) -> Present:
         logins=known,
         owners=owners,
     )
+
+
+def _stored_logins(config: Config) -> dict[str, Login]:
+    """The logins of users that are stored on this machine, by the names of their accounts."""
+    if not config.data_dir.exists():
+        return {}  # a plan makes no folders
+    folder = SessionFolder(config.data_dir)
+    return {name: login for name in logins.users(config.data_dir) if (login := folder.load(name))}
 
 
 def write_configuration(plan: Plan) -> Config:
@@ -124,9 +131,9 @@ class Importer:
 
     async def _owners(self) -> dict[int, str]:
         """The users of Telegram that are logged in here, and the names of their accounts."""
-        folder = SessionFolder(self._config.data_dir)
-        stored = {name: folder.load(name) for name in logins.users(self._config.data_dir)}
-        owners = {login.user_id: name for name, login in stored.items() if login and login.user_id}
+        owners = {
+            login.user_id: name for name, login in _stored_logins(self._config).items() if login.user_id
+        }
         if self._config.telegram.user_accounts:  # their session strings do not tell
             async with self._accounts() as accounts:
                 users = {name: accounts.client(name).user for name in accounts.ready}

@@ -142,8 +142,9 @@ class _Search:
     def _note_export(self, file: Path) -> None:
         self._finds.leave_out(
             str(file),
-            "this is an export of messages; `{command}` reads it",
-            command=advice.command("archive adopt --from"),
+            "this is a list of messages; `{add}` saves what it lists, and `{adopt}` uses files that you have",
+            add=advice.command("add -f"),
+            adopt=advice.command("archive adopt --from"),
         )
 
     def _read_content(self, file: Path, data: bytes) -> bool:

@@ -151,6 +151,9 @@ async def test_without_a_configuration_that_of_saveany_bot_is_taken(stack: Stack
     """Its relative paths lead where they led before."""
     folder = stack.folder / "new"
     folder.mkdir()
+    plan = await in_folder(stack, folder, files / "saveany-bot", "--json")
+    assert json.loads(plan.out)["steps"]
+    assert list(folder.iterdir()) == []
     result = await in_folder(stack, folder, files / "saveany-bot", "--yes")
     assert result.code == 0, result.err
     file = folder / "config.toml"

@@ -367,4 +367,4 @@ def test_things_that_are_no_files_are_named(tmp_path: Path) -> None:
 
 def test_exports_of_messages_are_named(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{\n "name": "x\x0b",\n "messages": [')
-    assert "export of messages" in reason(tmp_path / "result.json")
+    assert "list of messages" in reason(tmp_path / "result.json")
