@@ -15,6 +15,7 @@ from tests.chaos.scenarios import (
     disk,
     faults,
     freeze,
+    inbox,
     kills,
     live,
     redis,
@@ -37,4 +38,5 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[Any, Any, ScenarioResult]]] = {
     "catalogue": catalogue.run,
     "archive": archive.run,
     "live": live.run,
+    "inbox": inbox.run,
 }
