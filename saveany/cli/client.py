@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -43,6 +53,8 @@ IdsArgument = Annotated[
 #: Seconds for a request that takes as long as it needs.
 _PATIENT_SECONDS = 3600.0
 _PAGE = 200
+#: Bytes of a pipe that are read at a time.
+_PIECE = 1 << 16
 #: Number of characters in a complete task id.
 ID_LENGTH = 20
 #: Number of ended tasks, the newest, in which a shortened id is looked up.
@@ -156,7 +168,7 @@ class ApiClient:
         options: Json = {"params": _given(**params)} if body is None else {"json": body}
         if patient:
             options["timeout"] = _PATIENT_SECONDS
-        with file.open("rb") if file else nullcontext() as content:
+        with _opened(file) if file else nullcontext() as content:
             return await self._ask("POST", f"/api/v1/{route}", content=content, **options)
 
     async def download(self, route: str, body: Json, write: Callable[[bytes], object]) -> None:
@@ -319,6 +331,13 @@ def printable(text: str) -> str:
     """`text` without characters that move the cursor or change the direction of the line. Emoji stay
     whole."""
     return "".join(char for char in text if char.isprintable() or char == "\u200d")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterable[bytes]]:
+    """The content of a file, for httpx: it would take a pipe for an empty file, whose size it states."""
+    with path.open("rb") as file:
+        yield file if path.is_file() else iter(partial(file.read1, _PIECE), b"")
 
 
 def _object(text: str) -> Json | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from asyncio import StreamReader, StreamWriter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fixtures.stack import STORAGE, Stack
+from tests.fixtures.tcp import tcp_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,6 +80,36 @@ async def test_standard_input_and_what_is_printed(running: Stack) -> None:
     followed = await running.saveany("add", "-f", "-", "--follow", "--dir", "x", stdin=b"t.me/channel/124\n")
     assert followed.code == 0, followed
     assert json.loads(followed.out.splitlines()[-1])["status"] == "completed"
+
+
+async def test_a_pipe_is_a_list(running: Stack) -> None:
+    process = await running.popen("add", "-f", "-", "--dir", "piped")
+    out, err = await process.communicate(b"t.me/channel/124\n" * 20_000)
+    assert "1 link in 1 task, 19,999 that occur again" in err.decode()
+    assert await paths(running, out.decode().strip()) == ["piped/one-byte.bin"]
+
+
+async def test_an_export_whose_connection_breaks_goes_on(running: Stack, tmp_path: Path) -> None:
+    """After the last message that is complete. It gives up once nothing more comes."""
+    asked: list[int] = []
+    lines = [f'{{"message": {n}}}\n'.encode() for n in range(1, 5)]
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(re.findall(rb"(?i)content-length: (\d+)", head)[0])
+        asked.append(json.loads(await reader.readexactly(length))["after_message"])
+        text = b"".join(lines[asked[-1] : asked[-1] + 2])[: 25 if len(asked) == 1 else 99]
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"%x\r\n%b\r\n" % (len(text), text) if text else b"")
+        await writer.drain()
+
+    file = tmp_path / "list.jsonl"
+    async with tcp_server(serve) as server:
+        words = ["export", "@x", "-o", str(file), "--url", f"http://127.0.0.1:{server.port}"]
+        result = await running.saveany(*words)
+    assert (asked, result.code) == ([0, 1, 3, 4], 1), result
+    assert file.read_bytes() == b"".join(lines)
+    assert "--resume continues the file" in result.err
 
 
 @pytest.mark.parametrize(
