@@ -20,6 +20,8 @@ from saveany.texts import Field, Text
 #: file name in a list.
 _MAX_REASON, _MAX_WAIT_REASON, _MAX_NAME, _MAX_PATH = 240, 120, 120, 200
 _MAX_LISTED_REASON, _MAX_LISTED_NAME = 70, 50
+#: Maximum number of files whose notes are shown on a card.
+_MAX_NOTES = 3
 #: Maximum number of files listed while a task runs, and of failed files listed after its end.
 _MAX_ACTIVE, _MAX_FAILED = 5, 10
 #: Maximum length of a URL that is shown, in characters.
@@ -238,6 +240,7 @@ def _result_lines(t: HtmlTranslator, task: Task, items: Sequence[Item], name: st
     if task.error and not failed:
         yield escape(reason(t, task.error_text or Text(task.error), _MAX_REASON))
     yield from _failures(t, failed)
+    yield from _notes(t, items)
     url = _url(task, items)
     if url and not is_button_url(url):
         yield escape(url)
@@ -277,6 +280,15 @@ def _failures(t: HtmlTranslator, failed: Sequence[Item]) -> Iterator[str]:
         why = reason(t, item.error_text or Text(item.error), _MAX_LISTED_REASON)
         yield escape(f"❌ {clip(item.name, _MAX_LISTED_NAME)}: {why}")
     if (more := len(failed) - _MAX_FAILED) > 0:
+        yield t("and {n} more", n=more)
+
+
+def _notes(t: HtmlTranslator, items: Sequence[Item]) -> Iterator[str]:
+    """What is special about how some of the files were saved."""
+    noted = [(item.name, item.note) for item in items if item.note]
+    for name, note in noted[:_MAX_NOTES]:
+        yield escape(f"💡 {clip(name, _MAX_LISTED_NAME)}: {reason(t, note, _MAX_REASON)}")
+    if (more := len(noted) - _MAX_NOTES) > 0:
         yield t("and {n} more", n=more)
 
 

@@ -92,6 +92,7 @@ class TelegramStorage(Storage):
         self._messages: dict[int, tuple[Target, SentMessage]] = {}
         #: Parts of a video that was cut, or why it was not, by file.
         self._splits: dict[tuple[object, ...], list[Volume] | Text] = {}
+        self._reserved = 0  # bytes of the scratch folder for videos that are being cut
         self._properties: dict[int, tuple[str, MediaProperties | None]] = {}  # with the MD5, by file number
 
     @property
@@ -171,9 +172,15 @@ class TelegramStorage(Storage):
         size = sum(volume.size for volume in volumes)
         if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
             return as_volumes(Text(NO_FFMPEG))
-        if await asyncio.to_thread(_free_bytes, self._scratch) < 2 * size:
+        free = await asyncio.to_thread(_free_bytes, self._scratch)
+        if free - self._reserved < 2 * size:  # the video and its parts
             return as_volumes(Text(NO_ROOM, {"folder": str(self._scratch)}))
-        return VideoUpload(self, key, path, volumes[0].size, self._scratch, as_volumes)
+        self._reserved += 2 * size
+
+        def release() -> None:
+            self._reserved -= 2 * size
+
+        return VideoUpload(self, key, path, volumes[0].size, self._scratch, as_volumes, release)
 
     def note_parts(self, key: UploadKey, volumes: list[Volume]) -> None:
         """Keep the parts into which a video was cut until their messages are sent."""

@@ -42,13 +42,16 @@ class VideoUpload(SequentialUpload):
         limit: int,
         folder: Path,
         volumes: Callable[[Text], TelegramUpload],
+        release: Callable[[], None],
     ) -> None:
-        """`limit` is the maximum bytes of a part; `volumes` begins an upload of volumes, for a reason."""
+        """`limit` is the maximum bytes of a part; `volumes` begins an upload of volumes, for a reason;
+        `release` is called once, when `folder` has nothing of the video any more."""
         super().__init__(storage, path)
         self._key = key
         self._limit = limit
         self._folder = folder
         self._volumes_for = volumes
+        self._release: Callable[[], None] | None = release
         self._volumes: TelegramUpload | None = None  # what the video becomes if it cannot be cut
         self._parts: list[Volume] = []
         self._fd = -1
@@ -138,6 +141,9 @@ class VideoUpload(SequentialUpload):
 
     async def _stop(self) -> None:
         self._close()
+        if self._release:
+            self._release()
+            self._release = None
         if self._volumes:
             await self._volumes.abort()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from telethon.tl import functions as fn
 from telethon.tl import types as tl
 
 from saveany.catalogue.rows import file_row, stored_files
@@ -17,14 +20,16 @@ from saveany.models import Status
 from saveany.sandbox.world import Chat, StoredMessage
 from saveany.store import Store
 from saveany.telegram.accounts import Accounts
+from saveany.telegram.uploads import Uploader
 from storages.base import Receipt
 from storages.telegram import storage as telegram_storage
+from storages.telegram.upload import TelegramUpload
 from storages.telegram.video_upload import VideoUpload
 from tests.fixtures.servers import program
-from tests.integration.telegram.chat_harness import ChatHarness
+from tests.integration.telegram.chat_harness import ChatHarness, Gate
 from tests.integration.telegram.conftest import fetch
 from tests.integration.telegram.uploads import MIB, Open, content, key, save, sent
-from tests.integration.worker.conftest import FilesSource
+from tests.integration.worker.conftest import FilesSource, within
 
 #: In each group of pictures there are some that depend on later ones.
 CODING = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac")
@@ -122,20 +127,38 @@ async def test_each_part_is_a_file_in_the_library(
     assert harness.sent == []
 
 
-async def test_no_part_is_sent_twice(opened: Open, inbox: Chat, film: Path, tmp_path: Path) -> None:
-    """After a crash before the parts were sent, and after one before that was recorded."""
-    options = {"split_size_mb": 1, "split_large_video": True}
-    data = film.read_bytes()
-    crashed = await opened(**options).begin(key(1), "a.mp4", len(data))
-    await crashed.write(0, data)
-    await crashed.seal(len(data))
-    assert sent(inbox) == []
-    assert await opened(**options).finished(key(2), "a.mp4", "a.mp4", len(data)) is None
-    await save(opened(**options), "a.mp4", data, key(2))
-    first = names(sent(inbox))
-    await save(opened(**options), "a.mp4", data, key(3))
-    await crashed.commit("a.mp4", len(data), replace=False)  # it wakes up
-    assert names(sent(inbox)) == first
+def _sends_an_album(args: Any) -> bool:
+    return isinstance(args[1], fn.messages.SendMultiMediaRequest)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_dead_or_frozen_worker_sends_no_part_twice(
+    store: Store,
+    tmp_path: Path,
+    accounts: Accounts,
+    inbox: Chat,
+    film: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    """It dies before or after it has sent the parts; the next one cuts the video again."""
+    options: dict[str, Any] = {"split_size_mb": 1, "split_large_video": True}
+    source = FilesSource({"a.mp4": film.read_bytes()})
+    harness = ChatHarness(store, tmp_path / "files", accounts, inbox, source)
+    await harness.worker(**options)
+    gate = Gate()
+    gate.on(monkeypatch, Uploader, "_send_message", _sends_an_album, when)
+    task_id = await harness.post()
+    frozen = asyncio.create_task((await harness.job()).run())
+    await within(gate.reached.wait())
+    assert len(sent(inbox)) == (0 if when == "before" else 2)
+    await harness.expire_lease(task_id)
+    await harness.worker(**options)
+    await harness.run()
+    assert (await harness.task(task_id)).status is Status.COMPLETED
+    gate.opened.set()
+    await within(frozen)
+    assert names(sent(inbox)) == ["a (1 of 2).mp4", "a (2 of 2).mp4"]
 
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -192,6 +215,19 @@ async def test_a_video_without_key_frames_becomes_volumes(opened: Open, inbox: C
     receipt = await save(opened(split_size_mb=1, split_large_video=True), "a.mp4", data)
     assert b"".join(map(content, sent(inbox))) == data
     assert "too few key frames" in str(receipt.note)
+
+
+async def test_videos_share_the_room_on_the_disk(
+    opened: Open, inbox: Chat, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is free again when the upload ends."""
+    data = film.read_bytes()
+    monkeypatch.setattr(telegram_storage, "_free_bytes", lambda folder: 3 * len(data))
+    storage = opened(split_size_mb=1, split_large_video=True)
+    for _ in range(2):
+        async with await storage.begin(key(), "a.mp4", len(data)) as first:
+            second = await storage.begin(key(item=1), "b.mp4", len(data))
+            assert [type(each) for each in (first, second)] == [VideoUpload, TelegramUpload]
 
 
 @pytest.mark.parametrize("options", [{}, {"split_large_video": True, "force_file": True}])

@@ -232,6 +232,15 @@ def test_a_batch_that_failed_in_part_lists_ten_of_its_failures() -> None:
     assert shown[4:] == [*(f"❌ film{n}.mkv: gone" for n in range(10)), "and 2 more"]
 
 
+def test_a_card_says_what_is_special_about_saved_files() -> None:
+    note = Text("It was cut into {count} parts that play by themselves.", {"count": 3})
+    items = [an_item(n, ItemStatus.COMPLETED, note=note) for n in range(5)]
+    assert lines(a_task(Status.COMPLETED), items)[-4:] == [
+        *(f"💡 film{n}.mkv: It was cut into 3 parts that play by themselves." for n in range(3)),
+        "and 2 more",
+    ]
+
+
 def test_a_task_that_failed_after_its_last_file_shows_the_reason() -> None:
     items = [an_item(n, ItemStatus.COMPLETED) for n in range(2)]
     assert "the folder could not be removed" in lines(
