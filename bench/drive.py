@@ -23,7 +23,7 @@ _RANGE = 4 * MIB
 
 async def propfind_100k() -> list[Measurement]:
     """All properties of all files in the folder, and by how much the memory of the API grows meanwhile."""
-    async with installation() as running:
+    async with installation(dav={"enable": True}) as running:
         await _save(running, files.WARM_UP)
         _fill(running.folder / "data")
         base, login, list_ = _base(running), await _login(running), running.folder / "list"
@@ -47,7 +47,7 @@ async def propfind_100k() -> list[Measurement]:
 async def read() -> list[Measurement]:
     """A local file, over one connection in ranges that follow each other."""
     number = files.MIB_256
-    async with installation() as running:
+    async with installation(dav={"enable": True}) as running:
         file = await _save(running, number)
         body = {"file_id": file["file_id"], "user_id": running.user}
         reply = await running.http.post("/api/v1/links", json=body)

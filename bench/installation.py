@@ -163,15 +163,15 @@ async def telegram(folder: Path, *faults: str) -> AsyncIterator[Telegram]:
 
 @asynccontextmanager
 async def installation(
-    *faults: str, workers: int = 1, slots: int = 3, storage: Mapping[str, Any] | None = None
+    *faults: str, workers: int = 1, slots: int = 3, storage: Mapping[str, Any] | None = None, **more: Any
 ) -> AsyncIterator[Installation]:
     """A running installation with `workers` worker processes of `slots` tasks each. `storage` is the table of
-    a storage to use instead of a local folder."""
+    a storage to use instead of a local folder, `more` are further tables of the configuration."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="saveany-bench-")))
         sandbox = await stack.enter_async_context(telegram(folder, *faults))
         port = free_port()
-        file = write_config(folder, sandbox, port, slots=slots, storage=storage)
+        file = write_config(folder, sandbox, port, slots=slots, storage=storage, **more)
         redis = EmbeddedRedis(folder / "data")
         stack.callback(redis.stop)
         url = redis.start()
@@ -208,8 +208,10 @@ def write_config(
     *,
     slots: int | None = None,
     storage: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Path:
-    """Write a configuration that uses this sandbox to a file in `folder`; returns the file."""
+    """Write a configuration that uses this sandbox, with `more` tables, to a file in `folder`; returns the
+    file."""
     facts = sandbox.facts["telegram"]
     account = {"name": "user", "session": facts["user_session"]}
     local = {"type": "local", "base_path": str(folder / "files")}
@@ -225,7 +227,7 @@ def write_config(
         },
         "users": [{"id": _USER}],
         "links": {"openings": 0, "connections_per_address": 0, "connections_per_link": 0},
-        "dav": {"enable": True},
+        **more,
         "storages": [dict(storage or local) | {"name": _STORAGE}],
     }
     file = folder / "config.toml"
