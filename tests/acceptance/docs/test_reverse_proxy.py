@@ -15,7 +15,7 @@ import yaml
 
 from saveany.api.limits import MAX_BODY
 from tests.fixtures.servers import answers, free_port, program, running
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import USER_ID, Stack
 from tests.unit.docs import pages
 
 BLOCKS = {one.name: one.code for one in pages.examples(pages.ROOT / "docs/howto/reverse-proxy.md")}
@@ -73,7 +73,7 @@ def caddy(folder: Path, port: int) -> Iterator[str]:
 @pytest.fixture
 async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     """An API without workers."""
-    async with Stack(tmp_path / "stack", workers=0) as stack:
+    async with Stack(tmp_path / "stack", workers=0, tables={"dav": {"enable": True}}) as stack:
         yield stack
 
 
@@ -93,6 +93,14 @@ async def test_events_are_not_buffered_and_other_requests_work(
             assert too_long.status_code == 413
             refused = await client.get("/api/v1/tasks", headers={"Authorization": "Bearer wrong"})
             assert refused.json()["error"] == "Unauthorized"
+            made = await client.post(
+                "/api/v1/keys", json={"name": "x", "user_id": USER_ID, "scopes": ["read"]}
+            )
+            login = ("x", made.json()["secret"])
+            for path in ("/", "/dav/"):
+                listed = await client.request("PROPFIND", path, headers={"Depth": "1"}, auth=login)
+                assert (listed.status_code, "/dav/" in listed.text) == (207, True)
+                assert (await client.options(path)).headers["dav"] == "1"
         result = await stack.saveany("ls", "--url", url, "--token", stack.token, "--json")
         assert task_id in result.out
 
