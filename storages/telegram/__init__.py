@@ -1,1 +1,1 @@
-"""Chats of Telegram: every file becomes a message with a document of the same bytes."""
+"""Chats of Telegram: every file becomes a message, or several if it is too large for one."""

@@ -1,4 +1,4 @@
-"""Chats of Telegram: every file becomes a message with a document of the same bytes.
+"""Chats of Telegram: every file becomes a message, or several if it is too large for one.
 
 Messages have no paths, so nothing is listed, no name is ever taken, and a folder becomes a line of the
 caption. Each message is sent once, even if workers die: its random id depends only on task and item, and
