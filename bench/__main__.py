@@ -29,6 +29,7 @@ from bench import (
     stores,
     tasks,
     transfer,
+    uploads,
 )
 from bench.results import Measurement
 
@@ -76,6 +77,7 @@ RUNS: Mapping[tuple[str, ...], Run] = {
     ("archive_again_requests",): archives.archive_again,
     ("archive_follow_p95_ms",): archives.archive_follow,
     ("copy_by_reference_bytes",): archives.copy_by_reference,
+    ("upload_local_to_s3",): uploads.upload_local_to_s3,
     **stores.runs(),
 }
 

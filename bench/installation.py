@@ -25,10 +25,10 @@ from saveany.embedded import EmbeddedRedis
 from saveany.models import ENDED, Item, Status
 from saveany.store import Store, open_store
 
-_TOKEN = "token-of-the-benchmark"
-AUTHORIZATION = {"Authorization": f"Bearer {_TOKEN}"}
+TOKEN = "token-of-the-benchmark"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 _USER = 123456789
-_STORAGE = "local1"
+STORAGE = "local1"
 _READY_SECONDS = 60.0
 _SAVE_SECONDS = 120.0
 _LOG_TAIL = 2000
@@ -140,7 +140,7 @@ class Installation(Service):
 
 def new_task(link: str, folder: str = "/") -> dict[str, Any]:
     """The body of a request that saves what a link stands for."""
-    return {"telegram_url": link, "user_id": _USER, "storage_name": _STORAGE, "dir_path": folder}
+    return {"telegram_url": link, "user_id": _USER, "storage_name": STORAGE, "dir_path": folder}
 
 
 def task_of_links(links: Sequence[str], folder: str) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def task_of_links(links: Sequence[str], folder: str) -> dict[str, Any]:
     return {
         "type": "tgfiles",
         "user_id": _USER,
-        "storage": _STORAGE,
+        "storage": STORAGE,
         "path": folder,
         "params": {"message_links": list(links)},
     }
@@ -218,7 +218,7 @@ def write_config(
     tables = {
         "data_dir": "data",
         **({"workers": slots} if slots else {}),
-        "api": {"host": "127.0.0.1", "port": port, "token": _TOKEN},
+        "api": {"host": "127.0.0.1", "port": port, "token": TOKEN},
         "telegram": {
             "dc_id": facts["dc_id"],
             "dc_address": facts["address"],
@@ -228,7 +228,7 @@ def write_config(
         "users": [{"id": _USER}],
         "links": {"openings": 0, "connections_per_address": 0, "connections_per_link": 0},
         **more,
-        "storages": [dict(storage or local) | {"name": _STORAGE}],
+        "storages": [dict(storage or local) | {"name": STORAGE}],
     }
     file = folder / "config.toml"
     file.write_text(tomli_w.dumps(tables))

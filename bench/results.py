@@ -118,6 +118,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "archive_again_requests": (_value("<=", 2),),
     "archive_follow_p95_ms": (_value("<=", 2000),),
     "copy_by_reference_bytes": (_value("<=", 0),),
+    "upload_local_to_s3": (_ratio(">=", 1.0),),
     **{
         f"store_{type_}_{what}": (target,)
         for type_ in STORES

@@ -28,14 +28,14 @@ _VERSION: Final = {"Tus-Resumable": "1.0.0"}
 _TYPE: Final = "application/offset+octet-stream"
 #: Files that are sent at the same time.
 _AT_ONCE: Final = 6
-#: Bytes of a request: what is larger is refused by some proxies. And bytes that are read at once.
-_PART, _PIECE = 64 << 20, 1 << 20
+#: Bytes of a request, and of one if a proxy refuses that; and bytes that are read at once.
+_PART, _SMALL_PART, _PIECE = 1 << 30, 16 << 20, 1 << 20
 #: Seconds that the server may take to confirm a part, which it writes to its disk.
 _CONFIRM_SECONDS: Final = 300.0
 #: Seconds without a reply after which an upload gives up, and the longest pause between two attempts.
 _OUTAGE_SECONDS, _LONGEST_PAUSE = 600.0, 5.0
 #: Seconds between two looks at the tasks: the first ones follow sooner.
-_FIRST_LOOK, _LOOK_SECONDS = 0.05, 1.0
+_FIRST_LOOK, _LOOK_SECONDS = 0.05, 0.3
 
 _MISSING = (httpx.codes.NOT_FOUND, httpx.codes.GONE)
 _BUSY = (httpx.codes.CONFLICT, httpx.codes.LOCKED)
@@ -107,6 +107,7 @@ class Uploading:
         self._outcomes: asyncio.Queue[UploadOutcome] = asyncio.Queue()
         self._ended = asyncio.Event()  # set when a task of this run has ended
         self._is_noted = False
+        self._part = _PART
 
     async def run(self, jobs: Sequence[LocalUpload], show: Callable[[UploadOutcome], None]) -> bool:
         """Upload the files, and call `show` with what has become of each. Returns whether all are stored."""
@@ -193,7 +194,7 @@ class Uploading:
                 shown = offset
                 if offset == size:
                     return id_
-                end = min(size, offset + _PART)
+                end = min(size, offset + self._part)
                 await self._patch(id_, fd, job.file.version, offset, end)
                 position, failing_since, self._is_noted = (id_, end), 0.0, False
             except (Unavailable, _Again) as error:
@@ -259,6 +260,9 @@ class Uploading:
                 )
         except RequestRefused as error:
             if error.status in (*_BUSY, *_MISSING):  # another request has not ended, or it has expired
+                raise _Again(error.text) from None
+            if error.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE and self._part > _SMALL_PART:
+                self._part = _SMALL_PART
                 raise _Again(error.text) from None
             raise
         except InsufficientSpace as error:
