@@ -171,10 +171,9 @@ class ThrottledSource(Source):
         """As the wrapped source."""
         return self.source.is_concurrent
 
-    @property
-    def is_local(self) -> bool:
+    def is_local(self, item: Item) -> bool:
         """As the wrapped source."""
-        return self.source.is_local
+        return self.source.is_local(item)
 
     def origin(self, item: Item) -> tuple[Storage, str] | None:
         """As the wrapped source."""
@@ -210,13 +209,14 @@ class ThrottledSource(Source):
 
     async def fetch(self, item: Item, write: Write, have: Sequence[Range] = ()) -> None:
         """As the wrapped source, at the speed that the limits allow. Raises `Retryable` if it stalls."""
+        is_local = self.source.is_local(item)
         _free_since.set(time.monotonic())
 
         async def limited(offset: int, data: bytes | memoryview) -> None:
             self.counters.part(len(data), time.monotonic() - _free_since.get())
             with detector.receiving(len(data)):
                 await write(offset, data)
-                if not self.source.is_local:
+                if not is_local:
                     await self.throttle.take(self.user, len(data))
             _free_since.set(time.monotonic())
 

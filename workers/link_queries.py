@@ -82,9 +82,7 @@ async def _reply(queries: LinkQueries, query: LinkQuery, source: Source) -> None
 async def _items(source: Source, spec: TaskSpec) -> list[Item]:
     """The items that the task would have, with the names and sizes that are known without a download."""
     items = plan(spec, await source.resolve(spec))
-    if source.is_local:  # it would download them
-        return items
-    unknown = [item for item in items if item.size is None][:_MAX_PREPARED]
+    unknown = [item for item in items if item.size is None and not source.is_local(item)][:_MAX_PREPARED]
     prepared = await asyncio.gather(*(_prepared(source, spec, item) for item in unknown))
     by_index = {item.index: item for item in prepared}
     return [by_index.get(item.index, item) for item in items]

@@ -226,8 +226,7 @@ class Aria2Source(Source):
                 )
             await asyncio.sleep(POLL_SECONDS)
 
-    @property
-    def is_local(self) -> bool:
+    def is_local(self, item: Item) -> bool:
         """True: `fetch` reads from this machine's disk."""
         return True
 

@@ -95,8 +95,7 @@ class Source(abc.ABC):
         other worker can run them without it."""
         return None
 
-    @property
-    def is_local(self) -> bool:
+    def is_local(self, item: Item) -> bool:
         """Whether `fetch` only copies what `prepare` has downloaded, within the speed limits, to this
         machine's disk."""
         return False

@@ -48,8 +48,7 @@ class ConvertSource(Source):
         """That ffmpeg is missing, None if it is not."""
         return None if is_installed(self._program) else missing(self._program)
 
-    @property
-    def is_local(self) -> bool:
+    def is_local(self, item: Item) -> bool:
         """`fetch` only copies."""
         return True
 

@@ -65,10 +65,9 @@ class LiveSource(Source):
     def _kept(self, reason: Text) -> Text:
         return Text("{reason}; what comes of a stream is kept on its disk until then", {"reason": reason})
 
-    @property
-    def is_local(self) -> bool:
-        """`fetch` only copies."""
-        return True
+    def is_local(self, item: Item) -> bool:
+        """True, except for what Telegram has recorded."""
+        return "file" in item.source
 
     @property
     def grows(self) -> bool:

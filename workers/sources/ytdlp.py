@@ -227,8 +227,7 @@ class YtDlpSource(Source):
         shutil.copyfile(file, copy)
         return [f"--cookies={copy}"]
 
-    @property
-    def is_local(self) -> bool:
+    def is_local(self, item: Item) -> bool:
         """True: `fetch` reads from this machine's disk."""
         return True
 

@@ -170,8 +170,7 @@ async def test_configured_limits_apply_until_they_are_changed(store: Store) -> N
 class LocalCopySource(TwoPartSource):
     """A source whose program has downloaded the file before, within the limit."""
 
-    @property
-    def is_local(self) -> bool:
+    def is_local(self, item: Item) -> bool:
         return True
 
 
@@ -180,7 +179,7 @@ async def test_files_downloaded_by_a_program_are_not_throttled_again(store: Stor
     await throttle.refresh()
     watched = ThrottledSource(LocalCopySource(), throttle, store.counters, 1)
     await asyncio.wait_for(watched.fetch(ITEM, discard), 20)
-    assert watched.is_local
+    assert watched.is_local(ITEM)
 
 
 @pytest.mark.parametrize(

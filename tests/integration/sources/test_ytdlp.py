@@ -66,7 +66,7 @@ async def test_a_speed_limit_slows_a_video(site: Site, tools: Tools) -> None:
     gate.open.set()
     assert await videos.fetched(await preparing) == VIDEO
     assert gate.taken >= len(VIDEO)
-    assert videos.source.is_local, "what it has downloaded so is not held back a second time"
+    assert videos.source.is_local(item), "what it has downloaded so is not held back a second time"
     await videos.source.forget("t")
 
 

@@ -174,6 +174,14 @@ async def recorder(store: Store, tmp_path: Path, parts: list[bytes]) -> Recorder
     return Recorder(store, tmp_path / "files", parts)
 
 
+async def test_speed_limits_apply_to_what_telegram_has_recorded(recorder: Recorder) -> None:
+    """What was recorded here was received at the speed of the stream, and is only copied."""
+    copied = Item(index=0, name="a.mp4", path="a.mp4", source={"file": "a.mp4"})
+    downloaded = Item(index=0, name="a.ogg", path="a.ogg", source={"message": 7})
+    assert recorder.source.is_local(copied)
+    assert not recorder.source.is_local(downloaded)
+
+
 async def test_a_full_disk_delays_the_recording_and_loses_nothing(recorder: Recorder) -> None:
     task_id = await recorder.record()
     recorder.fail("No space left on device")
