@@ -22,7 +22,7 @@ from saveany.errors import ConfigError
 from saveany.store import Store, connect
 
 if TYPE_CHECKING:
-    from saveany.moving_in.apply import Outcome
+    from saveany.moving_in.apply import StepOutcome
     from saveany.moving_in.found import Finds
     from saveany.moving_in.plan import Plan, Present
 
@@ -119,15 +119,15 @@ def _confirm() -> None:
     typer.confirm("Do this?", abort=True)
 
 
-def _apply(plan: Plan) -> list[Outcome]:
-    from saveany.moving_in.apply import Importer, Outcome, write_configuration
+def _apply(plan: Plan) -> list[StepOutcome]:
+    from saveany.moving_in.apply import Importer, StepOutcome, write_configuration
     from saveany.moving_in.steps import ConfigStep
 
     config = write_configuration(plan)
-    done = [Outcome(each) for each in plan.steps if isinstance(each, ConfigStep)]
+    done = [StepOutcome(each) for each in plan.steps if isinstance(each, ConfigStep)]
     others = [each for each in plan.steps if not isinstance(each, ConfigStep)]
 
-    async def run(url: str) -> list[Outcome]:
+    async def run(url: str) -> list[StepOutcome]:
         from saveany.catalogue.catalogue import Catalogue
 
         store = Store(connect(url))
@@ -162,7 +162,7 @@ def _print_plan(plan: Plan) -> None:
             typer.echo(f"  {printable(each.name)}: {printable(str(each.reason))}")
 
 
-def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+def _print_outcomes(outcomes: Sequence[StepOutcome]) -> None:
     for each in outcomes:
         if each.problem is not None:
             typer.echo(f"error: {each.step.kind} {printable(each.step.subject)}: {each.problem}", err=True)
@@ -176,7 +176,7 @@ def _lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.splitlines())
 
 
-def _plan_json(plan: Plan, outcomes: Sequence[Outcome] = ()) -> dict[str, Any]:
+def _plan_json(plan: Plan, outcomes: Sequence[StepOutcome] = ()) -> dict[str, Any]:
     results = {id(each.step): each for each in outcomes}
 
     def step_json(step: Any) -> dict[str, Any]:

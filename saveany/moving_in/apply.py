@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StepOutcome:
     """What became of a step."""
 
     step: Step
@@ -83,7 +83,7 @@ class Importer:
         self._catalogue = catalogue
         self._preferences = PreferencesService(config, store)
 
-    async def run(self, steps: Sequence[Step]) -> list[Outcome]:
+    async def run(self, steps: Sequence[Step]) -> list[StepOutcome]:
         """Carry out the steps."""
         outcomes = [*await self._move_logins([each for each in steps if isinstance(each, LoginStep)])]
         for step in steps:
@@ -92,7 +92,7 @@ class Importer:
         watches = [each for each in steps if isinstance(each, WatchStep)]
         return [*outcomes, *await self._watch(watches)]
 
-    async def _outcome(self, step: PreferencesStep | RulesStep) -> Outcome:
+    async def _outcome(self, step: PreferencesStep | RulesStep) -> StepOutcome:
         try:
             user = self._preferences.user(OPERATOR, step.user_id)
             if isinstance(step, PreferencesStep):
@@ -102,10 +102,10 @@ class Importer:
                 lines = [format_rule(each) for each in (*present.rules, *step.rules)]
                 await self._preferences.set_rules(user, lines, step.is_on)
         except SaveAnyError as error:
-            return Outcome(step, problem=error.text)
-        return Outcome(step)
+            return StepOutcome(step, problem=error.text)
+        return StepOutcome(step)
 
-    async def _move_logins(self, steps: Sequence[LoginStep]) -> list[Outcome]:
+    async def _move_logins(self, steps: Sequence[LoginStep]) -> list[StepOutcome]:
         if not steps:
             return []
         owners = await self._owners()
@@ -116,17 +116,17 @@ class Importer:
                     self._config.telegram, step.account, self._login(step.login), proxy=self._config.proxy
                 )
             except logins.BotLogin:
-                outcomes.append(Outcome(step, problem=bot_login()))
+                outcomes.append(StepOutcome(step, problem=bot_login()))
                 continue
             except SaveAnyError as error:
-                outcomes.append(Outcome(step, problem=error.text))
+                outcomes.append(StepOutcome(step, problem=error.text))
                 continue
             if name := owners.get(checked.user_id):
-                outcomes.append(Outcome(step, problem=already_logged_in(name)))
+                outcomes.append(StepOutcome(step, problem=already_logged_in(name)))
                 continue
             logins.keep_login(self._config.data_dir, step.account, checked)
             owners[checked.user_id] = step.account
-            outcomes.append(Outcome(step, f"{checked.display}, user {checked.user_id}"))
+            outcomes.append(StepOutcome(step, f"{checked.display}, user {checked.user_id}"))
         return outcomes
 
     async def _owners(self) -> dict[int, str]:
@@ -146,7 +146,7 @@ class Importer:
             host, port = ADDRESSES.get(found.dc_id, ""), PORT
         return Login(found.dc_id, host, port, found.key)
 
-    async def _watch(self, steps: Sequence[WatchStep]) -> list[Outcome]:
+    async def _watch(self, steps: Sequence[WatchStep]) -> list[StepOutcome]:
         if not steps:
             return []
         tasks = TaskService(self._config, self._store, self._catalogue)
@@ -169,9 +169,9 @@ class Importer:
                 )
                 try:
                     archive = await service.add(OPERATOR, request)
-                    outcomes.append(Outcome(step, archive.title))
+                    outcomes.append(StepOutcome(step, archive.title))
                 except SaveAnyError as error:
-                    outcomes.append(Outcome(step, problem=error.text))
+                    outcomes.append(StepOutcome(step, problem=error.text))
         return outcomes
 
     @asynccontextmanager

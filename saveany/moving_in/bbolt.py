@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from saveany.moving_in.found import Unreadable
+from saveany.moving_in.found import UnreadableSource
 
 _MAGIC, _VERSION = 0xED0CDAED, 2
 _PAGE = struct.Struct("<QHHI")  # number, kind, number of elements, number of further pages
@@ -38,11 +38,11 @@ def is_bbolt(head: bytes) -> bool:
 
 def buckets(data: bytes) -> Iterator[tuple[str, dict[bytes, bytes]]]:
     """The buckets in a file, by name, with the values in them, without buckets within buckets. Raises
-    `Unreadable` for a damaged file."""
+    `UnreadableSource` for a damaged file."""
     try:
         yield from _Tree(data).buckets()
     except struct.error as error:
-        raise Unreadable("the store is damaged") from error
+        raise UnreadableSource("the store is damaged") from error
 
 
 class _Tree:
@@ -64,7 +64,7 @@ class _Tree:
     def _newest(self) -> _Meta:
         found = [meta for offset in self._offsets() if (meta := self._meta_at(offset)) is not None]
         if not found:
-            raise Unreadable("the store is damaged")
+            raise UnreadableSource("the store is damaged")
         return max(found, key=lambda meta: meta.transaction)
 
     def _offsets(self) -> list[int]:
@@ -90,7 +90,7 @@ class _Tree:
         """The elements of all leaves below a page."""
         self._visited += 1
         if depth > _MAX_DEPTH or self._visited > _MAX_PAGES:
-            raise Unreadable("the store is damaged")
+            raise UnreadableSource("the store is damaged")
         data = self._page(page)
         _, kind, count, _ = _PAGE.unpack_from(data)
         if kind & _IS_LEAF:
@@ -100,12 +100,12 @@ class _Tree:
                 _, _, child = _BRANCH.unpack_from(data, _PAGE.size + number * _BRANCH.size)
                 yield from self._walk(child, depth + 1)
         else:
-            raise Unreadable("the store is damaged")
+            raise UnreadableSource("the store is damaged")
 
     def _page(self, number: int) -> memoryview:
         start = number * self._meta.page_size
         if number < 2 or start + self._meta.page_size > len(self._data):
-            raise Unreadable("the store is damaged")
+            raise UnreadableSource("the store is damaged")
         _, _, _, further = _PAGE.unpack_from(self._data, start)
         return self._data[start : start + (1 + further) * self._meta.page_size]
 
@@ -116,7 +116,7 @@ class _Tree:
             kind, position, key_length, value_length = _LEAF.unpack_from(page, at)
             start, end = at + position, at + position + key_length + value_length
             if end > len(page):
-                raise Unreadable("the store is damaged")
+                raise UnreadableSource("the store is damaged")
             yield kind, bytes(page[start : start + key_length]), bytes(page[start + key_length : end])
 
 

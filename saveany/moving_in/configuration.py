@@ -15,7 +15,7 @@ from tomlkit import TOMLDocument, parse
 
 from saveany.config import Config, compat, files, keys, write
 from saveany.errors import ConfigError
-from saveany.moving_in.found import FoundConfig, LeftOut
+from saveany.moving_in.found import FoundConfig, NotTaken
 from saveany.moving_in.steps import ConfigStep
 from saveany.texts import Text
 
@@ -24,7 +24,7 @@ _TAKEN = ("users", "storages", "telegram.token", "telegram.app_id", "telegram.ap
 
 
 def plan_configuration(
-    config: Config, found: Sequence[FoundConfig], left_out: list[LeftOut]
+    config: Config, found: Sequence[FoundConfig], left_out: list[NotTaken]
 ) -> tuple[Config, list[ConfigStep]]:
     """The configuration as it will be, and the steps to it. Adds the rest to `left_out`."""
     steps: list[ConfigStep] = []
@@ -34,7 +34,7 @@ def plan_configuration(
             try:
                 config = preview(config, [*steps, step])
             except ConfigError as error:
-                left_out.append(LeftOut(f"{each.file}: {step.subject}", error.text))
+                left_out.append(NotTaken(f"{each.file}: {step.subject}", error.text))
                 continue
             steps.append(step)
     return config, steps
@@ -73,7 +73,7 @@ def _whole(config: Config, found: FoundConfig) -> list[ConfigStep]:
     return [ConfigStep(subject=str(target(config)), detail=f"made from {found.file}", change=change)]
 
 
-def _missing(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> list[ConfigStep]:
+def _missing(config: Config, found: FoundConfig, left_out: list[NotTaken]) -> list[ConfigStep]:
     """What is missing here."""
     storages = _tables(found.data, "storages")
     steps = [*_telegram(config, found, left_out)]
@@ -84,7 +84,7 @@ def _missing(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> lis
         if not isinstance(name, str) or name in known:
             continue
         if storage.get("enable") is not True:
-            left_out.append(LeftOut(f"storage {name}", Text("it was switched off (enable)")))
+            left_out.append(NotTaken(f"storage {name}", Text("it was switched off (enable)")))
             continue
         values = {key: value for key, value in storage.items() if key != "spilt_size_mb"}
         if (place := _absolute(found, storage, target(config).parent)) is not None:
@@ -120,7 +120,7 @@ def _user(id_: int, user: Mapping[str, Any], known: set[str]) -> ConfigStep:
     )
 
 
-def _telegram(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> list[ConfigStep]:
+def _telegram(config: Config, found: FoundConfig, left_out: list[NotTaken]) -> list[ConfigStep]:
     table = found.data.get("telegram")
     theirs = table if isinstance(table, dict) else {}
     ours = config.telegram
@@ -130,18 +130,20 @@ def _telegram(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> li
         if not ours.token.get_secret_value():
             steps.append(_setting("bot", f"of {token.partition(':')[0]}", {"telegram.token": token}))
         elif ours.token.get_secret_value() != token:
-            left_out.append(LeftOut(f"{found.file}: bot", Text("there is another bot here (telegram.token)")))
+            left_out.append(
+                NotTaken(f"{found.file}: bot", Text("there is another bot here (telegram.token)"))
+            )
     if not ours.app_id and isinstance(theirs.get("app_id"), int) and theirs.get("app_hash"):
         values = {"telegram.app_id": theirs["app_id"], "telegram.app_hash": theirs["app_hash"]}
         steps.append(_setting("application", str(theirs["app_id"]), values))
     return steps
 
 
-def _leave_out_others(config: Config, found: FoundConfig, left_out: list[LeftOut]) -> None:
+def _leave_out_others(config: Config, found: FoundConfig, left_out: list[NotTaken]) -> None:
     """Name the settings that have other values there, and those that mean nothing here."""
     data = deepcopy(found.data)
     for loc, why in compat.take_ignored(data):
-        left_out.append(LeftOut(f"{found.file}: {'.'.join(map(str, loc))}", Text(why.partition(" ")[2])))
+        left_out.append(NotTaken(f"{found.file}: {'.'.join(map(str, loc))}", Text(why.partition(" ")[2])))
     for name, key in keys.KEYS.items():
         theirs: Any = data
         ours: Any = config
@@ -149,7 +151,7 @@ def _leave_out_others(config: Config, found: FoundConfig, left_out: list[LeftOut
             theirs, ours = (theirs.get(part) if isinstance(theirs, dict) else None), getattr(ours, part)
         if name in _TAKEN or theirs is None or theirs == keys.plain(ours, reveal=True):
             continue
-        left_out.append(LeftOut(f"{found.file}: {name}", Text("the setting here stays as it is")))
+        left_out.append(NotTaken(f"{found.file}: {name}", Text("the setting here stays as it is")))
 
 
 def _setting(subject: str, detail: str, values: Mapping[str, Any]) -> ConfigStep:

@@ -27,12 +27,12 @@ _TEST_ADDRESSES = frozenset({"149.154.175.10", "149.154.167.40", "149.154.175.11
 _MAX_DC = 1000
 
 
-class Unreadable(SaveAnyError):
+class UnreadableSource(SaveAnyError):
     """A file cannot be read, or is not what it seems to be."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class NotTaken:
     """Something that is not taken over, by name, and why."""
 
     name: str
@@ -115,22 +115,22 @@ class Finds:
     logins: list[FoundLogin] = field(default_factory=list)
     users: list[FoundUser] = field(default_factory=list)
     configs: list[FoundConfig] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[NotTaken] = field(default_factory=list)
 
     def leave_out(self, name: str, why: str | Text, **fields: Any) -> None:
         """Note that something is not taken over. `why` is a template for `fields`, or a finished text."""
-        self.left_out.append(LeftOut(name, why if isinstance(why, Text) else Text(why, fields)))
+        self.left_out.append(NotTaken(name, why if isinstance(why, Text) else Text(why, fields)))
 
 
 def checked_login(**fields: Any) -> FoundLogin:
-    """A login whose values are possible. Raises `Unreadable`."""
+    """A login whose values are possible. Raises `UnreadableSource`."""
     login = FoundLogin(**fields)
     if len(login.key) != KEY_BYTES or not any(login.key):
-        raise Unreadable("it contains no login: its key is empty or damaged")
+        raise UnreadableSource("it contains no login: its key is empty or damaged")
     if not 1 <= login.dc_id <= _MAX_DC:
-        raise Unreadable("its data center has an impossible number, {number}", number=login.dc_id)
+        raise UnreadableSource("its data center has an impossible number, {number}", number=login.dc_id)
     if not 0 <= login.address[1] < 1 << 16:
-        raise Unreadable("its data center has an impossible port, {number}", number=login.address[1])
+        raise UnreadableSource("its data center has an impossible port, {number}", number=login.address[1])
     return login
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from saveany.config import Config
-from saveany.moving_in.found import ADDRESSES, FoundLogin, LeftOut
+from saveany.moving_in.found import ADDRESSES, FoundLogin, NotTaken
 from saveany.moving_in.steps import LoginStep
 from saveany.texts import Text
 
@@ -18,7 +18,7 @@ def plan_logins(
     found: Sequence[FoundLogin],
     present: Mapping[str, str],
     owners: Mapping[int, str],
-    left_out: list[LeftOut],
+    left_out: list[NotTaken],
 ) -> list[LoginStep]:
     """The logins that move here. Adds the others to `left_out`."""
     steps: list[LoginStep] = []
@@ -28,7 +28,7 @@ def plan_logins(
     for login in found:
         reason = _problem(config, login) or _duplicate(login, present, owners, sources)
         if reason:
-            left_out.append(LeftOut(f"{login.source}: login of {login.program}", reason))
+            left_out.append(NotTaken(f"{login.source}: login of {login.program}", reason))
         else:
             steps.append(LoginStep(account=next(names), login=login))
         sources.setdefault(login.fingerprint, login.source)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from saveany.config import Config
 from saveany.moving_in.configuration import plan_configuration
-from saveany.moving_in.found import Finds, LeftOut
+from saveany.moving_in.found import Finds, NotTaken
 from saveany.moving_in.logins import plan_logins
 from saveany.moving_in.steps import LoginStep, Step
 from saveany.moving_in.users import plan_user
@@ -33,12 +33,12 @@ class Plan:
     config: Config  # as it will be
     steps: list[Step]
     warnings: list[Text]
-    left_out: list[LeftOut]
+    left_out: list[NotTaken]
 
 
-def planned_config(config: Config, finds: Finds) -> tuple[Config, list[Step], list[LeftOut]]:
+def planned_config(config: Config, finds: Finds) -> tuple[Config, list[Step], list[NotTaken]]:
     """The configuration as it will be, how it becomes that, and what of it is left out."""
-    left_out: list[LeftOut] = []
+    left_out: list[NotTaken] = []
     after, steps = plan_configuration(config, finds.configs, left_out)
     return after, [*steps], left_out
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from saveany import advice
 from saveany.moving_in import bbolt, saveany_bot, sqlite
-from saveany.moving_in.found import Finds, FoundConfig, Unreadable
+from saveany.moving_in.found import Finds, FoundConfig, UnreadableSource
 from saveany.moving_in.sessions import gotd, pyrogram, tdl, telethon
 from saveany.texts import Text
 
@@ -120,7 +120,7 @@ class _Search:
             return self._read_content(file, data)
         except OSError as error:
             self._finds.leave_out(str(file), "it cannot be read: {reason}", reason=error.strerror or "")
-        except Unreadable as error:
+        except UnreadableSource as error:
             self._finds.leave_out(str(file), error.text)
         return True
 
@@ -168,7 +168,7 @@ class _Search:
             found += 1
             self._finds.logins.append(gotd.read_json(session, f"{file} ({name})", "tdl"))
         if not found:
-            raise Unreadable("it contains no login")
+            raise UnreadableSource("it contains no login")
 
     def _note_tdata(self, file: Path) -> bool:
         if file.name.startswith("key_data"):
@@ -195,7 +195,7 @@ class _Search:
         for match in _STRING.finditer(text):
             try:
                 login = telethon.read_string(match[0], source) or pyrogram.read_string(match[0], source)
-            except Unreadable as error:
+            except UnreadableSource as error:
                 self._finds.leave_out(source, error.text)
                 found = True
                 continue

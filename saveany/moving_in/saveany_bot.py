@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from saveany.moving_in.found import Finds, FoundRule, FoundUser, FoundWatch, Unreadable
+from saveany.moving_in.found import Finds, FoundRule, FoundUser, FoundWatch, UnreadableSource
 from saveany.moving_in.sqlite import SqliteFile, has
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def is_database(tables: Mapping[str, Sequence[str]]) -> bool:
 
 
 def read(file: SqliteFile, source: str, finds: Finds) -> None:
-    """Add the users in the database to `finds`. Raises `Unreadable` for one of another version."""
+    """Add the users in the database to `finds`. Raises `UnreadableSource` for one of another version."""
     _check_version(file.tables())
     rows = {name: [each for each in _rows(file, name) if each["deleted_at"] is None] for name in _TABLES}
     dirs, rules, watches = (_by_user(rows[name]) for name in ("dirs", "rules", "watch_chats"))
@@ -72,18 +72,18 @@ def read(file: SqliteFile, source: str, finds: Finds) -> None:
 
 
 def _check_version(tables: Mapping[str, Sequence[str]]) -> None:
-    """Raise `Unreadable` unless the tables are as in version 0.60."""
+    """Raise `UnreadableSource` unless the tables are as in version 0.60."""
     for name, columns in _TABLES.items():
         missing = [each for each in (*_COMMON, *columns) if not has(tables, name, each)]
         if missing:
-            raise Unreadable(
+            raise UnreadableSource(
                 "the database was written by a SaveAny-Bot older than 0.60 (it has no {column}); start "
                 "SaveAny-Bot 0.60 once, which updates it",
                 column=f"{name}.{missing[0]}",
             )
         unknown = [each for each in tables[name] if each not in (*_COMMON, *columns)]
         if unknown:
-            raise Unreadable(
+            raise UnreadableSource(
                 "the database was written by a SaveAny-Bot newer than 0.60 (it has {column}), which this "
                 "SaveAny does not know; a newer SaveAny may",
                 column=f"{name}.{unknown[0]}"[:100],

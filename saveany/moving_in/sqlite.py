@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from saveany.moving_in.found import Unreadable
+from saveany.moving_in.found import UnreadableSource
 
 #: How such a file begins.
 MAGIC = b"SQLite format 3\x00"
@@ -27,9 +27,9 @@ class SqliteFile:
         self._connection = connection
 
     def check(self) -> None:
-        """Raise `Unreadable` if the file is damaged anywhere."""
+        """Raise `UnreadableSource` if the file is damaged anywhere."""
         if self._rows("PRAGMA quick_check(1)") != [("ok",)]:
-            raise Unreadable("the database is damaged")
+            raise UnreadableSource("the database is damaged")
 
     def tables(self) -> dict[str, list[str]]:
         """The tables with their columns. Views are none."""
@@ -37,12 +37,12 @@ class SqliteFile:
         return {name: [row[1] for row in self._rows(f"PRAGMA table_info({_quoted(name)})")] for name in names}
 
     def rows(self, table: str, columns: Sequence[str], *, at_most: int) -> list[dict[str, Any]]:
-        """The rows of a table, by their ids. Raises `Unreadable` if there are more than `at_most`."""
+        """The rows of a table, by their ids. Raises `UnreadableSource` if there are more than `at_most`."""
         wanted = ", ".join(map(_quoted, columns))
         query = f"SELECT {wanted} FROM {_quoted(table)} ORDER BY rowid LIMIT ?"  # noqa: S608  they are quoted
         found = self._rows(query, at_most + 1)
         if len(found) > at_most:
-            raise Unreadable("its table {table} has more than {count} rows", table=table, count=at_most)
+            raise UnreadableSource("its table {table} has more than {count} rows", table=table, count=at_most)
         return [dict(zip(columns, row, strict=True)) for row in found]
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -51,18 +51,22 @@ class SqliteFile:
 
 @contextmanager
 def opened(file: Path) -> Iterator[SqliteFile]:
-    """The file, for reading. Raises `Unreadable` for one that is damaged or locked, also while it is read."""
+    """The file, for reading. Raises `UnreadableSource` if it is damaged or locked, also while it is open."""
     try:
         with _connected(file) as connection:
             yield SqliteFile(connection)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise Unreadable("another program is writing to the database; stop it and try again") from error
-        raise Unreadable("the database cannot be read ({reason})", reason=error.sqlite_errorname) from error
+            raise UnreadableSource(
+                "another program is writing to the database; stop it and try again"
+            ) from error
+        raise UnreadableSource(
+            "the database cannot be read ({reason})", reason=error.sqlite_errorname
+        ) from error
     except sqlite3.Error as error:  # DatabaseError: malformed, not a database; DataError: a value too large
-        raise Unreadable("the database is damaged") from error
+        raise UnreadableSource("the database is damaged") from error
     except OSError as error:
-        raise Unreadable("it cannot be read: {reason}", reason=error.strerror or "") from error
+        raise UnreadableSource("it cannot be read: {reason}", reason=error.strerror or "") from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from saveany.config import Config
 from saveany.errors import InvalidInput
 from saveany.models import Rule
-from saveany.moving_in.found import FoundUser, FoundWatch, LeftOut
+from saveany.moving_in.found import FoundUser, FoundWatch, NotTaken
 from saveany.moving_in.rules import filter_of, rule_of, template_of
 from saveany.moving_in.steps import PreferencesStep, RulesStep, Step, WatchStep
 from saveany.planning.paths import folder
@@ -26,13 +26,13 @@ def plan_user(
     found: FoundUser,
     present: Preferences,
     archives: Sequence[Archive],
-    left_out: list[LeftOut],
+    left_out: list[NotTaken],
 ) -> list[Step]:
     """What is taken over for one user. Adds the rest to `left_out`."""
     user = config.user(found.id)
     if user is None:
         left_out.append(
-            LeftOut(
+            NotTaken(
                 f"user {found.id}",
                 Text("the user is not listed in [[users]]; add the user there, and import again"),
             )
@@ -48,7 +48,7 @@ class _UserPlanner:
         found: FoundUser,
         present: Preferences,
         storages: Collection[str],
-        left_out: list[LeftOut],
+        left_out: list[NotTaken],
     ) -> None:
         self._found = found
         self._present = present
@@ -173,7 +173,7 @@ class _UserPlanner:
                 yield step
 
     def _skip(self, name: str, reason: Text) -> None:
-        self._left_out.append(LeftOut(f"user {self._found.id}: {name}", reason))
+        self._left_out.append(NotTaken(f"user {self._found.id}: {name}", reason))
 
 
 def _no_storage(name: str) -> Text:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saveany.moving_in.found import FoundLogin, Unreadable, checked_login
+from saveany.moving_in.found import FoundLogin, UnreadableSource, checked_login
 from saveany.moving_in.sqlite import SqliteFile, has
 
 _VERSION = 1
@@ -23,19 +23,19 @@ def is_session(data: object) -> bool:
 
 
 def read_json(text: str | bytes, source: str, program: str = "gotd") -> FoundLogin:
-    """The login in a JSON text. Raises `Unreadable`."""
+    """The login in a JSON text. Raises `UnreadableSource`."""
     try:
         return read(json.loads(text), source, program)
     except (ValueError, RecursionError) as error:
-        raise Unreadable("its session is not JSON") from error
+        raise UnreadableSource("its session is not JSON") from error
 
 
 def read(document: Any, source: str, program: str = "gotd") -> FoundLogin:
-    """The login in a session. Raises `Unreadable`."""
+    """The login in a session. Raises `UnreadableSource`."""
     if not is_session(document) or not isinstance(document["Data"], dict):
-        raise Unreadable("its session is not one of gotd")
+        raise UnreadableSource("its session is not one of gotd")
     if document["Version"] != _VERSION:
-        raise Unreadable(
+        raise UnreadableSource(
             "its session has version {version}, but only version {known} is known",
             version=str(document["Version"])[:20],
             known=_VERSION,
@@ -43,7 +43,7 @@ def read(document: Any, source: str, program: str = "gotd") -> FoundLogin:
     data = document["Data"]
     key, key_id = _bytes(data.get("AuthKey")), _bytes(data.get("AuthKeyID"))
     if key and key_id != hashlib.sha1(key, usedforsecurity=False).digest()[-8:]:
-        raise Unreadable("it contains no login: its key is empty or damaged")
+        raise UnreadableSource("it contains no login: its key is empty or damaged")
     config = data.get("Config")
     return checked_login(
         source=source,
@@ -61,11 +61,11 @@ def is_gotgproto(tables: Mapping[str, Sequence[str]]) -> bool:
 
 
 def read_gotgproto(file: SqliteFile, source: str) -> FoundLogin:
-    """The login in a database of gotgproto. Raises `Unreadable`."""
+    """The login in a database of gotgproto. Raises `UnreadableSource`."""
     rows = file.rows("sessions", ("version", "data"), at_most=_MAX_ROWS)
     data = next((row["data"] for row in rows if row["version"] == _VERSION), None)
     if not isinstance(data, str | bytes) or not data:
-        raise Unreadable("it contains no login")
+        raise UnreadableSource("it contains no login")
     return read_json(data, source, "SaveAny-Bot (gotgproto)")
 
 

@@ -7,7 +7,7 @@ import binascii
 import struct
 from collections.abc import Mapping, Sequence
 
-from saveany.moving_in.found import FoundLogin, Unreadable, checked_login
+from saveany.moving_in.found import FoundLogin, UnreadableSource, checked_login
 from saveany.moving_in.sessions.telethon import number
 from saveany.moving_in.sqlite import SqliteFile, has
 
@@ -25,12 +25,12 @@ def is_database(tables: Mapping[str, Sequence[str]]) -> bool:
 
 
 def read_database(file: SqliteFile, source: str) -> FoundLogin:
-    """The login in a session of Pyrogram. Raises `Unreadable`."""
+    """The login in a session of Pyrogram. Raises `UnreadableSource`."""
     known = [name for name in ("server_address", "port", "api_id") if has(file.tables(), "sessions", name)]
     rows = file.rows("sessions", (*_COLUMNS, *known), at_most=_MAX_ROWS)
     row = next((each for each in rows if each["auth_key"]), None)
     if row is None or not isinstance(row["auth_key"], bytes):
-        raise Unreadable("it contains no login")
+        raise UnreadableSource("it contains no login")
     return checked_login(
         source=source,
         program=_PROGRAM,
@@ -45,7 +45,7 @@ def read_database(file: SqliteFile, source: str) -> FoundLogin:
 
 
 def read_string(text: str, source: str) -> FoundLogin | None:
-    """The login in a session string of Pyrogram; None if the text is none. Raises `Unreadable`."""
+    """The login in a session string of Pyrogram; None if the text is none. Raises `UnreadableSource`."""
     bare = text.rstrip("=")
     layout = _FORMATS.get(len(bare))
     if layout is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from saveany.moving_in import bbolt
-from saveany.moving_in.found import Unreadable
+from saveany.moving_in.found import UnreadableSource
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -25,20 +25,20 @@ _SESSION = "session"
 
 
 def read_backup(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The namespaces of a `tdl backup` with their sessions. Raises `Unreadable`."""
+    """The namespaces of a `tdl backup` with their sessions. Raises `UnreadableSource`."""
     try:
         spaces = json.loads(_decompressed(data))
     except (ValueError, RecursionError) as error:
-        raise Unreadable("it is compressed, but is not a backup of tdl") from error
+        raise UnreadableSource("it is compressed, but is not a backup of tdl") from error
     if not _is_backup(spaces):
-        raise Unreadable("it is compressed, but is not a backup of tdl")
+        raise UnreadableSource("it is compressed, but is not a backup of tdl")
     for name, values in spaces.items():
         if _SESSION in values:
             yield name, _value(values[_SESSION])
 
 
 def read_store(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The same for a file of tdl's own store. Raises `Unreadable`."""
+    """The same for a file of tdl's own store. Raises `UnreadableSource`."""
     for name, values in bbolt.buckets(data):
         if session := values.get(_SESSION.encode()):
             yield name, session
@@ -55,7 +55,7 @@ def _value(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise Unreadable("its session is damaged") from error
+        raise UnreadableSource("its session is damaged") from error
 
 
 def _decompressed(data: bytes) -> bytes:
@@ -65,9 +65,9 @@ def _decompressed(data: bytes) -> bytes:
     try:
         found = decompressor.decompress(data, max_length=_MAX_BYTES)
     except zstd.ZstdError as error:
-        raise Unreadable("its compression is damaged") from error
+        raise UnreadableSource("its compression is damaged") from error
     if len(found) >= _MAX_BYTES:
-        raise Unreadable("it is too large for a backup of tdl")
+        raise UnreadableSource("it is too large for a backup of tdl")
     if not decompressor.eof:
-        raise Unreadable("it is incomplete")
+        raise UnreadableSource("it is incomplete")
     return found

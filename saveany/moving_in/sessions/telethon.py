@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 
-from saveany.moving_in.found import FoundLogin, Unreadable, checked_login
+from saveany.moving_in.found import FoundLogin, UnreadableSource, checked_login
 from saveany.moving_in.sqlite import SqliteFile, has
 
 _PROGRAM = "Telethon"
@@ -27,11 +27,11 @@ def is_database(tables: Mapping[str, Sequence[str]]) -> bool:
 
 
 def read_database(file: SqliteFile, source: str) -> FoundLogin:
-    """The login in a session of Telethon. Raises `Unreadable`."""
+    """The login in a session of Telethon. Raises `UnreadableSource`."""
     rows = file.rows("sessions", ("dc_id", "server_address", "port", "auth_key"), at_most=_MAX_ROWS)
     row = next((each for each in rows if each["auth_key"]), None)
     if row is None or not isinstance(row["auth_key"], bytes):
-        raise Unreadable("it contains no login")
+        raise UnreadableSource("it contains no login")
     return checked_login(
         source=source,
         program=_PROGRAM,
@@ -42,7 +42,7 @@ def read_database(file: SqliteFile, source: str) -> FoundLogin:
 
 
 def read_string(text: str, source: str) -> FoundLogin | None:
-    """The login in a session string of Telethon; None if the text is none. Raises `Unreadable`."""
+    """The login in a session string of Telethon; None if the text is none. Raises `UnreadableSource`."""
     if not _STRING.fullmatch(text):
         return None
     try:

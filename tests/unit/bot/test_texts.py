@@ -55,7 +55,7 @@ ERROR_KEYWORDS = {
     for name, value in vars(errors).items()
     if isinstance(value, type) and name[0].isupper() and name != "ConfigError"
 } | {
-    **dict.fromkeys(("gettext_noop", "ProxyFailed", "ProxyRefused", "NotAllowed", "Unreadable")),
+    **dict.fromkeys(("gettext_noop", "ProxyFailed", "ProxyRefused", "NotAllowed", "UnreadableSource")),
     **dict.fromkeys(("_refused", "_unavailable", "_upload_error", "_bad", "WrongValue")),
     **dict.fromkeys(("kind", "ours")),  # variables with a class of errors
 }
