@@ -18,7 +18,7 @@ from saveany.compat.addresses import trust
 from saveany.dav import properties
 from saveany.dav.addresses import ROOT, href, names_of
 from saveany.dav.listing import XML, Page, send_listing
-from saveany.dav.properties import Resource
+from saveany.dav.properties import DavResource
 from saveany.dav.reading import FileReader
 from saveany.dav.tree import Node, Tree
 from saveany.errors import (
@@ -183,9 +183,9 @@ async def _body(request: Request) -> bytes:
 async def _above(base: str, depth: str) -> AsyncIterator[Page]:
     """The address above the drive, which has nothing but the drive. Windows looks at it on its way, and
     people enter it."""
-    yield [(f"{base}/", Resource("SaveAny", is_folder=True))]
+    yield [(f"{base}/", DavResource("SaveAny", is_folder=True))]
     if depth == "1":
-        yield [(href(base, (), is_folder=True), Resource(ROOT, is_folder=True))]
+        yield [(href(base, (), is_folder=True), DavResource(ROOT, is_folder=True))]
 
 
 async def _pages(tree: Tree, node: Node, base: str, depth: str) -> AsyncIterator[Page]:
@@ -195,7 +195,7 @@ async def _pages(tree: Tree, node: Node, base: str, depth: str) -> AsyncIterator
             yield [_entry(each, base) for each in nodes]
 
 
-def _entry(node: Node, base: str) -> tuple[str, Resource]:
+def _entry(node: Node, base: str) -> tuple[str, DavResource]:
     return href(base, node.names, is_folder=node.file is None), node.resource
 
 

@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
-from saveany.dav.properties import PropertyRequest, Renderer, Resource
+from saveany.dav.properties import DavResource, PropertyRequest, Renderer
 
 #: Size up to which a listing is sent as a whole, with its length, in characters.
 _SHORT: Final = 64 << 10
 XML: Final = "application/xml; charset=utf-8"
 
 #: Resources, each with its address.
-Page = Iterable[tuple[str, Resource]]
+Page = Iterable[tuple[str, DavResource]]
 
 
 async def send_listing(

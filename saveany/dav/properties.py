@@ -33,7 +33,7 @@ Name = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class DavResource:
     """A file or folder, as far as its properties need it."""
 
     name: str
@@ -44,7 +44,7 @@ class Resource:
     added_at: int = 0  # ms; 0 if it is unknown
 
 
-class Wanted(Enum):
+class PropfindKind(Enum):
     """The kinds of requests."""
 
     ALL = "allprop"
@@ -52,14 +52,14 @@ class Wanted(Enum):
     SOME = "prop"
 
 
-_KINDS: Final = {kind.value: kind for kind in Wanted}
+_KINDS: Final = {kind.value: kind for kind in PropfindKind}
 
 
 @dataclass(slots=True)
 class PropertyRequest:
     """What a PROPFIND asks for."""
 
-    kind: Wanted = Wanted.ALL
+    kind: PropfindKind = PropfindKind.ALL
     names: list[Name] = field(default_factory=list)  # of properties, if they are named
 
 
@@ -75,7 +75,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._path: list[Name] = []  # of the open elements
-        self._kinds: list[Wanted] = []
+        self._kinds: list[PropfindKind] = []
         self._names: dict[Name, None] = {}
 
     def read(self, body: bytes) -> PropertyRequest:
@@ -123,7 +123,7 @@ def _created(added_at: int) -> str | None:
 
 
 #: Local name -> the content of the property, as XML; None if a resource does not have it.
-_PROPERTIES: Final[dict[str, Callable[[Resource], str | None]]] = {
+_PROPERTIES: Final[dict[str, Callable[[DavResource], str | None]]] = {
     "resourcetype": lambda found: "<D:collection/>" if found.is_folder else "",
     "displayname": lambda found: _text(found.name),
     "getcontentlength": lambda found: None if found.is_folder else str(found.size),
@@ -142,13 +142,13 @@ class Renderer:
 
     def __init__(self, request: PropertyRequest) -> None:
         own = [local for namespace, local in request.names if namespace == _DAV and local in _PROPERTIES]
-        self._locals = own if request.kind is Wanted.SOME else list(_PROPERTIES)
-        self._values = request.kind is not Wanted.NAMES
-        self._missing_too = request.kind is Wanted.SOME  # also says which properties there are not
+        self._locals = own if request.kind is PropfindKind.SOME else list(_PROPERTIES)
+        self._values = request.kind is not PropfindKind.NAMES
+        self._missing_too = request.kind is PropfindKind.SOME  # also says which properties there are not
         unknown = [name for name in request.names if name[0] != _DAV or name[1] not in _PROPERTIES]
         self._unknown = "".join(map(_element, unknown)) if self._missing_too else ""
 
-    def response(self, href: str, resource: Resource) -> str:
+    def response(self, href: str, resource: DavResource) -> str:
         """The properties of a resource."""
         found, missing = [], []
         for local in self._locals:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from saveany.catalogue.models import ListedFile
-from saveany.dav.properties import Resource
+from saveany.dav.properties import DavResource
 from saveany.delivery.content import etag_of, mime_of
 from saveany.delivery.errors import FileNotFound
 from saveany.delivery.headers import content_type
@@ -39,13 +39,13 @@ class Node:
     folder: Folder | None = None
 
     @property
-    def resource(self) -> Resource:
+    def resource(self) -> DavResource:
         """What its properties are made of."""
         name = self.names[-1] if self.names else "SaveAny"
         file = self.file
         if file is None:
-            return Resource(name, is_folder=True)
-        return Resource(
+            return DavResource(name, is_folder=True)
+        return DavResource(
             name,
             is_folder=False,
             size=file.size,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saveany.dav.addresses import href, names_of
-from saveany.dav.properties import PropertyRequest, Renderer, Resource, Wanted, parse
+from saveany.dav.properties import DavResource, PropertyRequest, PropfindKind, Renderer, parse
 from saveany.errors import InvalidInput, TooLarge
 
 #: Names as the catalogue may have them: without halves of surrogate pairs, a slash or NUL, and not only dots.
@@ -49,15 +49,15 @@ def test_a_slash_in_a_name_does_not_divide_it() -> None:
     assert names_of(scope("/dav//a%2Fb/%2e%2e/")) == ["a/b", ".."]
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(Wanted), st.booleans())
-def test_a_listing_is_xml_whatever_is_in_a_name(name: str, kind: Wanted, is_folder: bool) -> None:
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(PropfindKind), st.booleans())
+def test_a_listing_is_xml_whatever_is_in_a_name(name: str, kind: PropfindKind, is_folder: bool) -> None:
     request = PropertyRequest(kind, [("DAV:", "displayname"), ("", "x"), ("a&<\">'", "y")])
     renderer = Renderer(request)
-    resource = Resource(name, is_folder, size=5, mime=name, etag=f'"{name}"', added_at=1)
+    resource = DavResource(name, is_folder, size=5, mime=name, etag=f'"{name}"', added_at=1)
     text = renderer.response(href("", [name or "x"], is_folder=is_folder), resource)
     root = fromstring(f"{renderer.begin}{text}{renderer.end}")
     found = root.findtext(".//{DAV:}displayname")
-    if kind is not Wanted.NAMES and name.isprintable():
+    if kind is not PropfindKind.NAMES and name.isprintable():
         assert found == name
 
 
@@ -69,4 +69,4 @@ BODY = b'<propfind xmlns="DAV:"><prop><getetag/><x xmlns="y"/></prop></propfind>
 )
 def test_a_body_is_read_or_refused(body: bytes) -> None:
     with suppress(InvalidInput, TooLarge):
-        assert parse(body).kind in Wanted
+        assert parse(body).kind in PropfindKind
