@@ -12,10 +12,15 @@ from collections.abc import Generator, Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from saveany import advice, logs
 
 pytest_plugins = ["tests.fixtures.leaks", "tests.fixtures.redis", "tests.fixtures.catalogue"]
+
+# How long an example takes says nothing about it while other programs run.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 # In the background a shell has Ctrl-C ignored, and programs inherit that: those under test, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -212,7 +212,6 @@ def _bytes(file: StoredFile) -> bytes:
 
 @settings(
     max_examples=3,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each example takes seconds: no shrinking
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -442,7 +442,7 @@ def test_parse_json_reads_any_json(value: Any) -> None:
     assert parse_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")) == value
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.dictionaries(st.sampled_from([*SEED_BODY, *TYPED, "x"]), json_values))
 async def test_no_body_causes_an_internal_error(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
     body.pop("telegram_url", None)  # so that none can be right

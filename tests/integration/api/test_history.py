@@ -88,7 +88,7 @@ async def twelve_ended_tasks(client: httpx.AsyncClient, store: Store) -> list[st
     return sorted(done, key=lambda i: (done.index(i) // 4, i), reverse=True)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limit=st.integers(1, 14))
 async def test_pages_contain_each_task_once(
     client: httpx.AsyncClient, twelve_ended_tasks: list[str], limit: int

@@ -87,7 +87,7 @@ async def test_a_task_that_ends_between_two_pages_shifts_no_other(client: httpx.
     assert rest["next_cursor"] is None
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     places=st.lists(
         st.tuples(st.sampled_from(["queued", "paused", "running"]), st.integers(1, 4)), max_size=30

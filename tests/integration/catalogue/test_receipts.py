@@ -75,7 +75,6 @@ async def test_a_page_that_is_read_again_changes_nothing(any_catalogue: Catalogu
 
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -454,7 +454,6 @@ def test_lifecycle(valkey_url: str, patient: None) -> None:
         settings=settings(
             max_examples=40,
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

@@ -314,7 +314,6 @@ def restarted(valkey_url: str, run: Callable[[Store], Coroutine[Any, Any, None]]
 
 SOME = settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -25,7 +25,7 @@ def _task(task_id: str) -> dict[str, Any]:
     }
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(
     st.sets(st.text("ab", min_size=ID_LENGTH, max_size=ID_LENGTH), min_size=1, max_size=6),
     st.integers(0, ID_LENGTH - 1),
