@@ -342,23 +342,28 @@ class Uploading:
             return UploadOutcome(job, "skipped", task["task_id"], stored_as)
         if not self._move:
             return UploadOutcome(job, "completed", task["task_id"], stored_as)
-        problem = await asyncio.to_thread(self._remove, job.file, str(item.get("sha256", "")))
+        sha256 = str(item.get("sha256", ""))
+        problem = await asyncio.to_thread(remove_stored, job.file, sha256, follow_links=self._follow_links)
         return UploadOutcome(job, "completed", task["task_id"], stored_as, problem, is_removed=not problem)
 
-    def _remove(self, file: LocalFile, sha256: str) -> str:
-        """Remove a local file that has exactly the stored content; otherwise returns why it was kept."""
-        try:
-            fd = open_file(file.path, follow_links=self._follow_links)
-            with os.fdopen(fd, "rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-                if digest != sha256 or Version.of(os.fstat(fd)) != file.version:
-                    return "it was kept, because it has changed since it was sent"
-                file.path.unlink()
-        except FileNotFoundError:
-            return ""
-        except OSError as error:
-            return f"it is stored, but could not be removed: {os.strerror(error.errno or errno.EIO)}"
+
+def remove_stored(file: LocalFile, sha256: str, *, follow_links: bool = False) -> str:
+    """Remove a local file that has exactly the stored content; otherwise returns why it was kept."""
+    try:
+        fd = open_file(file.path, follow_links=follow_links)
+        with os.fdopen(fd, "rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            info = os.fstat(fd)
+            # While it was read, another file may have been put in its place.
+            is_there = os.path.samestat(info, file.path.stat())
+            if digest != sha256 or Version.of(info) != file.version or not is_there:
+                return "it was kept, because it has changed since it was sent"
+            file.path.unlink()
+    except FileNotFoundError:
         return ""
+    except OSError as error:
+        return f"it is stored, but could not be removed: {os.strerror(error.errno or errno.EIO)}"
+    return ""
 
 
 class _Again(RequestError):

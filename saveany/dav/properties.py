@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
 from enum import Enum
+from itertools import chain
 from typing import Final, NoReturn
 from xml.parsers.expat import ExpatError, ParserCreate
 from xml.sax.saxutils import escape, quoteattr
@@ -22,6 +23,9 @@ from saveany.texts import gettext_noop
 #: Maximum size of a body, and maximum number of properties that it names: clients ask for about 20.
 MAX_BODY: Final = 32 << 10
 MAX_NAMES: Final = 200
+#: Maximum number of characters of all names, each with its namespace: those that the drive does not know are
+#: repeated for each resource of the response.
+MAX_NAME_CHARACTERS: Final = 16 << 10
 
 _DAV: Final = "DAV:"
 _BAD: Final = gettext_noop("the body is not a propfind element (RFC 4918, section 14.20)")
@@ -104,6 +108,11 @@ class _Reader:
                 self._names[name] = None
                 if len(self._names) > MAX_NAMES:
                     raise InvalidInput("the body names more than {limit} properties", limit=MAX_NAMES)
+                if sum(map(len, chain.from_iterable(self._names))) > MAX_NAME_CHARACTERS:
+                    raise InvalidInput(
+                        "the names of the properties have more than {limit} characters",
+                        limit=MAX_NAME_CHARACTERS,
+                    )
         self._path.append(name)
 
     def _end(self, _: str) -> None:

@@ -21,7 +21,7 @@ _BRANCH = struct.Struct("<IIQ")  # position, length of the key, page
 _BUCKET = struct.Struct("<QQ")  # page of the root, sequence
 _IS_BRANCH, _IS_LEAF = 1, 2
 _IS_BUCKET = 1
-_MAX_DEPTH, _MAX_PAGES = 32, 100_000
+_MAX_DEPTH = 32
 _FNV_OFFSET, _FNV_PRIME, _64_BITS = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 
 
@@ -49,7 +49,8 @@ class _Tree:
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self._meta = self._newest()
-        self._visited = 0
+        self._visited = set[int]()  # numbers of pages
+        self._read = 0  # bytes of elements
 
     def buckets(self) -> Iterator[tuple[str, dict[bytes, bytes]]]:
         for kind, name, value in self._walk(self._meta.root):
@@ -88,9 +89,9 @@ class _Tree:
 
     def _walk(self, page: int, depth: int = 0) -> Iterator[tuple[int, bytes, bytes]]:
         """The elements of all leaves below a page."""
-        self._visited += 1
-        if depth > _MAX_DEPTH or self._visited > _MAX_PAGES:
+        if depth > _MAX_DEPTH or page in self._visited:
             raise UnreadableSource("the store is damaged")
+        self._visited.add(page)
         data = self._page(page)
         _, kind, count, _ = _PAGE.unpack_from(data)
         if kind & _IS_LEAF:
@@ -115,7 +116,9 @@ class _Tree:
             at = _PAGE.size + number * _LEAF.size
             kind, position, key_length, value_length = _LEAF.unpack_from(page, at)
             start, end = at + position, at + position + key_length + value_length
-            if end > len(page):
+            # No byte belongs to two elements, but those of a bucket within a value.
+            self._read += _LEAF.size + key_length + value_length
+            if end > len(page) or self._read > 2 * len(self._data):
                 raise UnreadableSource("the store is damaged")
             yield kind, bytes(page[start : start + key_length]), bytes(page[start + key_length : end])
 

@@ -56,13 +56,13 @@ def opened(file: Path) -> Iterator[SqliteFile]:
         with _connected(file) as connection:
             yield SqliteFile(connection)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        if _name_of(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise UnreadableSource(
                 "another program is writing to the database; stop it and try again"
             ) from error
         raise UnreadableSource(
-            "the database cannot be read ({reason})", reason=error.sqlite_errorname
-        ) from error
+            "the database cannot be read ({reason})", reason=_name_of(error)
+        ) from None  # the message of an error may have the value that could not be read
     except sqlite3.Error as error:  # DatabaseError: malformed, not a database; DataError: a value too large
         raise UnreadableSource("the database is damaged") from error
     except OSError as error:
@@ -76,7 +76,7 @@ def _connected(file: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = _begin(file, "ro")
     except sqlite3.OperationalError as error:
-        if not error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        if not _name_of(error).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
             raise
         # The program was killed in the middle of a change, or nothing can be written beside the file. SQLite
         # then needs a copy to which it may write.
@@ -88,6 +88,11 @@ def _connected(file: Path) -> Iterator[sqlite3.Connection]:
         return
     with closing(connection):
         yield connection
+
+
+def _name_of(error: sqlite3.Error) -> str:
+    """SQLite's name of an error. Python's own errors have none: it could not decode a text."""
+    return getattr(error, "sqlite_errorname", "SQLITE_MISMATCH")
 
 
 def _begin(file: Path, mode: str) -> sqlite3.Connection:

@@ -161,7 +161,10 @@ class ListReader:
             if number < self._header or not any(row):
                 continue
             if at < 0:
-                at = [each.strip().lower() for each in row].index(self._column)
+                names = [each.strip().lower() for each in row]
+                if self._column not in names:
+                    raise InvalidInput("a quote in the line with the names of the columns is not closed")
+                at = names.index(self._column)
                 continue
             link = row[at].strip() if at < len(row) else ""
             yield ListEntry(number, link, None if link else _NO_LINK)
@@ -195,8 +198,8 @@ def _of_json(number: int, line: str) -> ListEntry:
         return ListEntry(number, problem=Text("this is not JSON: {reason}", {"reason": reason}))
     fields = found if isinstance(found, dict) else {}
     link = next((each for name in _NAMES if isinstance(each := fields.get(name), str) and each.strip()), "")
-    if link:
-        return ListEntry(number, link.strip())
+    if link:  # JSON may contain half a character, which no link may
+        return ListEntry(number, link.strip().encode(errors="replace").decode())
     return ListEntry(number, problem=_PRIVATE if "link" in fields else _NO_LINK)
 
 

@@ -87,3 +87,14 @@ def test_an_unfinished_quotation_costs_no_more_than_itself() -> None:
 def test_numbers_of_any_length_are_no_message() -> None:
     assert read('{"id": 5, "messages": [{"id": ' + "9" * 5000 + "}]}")[1] == []
     assert read('{"link": ' + "9" * 5000 + "}")[1] == []
+
+
+@pytest.mark.parametrize("text", ['"link\nhttps://t.me/a/1\n', '"link\n' + "https://t.me/a/1\n" * 10_000])
+def test_names_of_columns_with_an_open_quote_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="quote"):
+        read(text)
+
+
+def test_links_are_texts_that_can_be_sent() -> None:
+    _, ((_, link),) = read('{"link": "https://example.com/\\ud800.bin"}\n')
+    assert link.encode() == b"https://example.com/?.bin"

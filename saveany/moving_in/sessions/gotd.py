@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import ipaddress
 import json
@@ -72,7 +71,7 @@ def read_gotgproto(file: SqliteFile, source: str) -> FoundLogin:
 def _bytes(value: object) -> bytes:
     try:
         return base64.b64decode(value, validate=True) if isinstance(value, str) else b""
-    except binascii.Error:
+    except ValueError:  # also for a text that is not ASCII
         return b""
 
 

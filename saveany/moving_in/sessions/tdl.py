@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import sys
 from collections.abc import Iterator
@@ -54,7 +53,7 @@ def _is_backup(spaces: Any) -> bool:
 def _value(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also for a text that is not ASCII
         raise UnreadableSource("its session is damaged") from error
 
 

@@ -70,3 +70,12 @@ BODY = b'<propfind xmlns="DAV:"><prop><getetag/><x xmlns="y"/></prop></propfind>
 def test_a_body_is_read_or_refused(body: bytes) -> None:
     with suppress(InvalidInput, TooLarge):
         assert parse(body).kind in PropfindKind
+
+
+def test_names_that_would_make_a_listing_large_are_refused() -> None:
+    """Each resource of a response repeats all names that are not known."""
+    names = "".join(f"<p{number}/>" for number in range(200))
+    namespace = "n" * 30_000
+    body = f'<D:propfind xmlns:D="DAV:" xmlns="{namespace}"><D:prop>{names}</D:prop></D:propfind>'
+    with pytest.raises(InvalidInput, match="characters"):
+        parse(body.encode())

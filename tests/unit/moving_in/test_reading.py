@@ -9,6 +9,7 @@ import re
 import sqlite3
 import struct
 import sys
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -224,6 +225,53 @@ def test_a_damaged_store_of_tdl_is_named(files: Path) -> None:
     for length in (64, 4096, 8192):
         file.write_bytes(whole[:length])
         assert "damaged" in reason(file)
+
+
+def test_a_store_of_tdl_whose_elements_share_bytes_is_refused(tmp_path: Path) -> None:
+    """Otherwise a file of a few megabytes fills the memory."""
+
+    def description(number: int) -> bytes:
+        fields = struct.pack("<IIIIQQQQQ", 0xED0CDAED, 2, 4096, 0, 2, 0, 0, 0, number)
+        checksum = 0xCBF29CE484222325
+        for byte in fields:
+            checksum = (checksum ^ byte) * 0x100000001B3 % (1 << 64)
+        head = struct.pack("<QHHI", number, 4, 0, 0)
+        return (head + fields + struct.pack("<Q", checksum)).ljust(4096, b"\0")
+
+    root = struct.pack("<QHHIIIII", 2, 2, 1, 0, 1, 16, 1, 16) + b"n" + struct.pack("<QQ", 3, 0)
+    count, further = 1000, 256
+    leaf = struct.pack("<QHHI", 3, 2, count, further)
+    for number in range(count):
+        leaf += struct.pack("<IIII", 0, 16 * (count - number) + 4 * number, 4, 900_000)
+    leaf += b"".join(struct.pack("<I", number) for number in range(count))
+    file = tmp_path / "store"
+    file.write_bytes(
+        description(0) + description(1) + root.ljust(4096, b"\0") + leaf.ljust(4096 * (further + 1), b"\0")
+    )
+    tracemalloc.start()
+    try:
+        assert reason(file) == "the store is damaged"
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_sessions_with_texts_that_are_none_are_named(tmp_path: Path) -> None:
+    """Neither a traceback nor what is in the file."""
+    file = tmp_path / "found"
+    file.write_bytes(
+        zstd.compress(json.dumps({"default": {"session": "\u00e9"}}, ensure_ascii=False).encode())
+    )
+    assert reason(file) == "its session is damaged"
+    file.write_text(json.dumps({"Version": 1, "Data": {"DC": 2, "AuthKey": "\u00e9"}}))
+    assert "its key is empty or damaged" in reason(file)
+    file.unlink()
+    change(
+        file,
+        "CREATE TABLE sessions (dc_id INTEGER, server_address TEXT, port INTEGER, auth_key BLOB)",
+        "INSERT INTO sessions VALUES (2, CAST(x'ff80fe' AS TEXT), 443, zeroblob(256))",
+    )
+    assert "cannot be read" in reason(file)
 
 
 # The database of SaveAny-Bot.

@@ -1,0 +1,30 @@
+"""`saveany upload --move` removes only what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from saveany.cli.uploading import remove_stored
+from saveany.local_files import LocalFile, Version
+
+
+def test_a_file_that_takes_the_place_of_a_stored_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, new = tmp_path / "notes", tmp_path / "new"
+    path.write_text("stored")
+    new.write_text("not stored")
+    file = LocalFile(path, path.name, Version.of(path.stat()))
+    digest_of = hashlib.file_digest
+
+    def slow(content: BinaryIO, name: str) -> object:
+        new.replace(path)  # as editors save
+        return digest_of(content, name)
+
+    monkeypatch.setattr("saveany.cli.uploading.hashlib.file_digest", slow)
+    assert "kept" in remove_stored(file, hashlib.sha256(b"stored").hexdigest())
+    assert path.read_text() == "not stored"
