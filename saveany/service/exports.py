@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from saveany.errors import InvalidInput
 from saveany.texts import Text
 
-#: Number of characters that are read at a time, and the maximum length of a message: users send exports, too, and
-#: what JSON describes takes up to 30 times as much memory.
+#: Number of characters that are read at a time, and the maximum length of a message. What its JSON describes
+#: may take 30 times as much memory, and users send exports, too.
 _CHUNK, _MAX_MESSAGE = 1 << 20, 4 << 20
 #: What is of interest outside of messages: the id and type of a chat, and the beginning of its messages.
 _HEADER = re.compile(
