@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_file_that_takes_the_place_of_a_stored_one_is_kept(
     file = LocalFile(path, path.name, Version.of(path.stat()))
     digest_of = hashlib.file_digest
 
-    def slow(content: BinaryIO, name: str) -> object:
+    def slow(content: BufferedReader, name: str) -> object:
         new.replace(path)  # as editors save
         return digest_of(content, name)
 
