@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 from bench.everything import everything
-from bench.installation import STORAGE, TOKEN
+from bench.installation import STORAGE
 from bench.process import run_timed
 from bench.results import MB, MIB, Measurement, compared
 from tests.fixtures import rclone, s3
@@ -43,8 +43,14 @@ async def upload_local_to_s3() -> list[Measurement]:
                     theirs: list[str | Path] = [program("rclone"), "--config", remotes.config]
                     theirs += ["copy", "--ignore-times", source]
                     async with everything(storage=table(options)) as running:
-                        url = f"http://127.0.0.1:{running.site.port}"
-                        ours = [sys.executable, "-m", "saveany", "upload", "--url", url, "--token", TOKEN]
+                        ours = [
+                            sys.executable,
+                            "-m",
+                            "saveany",
+                            "--config",
+                            str(running.site.config),
+                            "upload",
+                        ]
                         ours += [f"{source}/", "--to"]
                         seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
                         for number in range(_ROUNDS):

@@ -17,7 +17,7 @@ from rich import filesize
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from saveany.cli import FAILED
+from saveany.cli import FAILED, load_config
 from saveany.cli.add import OnConflictOption, OnDuplicateOption
 from saveany.cli.client import ApiClient, JsonOption, TokenOption, UrlOption, connect, printable
 from saveany.cli.upload_records import UploadRecords
@@ -25,6 +25,7 @@ from saveany.cli.uploading import LocalUpload, Uploading, UploadOutcome, UploadT
 from saveany.errors import ConfigError
 from saveany.local_files import LeftOut, LocalFile, Patterns, Version, decoded, find, link, special
 from saveany.planning.names import safe_name
+from saveany.uploads.folder import UploadsFolder
 
 PathsArgument = Annotated[
     list[str],
@@ -88,7 +89,8 @@ def upload(
 
     SaveAny may run on another machine. Each file becomes a task, and keeps its
     name. Files that are already stored, or partly sent, are not sent again
-    when an interrupted command is repeated.
+    when an interrupted command is repeated. If SaveAny runs on this machine,
+    files on its disk are not copied first, unless --url names its address.
 
     Without a terminal, or with --json, there is a line for each file. JSON:
 
@@ -115,7 +117,9 @@ def upload(
     is_readable = not any(each.is_error for each in left_out)
     target = UploadTarget(storage, folder, user, on_conflict or "", on_duplicate or "")
     api = connect(ctx, url, token)
-    options = _Options(follow_links, move, not no_wait, as_json, repeats_anew=is_readable)
+    # A file that is only linked must not change until it is saved, which nobody sees without waiting.
+    own = None if url or no_wait else _own_folder(ctx)
+    options = _Options(follow_links, move, not no_wait, as_json, own, repeats_anew=is_readable)
     if not asyncio.run(_run(api, target, jobs, options)) or not is_readable:
         raise typer.Exit(FAILED)
 
@@ -126,7 +130,16 @@ class _Options:
     move: bool
     wait: bool
     as_json: bool
+    folder: UploadsFolder | None
     repeats_anew: bool  # whether the same command, if it is repeated after success, uploads all again
+
+
+def _own_folder(ctx: typer.Context) -> UploadsFolder | None:
+    """The folder in which SaveAny receives files, if its configuration is on this machine."""
+    try:
+        return UploadsFolder(load_config(ctx, warn=False).data_dir)
+    except ConfigError:
+        return None
 
 
 def _jobs(
@@ -178,6 +191,7 @@ async def _run(api: ApiClient, target: UploadTarget, jobs: Sequence[LocalUpload]
                 follow_links=options.follow_links,
                 move=options.move,
                 wait=options.wait,
+                folder=options.folder,
                 sent=screen.sent,
                 note=partial(typer.echo, err=True),
             )

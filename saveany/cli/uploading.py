@@ -23,6 +23,7 @@ from saveany.cli.upload_records import UploadRecords, key_of
 from saveany.errors import InsufficientSpace, RequestError, Unavailable
 from saveany.local_files import LocalFile, Version, decoded, open_file
 from saveany.planning.names import safe_name
+from saveany.uploads.folder import UploadsFolder
 
 _VERSION: Final = {"Tus-Resumable": "1.0.0"}
 _TYPE: Final = "application/offset+octet-stream"
@@ -88,16 +89,19 @@ class Uploading:
         follow_links: bool = False,
         move: bool = False,
         wait: bool = True,
+        folder: UploadsFolder | None = None,
         sent: Callable[[int], None],
         note: Callable[[str], None],
     ) -> None:
-        """`sent` is called with numbers of bytes, `note` with messages about outages."""
+        """`sent` is called with numbers of bytes, `note` with messages about outages. If `folder` is that of
+        the server, files on its disk are not copied."""
         self._api = api
         self._target = target
         self._records = records
         self._follow_links = follow_links
         self._move = move
         self._wait = wait
+        self._folder = folder
         self._sent = sent
         self._note = note
         self._jobs: dict[
@@ -189,7 +193,7 @@ class Uploading:
         position: tuple[str, int] | None = None
         while True:
             try:
-                id_, offset = position or await self._position(job, key)
+                id_, offset = position or await self._position(job, key, fd)
                 self._sent(offset - shown)
                 shown = offset
                 if offset == size:
@@ -205,13 +209,16 @@ class Uploading:
                 self._say(error.message)
                 await asyncio.sleep(min(_LONGEST_PAUSE, 0.2 + (now - failing_since) / 2))
 
-    async def _position(self, job: LocalUpload, key: str) -> tuple[str, int]:
+    async def _position(self, job: LocalUpload, key: str, fd: int) -> tuple[str, int]:
         """The id of the upload of a file, which may be a new one, and how much of it has arrived."""
         if (id_ := self._records.get(key)) and (offset := await self._offset(id_)) is not None:
             return id_, offset
         id_ = await self._begin(job, job.file.version.size)
         self._records.put(key, id_)
-        return id_, 0
+        if self._folder is None:
+            return id_, 0
+        await asyncio.to_thread(self._folder.link, id_, job.file.path, os.fstat(fd))
+        return id_, await self._offset(id_) or 0
 
     async def _begin(self, job: LocalUpload, size: int) -> str:
         """Begin an upload. If the server has no room, waits until one of our tasks has made some."""

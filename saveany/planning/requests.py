@@ -38,6 +38,8 @@ class UploadedFile:
     mime: str = ""
     sha256: str = ""  # "": not known
     sha1: str = ""  # "": not known
+    #: Size, and time of its last change in milliseconds, if it has another name outside of the uploads.
+    linked: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +151,8 @@ def _params(request: TaskRequest) -> dict[str, Any]:
 
 
 def _upload_params(upload: UploadedFile) -> dict[str, Any]:
-    found = {"name": safe_name(upload.name), "mime": upload.mime}
-    found |= {"sha256": upload.sha256, "sha1": upload.sha1}
+    found: dict[str, Any] = {"name": safe_name(upload.name), "mime": upload.mime}
+    found |= {"sha256": upload.sha256, "sha1": upload.sha1, "linked": upload.linked}
     return {name: value for name, value in found.items() if value}
 
 

@@ -285,7 +285,8 @@ class UploadService:
                 digest = file.sha256
         if self._folder.has(upload.id):
             owner = Principal(user_id=upload.user_id)
-            await self._tasks.submit(owner, self._request(upload.wanted, upload.id, digest))
+            request = self._request(upload.wanted, upload.id, digest, linked=self._folder.linked(upload.id))
+            await self._tasks.submit(owner, request)
         self._tus.put(replace(upload, is_submitted=True))
 
     # Both.
@@ -294,7 +295,15 @@ class UploadService:
         if self.max_bytes and size > self.max_bytes:
             raise TooLarge("the file is larger than {limit} MB", limit=self.max_bytes // 1_000_000)
 
-    def _request(self, wanted: Wanted, id_: str, sha256: str = "", sha1: str = "") -> TaskRequest:
+    def _request(
+        self,
+        wanted: Wanted,
+        id_: str,
+        sha256: str = "",
+        sha1: str = "",
+        *,
+        linked: tuple[int, int] | None = None,
+    ) -> TaskRequest:
         name = (
             wanted.name if wanted.is_exact else PureWindowsPath(wanted.name).name
         )  # of browsers: with folders
@@ -309,6 +318,7 @@ class UploadService:
                 mime="" if mime in _ANY_TYPE else mime,
                 sha256=sha256,
                 sha1=sha1,
+                linked=linked,
             ),
             filename=name if wanted.is_exact else "",
             user_id=wanted.user_id,

@@ -1,6 +1,7 @@
 """The folder of a machine with uploaded files, and with those that are being received.
 
-    <data_dir>/uploads/<id>                   a complete file; the task of this id moves it to its storage
+    <data_dir>/uploads/<id>                   a complete file; the task of this id moves it to its storage. It
+                                              may be another name of a file of a user (`UploadsFolder.link`)
     <data_dir>/uploads/.saveany-<id>.part     a file that is being received
     <data_dir>/uploads/.saveany-<id>.json     what a resumable upload is to become (`saveany.uploads.tus`)
     <data_dir>/uploads/.saveany-id            the id of this machine
@@ -19,6 +20,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -209,6 +211,30 @@ class UploadsFolder:
     def has(self, id_: str) -> bool:
         """Whether there is a complete file with this id."""
         return (self.path / id_).exists()
+
+    def link(self, id_: str, path: Path, info: os.stat_result) -> None:
+        """Complete an upload that has begun with a file of this machine, which gets a second name instead of
+        being copied. `info` is what the file at `path` must be. If that is not possible, the upload stays as
+        it is. Nobody writes to complete files, and a task fails whose file has changed."""
+        name, part = self.path / id_, self.part(id_)
+        try:
+            owner = self.path.stat().st_uid
+            if not (info.st_uid == owner or info.st_mode & stat.S_IROTH) or not part.exists():
+                return  # SaveAny could not read it; or this is another machine
+            os.link(path, name, follow_symlinks=False)
+            linked = name.lstat()
+            if (linked.st_dev, linked.st_ino) != (info.st_dev, info.st_ino):
+                name.unlink()
+                return
+            self.sync()
+            part.unlink()
+        except OSError:  # another disk, one without such names, or another user's file
+            return
+
+    def linked(self, id_: str) -> tuple[int, int] | None:
+        """Size, and time of the last change in milliseconds, of a complete file that has another name."""
+        info = (self.path / id_).stat()
+        return (info.st_size, info.st_mtime_ns // 1_000_000) if info.st_nlink > 1 else None
 
     def remove(self, id_: str) -> None:
         """Remove a complete file."""

@@ -30,7 +30,10 @@ class UploadSource(TransferSource):
 
     async def prepare(self, item: Item, spec: TaskSpec, report: Report) -> Item:
         """The item, with the version that the file has."""
-        await _uploaded(self._storage(item.source["storage"]), item.source["path"])
+        entry = await _uploaded(self._storage(item.source["storage"]), item.source["path"])
+        now = [entry.size, entry.modified_at]
+        if spec.params.get("linked", now) != now:
+            raise Permanent("the file has changed since it was uploaded; upload it again")
         return await super().prepare(item, spec, report)
 
     async def sha256(self, item: Item) -> str:
@@ -45,8 +48,8 @@ class UploadSource(TransferSource):
         return digest.hexdigest()
 
     def moves(self, spec: TaskSpec) -> bool:
-        """Always."""
-        return True
+        """Always, unless the file is somebody's own: what was renamed would change with it."""
+        return "linked" not in spec.params
 
     async def remove(self, item: Item, spec: TaskSpec) -> None:
         """Remove the uploaded file: its storage has confirmed that it has it."""

@@ -132,7 +132,8 @@ async def test_moved_files_are_deleted_once_they_are_stored(stack: Stack, source
 async def test_a_file_that_changes_after_it_was_sent_is_kept(stack: Stack, source: Path) -> None:
     await stack.kill(stack.workers[0])
     file = source / "a.jpg"
-    process = await stack.popen("upload", "--json", str(file), "--to", f"{STORAGE}:changed", "--move")
+    words = ("upload", "--json", str(file), "--to", f"{STORAGE}:changed", "--move", "--url", stack.url)
+    process = await stack.popen(*words)
 
     async def is_queued() -> bool:
         return bool((await stack.client.get("/api/v1/tasks")).json()["tasks"])
@@ -151,6 +152,35 @@ async def test_a_file_that_changes_after_it_was_sent_is_kept(stack: Stack, sourc
     assert stored(stack, "changed") == {"a.jpg": b"a" * 1000}
 
 
+async def test_a_file_on_the_disk_of_saveany_is_not_copied_first(stack: Stack, source: Path) -> None:
+    """It stays the user's file, and what is stored is another one."""
+    await stack.kill(stack.workers[0])
+    file = source / "a.jpg"
+    words = ("upload", "--json", str(file), "--to", f"{STORAGE}:linked")
+    process = await stack.popen(*words)
+    uploads = stack.data_dir / "uploads"
+
+    def waiting() -> list[Path]:
+        return [path for path in uploads.iterdir() if not path.name.startswith(".") and path.samefile(file)]
+
+    async def is_queued() -> bool:
+        return bool((await stack.client.get("/api/v1/tasks")).json()["tasks"])
+
+    await until(is_queued)
+    assert len(waiting()) == 1
+    assert not list(uploads.glob(".saveany-*.part"))
+    file.write_bytes(b"another")
+    await stack.start_worker()
+    out, _ = await process.communicate()
+    assert (process.returncode, json.loads(out)["status"]) == (1, "failed")
+    assert "changed" in json.loads(out)["error"]
+    again = await uploaded(stack, str(file), "--to", f"{STORAGE}:linked")
+    assert again["a.jpg"]["status"] == "completed"
+    assert stored(stack, "linked") == {"a.jpg": b"another"}
+    file.write_bytes(b"changed later")
+    assert stored(stack, "linked") == {"a.jpg": b"another"}
+
+
 @pytest.mark.parametrize("change", ["grows", "shrinks"])
 async def test_a_file_that_changes_while_it_is_sent_is_not_stored(
     stack: Stack, tmp_path: Path, change: str
@@ -159,7 +189,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_not_stored(
     size = 600_000_000
     with file.open("wb") as sparse:
         sparse.truncate(size)
-    process = await stack.popen("upload", str(file), "--to", f"{STORAGE}:{change}")
+    process = await stack.popen("upload", str(file), "--to", f"{STORAGE}:{change}", "--url", stack.url)
     parts = stack.data_dir / "uploads"
 
     def is_arriving() -> bool:
@@ -179,7 +209,7 @@ async def test_an_upload_continues_after_restarts_of_both_sides(stack: Stack, tm
     with file.open("wb") as sparse:
         for block in range(10):
             sparse.write(bytes([block]) * 20_000_000)
-    words = ("upload", "--json", str(file), "--to", f"{STORAGE}:resumed")
+    words = ("upload", "--json", str(file), "--to", f"{STORAGE}:resumed", "--url", stack.url)
     parts = stack.data_dir / "uploads"
 
     def arrived() -> int:
