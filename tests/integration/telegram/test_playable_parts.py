@@ -36,8 +36,8 @@ CODING = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-qp", "25", "-
 
 
 def make_film(path: Path, *options: str) -> Path:
-    """A video of 8 seconds and between 1 and 3 MiB, with sound. It has few pictures, with noise in them, so that
-    it is decoded at once."""
+    """A video of 8 seconds and between 1 and 3 MiB, with sound. It has few pictures, with noise in
+    them, so that it is decoded at once."""
     inputs = ["-filter_threads", "1", "-f", "lavfi", "-i", "testsrc2=size=320x180:duration=8:rate=8"]
     inputs += ["-f", "lavfi", "-i", "sine=duration=8", "-vf", "noise=alls=20:allf=t,format=yuv420p"]
     command = [program("ffmpeg"), "-v", "error", *inputs, "-threads", "1", *options, str(path)]
@@ -53,8 +53,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pictures(path: Path) -> list[str]:
     """The hashes of all decoded pictures."""
-    command = [program("ffmpeg"), "-v", "error", "-threads", "1", "-i", str(path), "-map", "0:v", "-vsync", "passthrough"]
-    lines = subprocess.run([*command, "-f", "framemd5", "-"], check=True, capture_output=True, text=True)
+    command = [program("ffmpeg"), "-v", "error", "-threads", "1", "-i", str(path), "-map", "0:v"]
+    command += ["-vsync", "passthrough", "-f", "framemd5", "-"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True)
     return [line.rpartition(",")[2] for line in lines.stdout.splitlines() if not line.startswith("#")]
 
 
