@@ -21,7 +21,7 @@ from saveany.cli import FAILED, load_config
 from saveany.cli.add import OnConflictOption, OnDuplicateOption
 from saveany.cli.client import ApiClient, JsonOption, TokenOption, UrlOption, connect, printable
 from saveany.cli.upload_records import UploadRecords
-from saveany.cli.uploading import LocalUpload, Uploading, UploadOutcome, UploadTarget
+from saveany.cli.uploading import FileUpload, Uploading, UploadOutcome, UploadTarget
 from saveany.errors import ConfigError
 from saveany.local_files import LeftOut, LocalFile, Patterns, Version, decoded, find, link, special
 from saveany.planning.names import safe_name
@@ -144,13 +144,13 @@ def _own_folder(ctx: typer.Context) -> UploadsFolder | None:
 
 def _jobs(
     paths: Sequence[str], patterns: Patterns, *, follow_links: bool
-) -> tuple[list[LocalUpload], list[LeftOut]]:
-    jobs: list[LocalUpload] = []
+) -> tuple[list[FileUpload], list[LeftOut]]:
+    jobs: list[FileUpload] = []
     left_out: list[LeftOut] = []
     for path in dict.fromkeys(paths):
         for found, folder in _files(path, patterns, follow_links=follow_links):
             if isinstance(found, LocalFile):
-                jobs.append(LocalUpload(found, folder))
+                jobs.append(FileUpload(found, folder))
             else:
                 left_out.append(found)
     return jobs, left_out
@@ -180,7 +180,7 @@ def _safe_folder(path: str) -> str:
     return "/".join(safe_name(decoded(part)) for part in path.split("/") if part)
 
 
-async def _run(api: ApiClient, target: UploadTarget, jobs: Sequence[LocalUpload], options: _Options) -> bool:
+async def _run(api: ApiClient, target: UploadTarget, jobs: Sequence[FileUpload], options: _Options) -> bool:
     screen = _Screen(jobs, as_json=options.as_json)
     async with api:
         with closing(UploadRecords()) as records, screen.shown():
@@ -205,7 +205,7 @@ async def _run(api: ApiClient, target: UploadTarget, jobs: Sequence[LocalUpload]
 class _Screen:
     """A bar on a terminal, otherwise a line for each file. Errors are on stderr."""
 
-    def __init__(self, jobs: Sequence[LocalUpload], *, as_json: bool) -> None:
+    def __init__(self, jobs: Sequence[FileUpload], *, as_json: bool) -> None:
         self._as_json = as_json
         self._total = sum(job.file.version.size for job in jobs)
         self._count, self._stored = len(jobs), 0

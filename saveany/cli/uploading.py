@@ -58,7 +58,7 @@ class UploadTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalUpload:
+class FileUpload:
     """A file, and the folder in the target folder that it belongs in."""
 
     file: LocalFile
@@ -69,7 +69,7 @@ class LocalUpload:
 class UploadOutcome:
     """What has become of a file."""
 
-    job: LocalUpload
+    job: FileUpload
     status: Literal["completed", "skipped", "queued", "failed", "canceled"]
     task_id: str = ""
     stored_as: str = ""
@@ -105,7 +105,7 @@ class Uploading:
         self._sent = sent
         self._note = note
         self._jobs: dict[
-            str, tuple[LocalUpload, str]
+            str, tuple[FileUpload, str]
         ] = {}  # task that has not ended -> its file, and the key of that
         self._retried: set[str] = set()  # tasks of an earlier run
         self._outcomes: asyncio.Queue[UploadOutcome] = asyncio.Queue()
@@ -113,7 +113,7 @@ class Uploading:
         self._is_noted = False
         self._part = _PART
 
-    async def run(self, jobs: Sequence[LocalUpload], show: Callable[[UploadOutcome], None]) -> bool:
+    async def run(self, jobs: Sequence[FileUpload], show: Callable[[UploadOutcome], None]) -> bool:
         """Upload the files, and call `show` with what has become of each. Returns whether all are stored."""
         keys = [self._key(job) for job in jobs]
         queue, is_complete = list(zip(jobs, keys, strict=True))[::-1], True
@@ -128,15 +128,15 @@ class Uploading:
                 task.cancel()
         return is_complete
 
-    def forget(self, jobs: Sequence[LocalUpload]) -> None:
+    def forget(self, jobs: Sequence[FileUpload]) -> None:
         """Have the next run upload these files anew."""
         self._records.forget([self._key(job) for job in jobs])
 
-    def _key(self, job: LocalUpload) -> str:
+    def _key(self, job: FileUpload) -> str:
         target, file = self._target, job.file
         return key_of(self._api.address, target, job.folder, os.path.realpath(file.path), file.version)
 
-    async def _send_all(self, queue: list[tuple[LocalUpload, str]]) -> None:
+    async def _send_all(self, queue: list[tuple[FileUpload, str]]) -> None:
         while queue:
             job, key = queue.pop()
             try:
@@ -158,12 +158,12 @@ class Uploading:
                 else:
                     self._outcomes.put_nowait(UploadOutcome(job, "queued", task_id))
 
-    def _fail(self, job: LocalUpload, reason: str) -> None:
+    def _fail(self, job: FileUpload, reason: str) -> None:
         self._outcomes.put_nowait(UploadOutcome(job, "failed", error=reason))
 
     # Sending.
 
-    async def _task_of(self, job: LocalUpload, key: str) -> str:
+    async def _task_of(self, job: FileUpload, key: str) -> str:
         """The id of the task that saves the file: of an earlier run, or after the file was sent."""
         if (id_ := self._records.get(key)) and await self._is_alive(id_):
             self._sent(job.file.version.size)
@@ -187,7 +187,7 @@ class Uploading:
             return False
         return True
 
-    async def _send(self, job: LocalUpload, key: str, fd: int) -> str:
+    async def _send(self, job: FileUpload, key: str, fd: int) -> str:
         """Send the rest of a file; returns the id of its upload, which is also that of its task."""
         size, shown, failing_since = job.file.version.size, 0, 0.0
         position: tuple[str, int] | None = None
@@ -209,7 +209,7 @@ class Uploading:
                 self._say(error.message)
                 await asyncio.sleep(min(_LONGEST_PAUSE, 0.2 + (now - failing_since) / 2))
 
-    async def _position(self, job: LocalUpload, key: str, fd: int) -> tuple[str, int]:
+    async def _position(self, job: FileUpload, key: str, fd: int) -> tuple[str, int]:
         """The id of the upload of a file, which may be a new one, and how much of it has arrived."""
         if (id_ := self._records.get(key)) and (offset := await self._offset(id_)) is not None:
             return id_, offset
@@ -220,7 +220,7 @@ class Uploading:
         await asyncio.to_thread(self._folder.link, id_, job.file.path, os.fstat(fd))
         return id_, await self._offset(id_) or 0
 
-    async def _begin(self, job: LocalUpload, size: int) -> str:
+    async def _begin(self, job: FileUpload, size: int) -> str:
         """Begin an upload. If the server has no room, waits until one of our tasks has made some."""
         name, target = safe_name(decoded(job.file.path.name)), self._target
         pairs = {
@@ -339,7 +339,7 @@ class Uploading:
         self._outcomes.put_nowait(outcome)
         self._ended.set()
 
-    async def _outcome(self, job: LocalUpload, task: Json) -> UploadOutcome:
+    async def _outcome(self, job: FileUpload, task: Json) -> UploadOutcome:
         item = task["items"][0] if task["items"] else {}
         storage = item.get("storage") or task["storage"]
         stored_as = f"{storage}:/{item['path']}" if item else ""
