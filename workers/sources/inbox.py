@@ -86,9 +86,13 @@ class InboxSource(Source):
         return inbox is not None and inbox.after != "keep"
 
     async def remove(self, item: Item, spec: TaskSpec) -> None:
-        """Move or delete the file, unless it has changed: then it is saved again."""
+        """Move or delete the file, unless it has changed: then it is saved again. The original of a file that
+        the storage has altered is never deleted."""
         inbox, below = self._inbox(item.source), _below(item.source)
         if inbox is None:
+            return
+        if inbox.after == "delete" and item.size != int(item.source["size"]):  # Telegram compresses photos
+            log.info("inbox_file_stays", file=decoded(below), reason="its storage keeps another version")
             return
         try:
             gone = await asyncio.to_thread(
