@@ -356,6 +356,8 @@ class Uploading:
 
 def remove_stored(file: LocalFile, sha256: str, *, follow_links: bool = False) -> str:
     """Remove a local file that has exactly the stored content; otherwise returns why it was kept."""
+    if not sha256:  # such as of a photo that Telegram has compressed
+        return "it was kept, because its storage may have another version of it"
     try:
         fd = open_file(file.path, follow_links=follow_links)
         with os.fdopen(fd, "rb") as content:

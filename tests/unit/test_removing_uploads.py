@@ -28,3 +28,10 @@ def test_a_file_that_takes_the_place_of_a_stored_one_is_kept(
     monkeypatch.setattr("saveany.cli.uploading.hashlib.file_digest", slow)
     assert "kept" in remove_stored(file, hashlib.sha256(b"stored").hexdigest())
     assert path.read_text() == "not stored"
+
+
+def test_a_file_whose_stored_content_is_not_known_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_text("original")
+    assert "another version" in remove_stored(LocalFile(path, path.name, Version.of(path.stat())), "")
+    assert path.exists()
