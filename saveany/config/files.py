@@ -67,3 +67,12 @@ def toml(text: str, file: Path | None) -> dict[str, Any]:
             line=int(found[1]) if found else max(1, len(text.splitlines())),
             reason=_TOML_ERRORS.get(reason, "check this line, and the one before it"),
         ) from error
+
+
+def version(file: Path | None) -> tuple[int, ...]:
+    """Changes with every change of the file."""
+    try:
+        found = file.stat() if file else None
+    except OSError:
+        return ()
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else ()

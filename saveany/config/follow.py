@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from saveany import logs
-from saveany.config import keys, loader
+from saveany.config import files, keys, loader
 from saveany.config.schema import Config
 from saveany.errors import ConfigError
 from saveany.loops import repeat
@@ -31,7 +30,7 @@ class ConfigFollower:
         """`on_change` is called after each change."""
         self._config = config
         self._on_change = on_change or _nothing
-        self._version = _version(config.file)
+        self._version = config.file_version
 
     async def run(self) -> None:
         """Apply changes within seconds, until canceled. Without a file there is nothing to do."""
@@ -41,7 +40,7 @@ class ConfigFollower:
     async def check(self) -> None:
         """Apply the file if it has changed. One that does not load changes nothing; its problems are
         logged."""
-        version = _version(self._config.file)
+        version = files.version(self._config.file)
         if version == self._version or self._config.file is None:
             return
         self._version = version
@@ -90,15 +89,6 @@ def _value(config: Config, key: keys.ConfigKey) -> object:
     for name in key.path:
         value = getattr(value, str(name))
     return value
-
-
-def _version(file: Path | None) -> tuple[int, ...]:
-    """Changes with every change of the file."""
-    try:
-        found = file.stat() if file else None
-    except OSError:
-        return ()
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else ()
 
 
 def _nothing() -> None:

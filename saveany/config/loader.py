@@ -33,7 +33,10 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Confi
     Raises `ConfigError` with all problems, one per line: `file:line: key: what is wrong`.
     """
     file = files.find(path, env)
-    return parse(files.read(file) if file else "", file, env)
+    version = files.version(file)  # before it is read: what is written meanwhile is a change
+    config = parse(files.read(file) if file else "", file, env)
+    config._file_version = version
+    return config
 
 
 def parse(text: str, file: Path | None, env: Mapping[str, str], *, lines: bool = True) -> Config:

@@ -771,12 +771,18 @@ class Config(Table):
     inboxes: tuple[InboxConfig, ...] = Field(default=(), description="Watched folders.")
 
     _file: Path | None = PrivateAttr(default=None)
+    _file_version: tuple[int, ...] = PrivateAttr(default=())
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def file(self) -> Path | None:
         """The file that it was read from; None if there was none."""
         return self._file
+
+    @property
+    def file_version(self) -> tuple[int, ...]:
+        """The version of that file, as `files.version` has found it before the file was read."""
+        return self._file_version
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_setting_a_key_keeps_the_rest(file: Path) -> None:
     config = set_key(file, "api.token", "secret", {})
-    assert config == load(file, {})
+    assert config.model_dump() == load(file, {}).model_dump()
     assert (config.api.token.get_secret_value(), config.api.port, config.workers) == ("secret", 81, 4)
     assert [user.id for user in config.users] == [1]
     text = file.read_text()
@@ -368,7 +368,8 @@ def test_every_key_can_be_set_in_every_file(data: dict[str, object]) -> None:
             return
         after = set_key(path, "worker.drain_seconds", 4.5, {})
         after = set_key(path, "retry", 8, {})
-        assert after.model_copy(update={"worker": before.worker, "retry": before.retry}) == before
+        restored = after.model_copy(update={"worker": before.worker, "retry": before.retry})
+        assert restored.model_dump() == before.model_dump()
         assert (after.worker.drain_seconds, after.retry) == (4.5, 8)
         text = path.read_text()
         assert all(f"# about line {n}\n" in text for n in range(len(lines)))
