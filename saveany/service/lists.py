@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from typing import TextIO
@@ -27,8 +29,9 @@ MAX_LIST_LINKS, MAX_SINGLE_LINKS = 1_000_000, 1_000
 #: Maximum number of problems that are reported one by one.
 MAX_PROBLEMS = 1_000
 
-#: Number of lists that are read at the same time. Each occupies a thread.
-_AT_ONCE = 2
+#: Number of lists that are read at the same time, for one user and for all. Each occupies a thread, for as
+#: long as its client sends.
+_AT_ONCE, _THREADS = 2, 32
 #: Memory for the links of a list, in KiB; the rest is in a temporary file.
 _CACHE_KIB = 8192
 #: A link for checking whether a user may have tasks for a storage and a folder.
@@ -74,7 +77,8 @@ class ListService:
     def __init__(self, config: Config, tasks: TaskService) -> None:
         self._config = config
         self._tasks = tasks
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns: dict[int, asyncio.Semaphore] = {}  # by user
+        self._threads = ThreadPoolExecutor(_THREADS, "list")
 
     async def save(
         self,
@@ -96,10 +100,11 @@ class ListService:
         assert user is not None  # noqa: S101  # `check` raises for others
         given = source_of(self._config, request.type) if request.type else None
         loop = asyncio.get_running_loop()
-        async with self._turns:
+        async with self._turns.setdefault(user_id, asyncio.Semaphore(_AT_ONCE)):
             with closing(_LinkTable()) as links:
                 collector = _Collector(self._config, user, given, links)
-                saved = await asyncio.to_thread(lambda: collector.read(text_of(body, loop), column))
+                read = partial(_read, collector, body, loop, column)
+                saved = await loop.run_in_executor(self._threads, read)
                 await self._create(principal, request, links, saved, key)
         return saved
 
@@ -172,6 +177,12 @@ class _Collector:
         (canonical,) = canonical_links(self._config, source, [link])
         check_private_chats([canonical], self._user)
         return source, canonical
+
+
+def _read(
+    collector: _Collector, body: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop, column: str
+) -> SavedList:
+    return collector.read(text_of(body, loop), column)
 
 
 def _report(saved: SavedList, entry: ListEntry, reason: Text) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -114,3 +116,23 @@ async def test_a_user_saves_only_what_and_where_it_may(client: httpx.AsyncClient
     key = await make_key(client, 42, "files")
     async with with_secret(app, key["secret"]) as reader:
         check_error(await post(reader, link(1)), 403)
+
+
+async def test_slow_lists_of_a_user_do_not_keep_others_waiting(
+    client: httpx.AsyncClient,
+) -> None:
+    begun, end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        begun.release()
+        yield b"https://t.me/channel/1\n"
+        await end.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(client.post(ADDRESS, content=slow()))
+            await begun.acquire()
+        async with asyncio.timeout(10):
+            reply = await post(client, link(2), user_id=42)
+        end.set()
+    assert reply.status_code == 201, reply.text
