@@ -126,7 +126,7 @@ class Receipt:
     page: str = ""  # permanent URL of a page that shows the file; "" if there is none
     #: What the storage needs, besides the path, to read or delete the file later. Values are as in JSON.
     reference: Mapping[str, Any] = field(default_factory=dict)
-    #: The storage keeps another version of the file, of `size` bytes: its checksum is not known.
+    #: The storage keeps another version of the file, of `size` bytes or in parts: its checksum is not known.
     altered: bool = False
     note: Text | None = None  # what a user should know about how it was saved
 

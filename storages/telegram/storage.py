@@ -385,7 +385,8 @@ class TelegramStorage(Storage):
                 )
             ]
         if not sent[0].is_photo:
-            return Receipt(path, size, page=page, reference=reference, note=note)
+            is_cut = "parts" in reference  # chapters and attached fonts are lost
+            return Receipt(path, size, page=page, reference=reference, altered=is_cut, note=note)
         reference["mime"] = str(sent[0].source.get("mime", ""))
         return Receipt(path, sent[0].size, page=page, reference=reference, altered=True)
 
