@@ -115,6 +115,15 @@ _ROTATED = (
     "tests/acceptance/promises/test_crash_with_many_tasks.py",
     "tests/acceptance/promises/test_crash_at_finish.py",
     "tests/acceptance/archives/test_long_chats.py",
+    "tests/acceptance/promises/test_refusals.py",
+    "tests/acceptance/compat/test_load.py",
+    "tests/acceptance/cli/test_proxy.py",
+    "tests/acceptance/sources/test_other_media.py",
+    "tests/acceptance/web/test_prefix.py",
+    "tests/integration/store/test_refusals.py",
+    "tests/integration/telegram/test_playable_parts.py",
+    "tests/integration/delivery/test_clients.py",
+    "tests/integration/delivery/test_dav_clients.py",
 )
 
 

@@ -60,7 +60,7 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `ConfigError`, which says what to change."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        sock = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         if error.errno == errno.EADDRINUSE and running_instance(host, port) is not None:
             problem = other_instance_error(port)
@@ -73,6 +73,9 @@ def bind(host: str, port: int) -> socket.socket:
                 f"cannot listen on {host}, port {port} ({error.strerror or error}); see api.host and api.port"
             )
         raise ConfigError(problem) from error
+    # For all its connections: asyncio sets it only if a socket names its protocol, which this one does not.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def running_instance(host: str, port: int) -> str | None:

@@ -133,7 +133,8 @@ async def test_a_user_logs_in_by_qr_code(stack: Stack, anna: Person) -> None:
     last = await anna.receives(lambda message: message.photo and message.id not in (first.id, shown.id))
     [token] = stack.sandbox.world.tokens
     link = f"tg://login?token={base64.urlsafe_b64encode(token).decode().rstrip('=')}"
-    assert await anna.client.download_media(last, bytes) == qr.png(link)
+    picture = await anna.client.download_media(last, bytes)  # Telegram makes another file of it
+    assert picture.startswith(qr.png(link))
     async with user(stack.sandbox) as app:
         await app(AcceptLoginTokenRequest(token))
     await anna.receives(contains("Sandbox User is logged in as phone2"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -30,6 +31,14 @@ def test_the_error_about_a_used_port_names_the_option() -> None:
 def test_the_error_about_an_unusable_host_names_the_option(host: str) -> None:
     with pytest.raises(ConfigError, match=r"api\.host"):
         bind(host, 0)
+
+
+def test_small_responses_are_sent_at_once() -> None:
+    """Without this option the second part of a response waits for 40 ms."""
+    with bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_the_first_response_after_a_quiet_time_has_the_present_date(

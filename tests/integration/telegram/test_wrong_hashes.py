@@ -17,6 +17,7 @@ from saveany.errors import Permanent
 from saveany.sandbox import Sandbox, samples
 from saveany.sandbox.content import ContentStream
 from saveany.sandbox.world import Chat, Group, StoredFile, StoredMessage, Wrapping
+from saveany.telegram import qr
 from saveany.telegram.accounts import Accounts
 from saveany.telegram.bot_client import BotClient, Position
 from saveany.telegram.client import refused_peer
@@ -150,7 +151,7 @@ async def test_the_bot_sends_messages_despite_a_wrong_hash(
     await talk.open()
     number = await talk.send_text(where, "hi")
     await talk.edit(where, number, "ho")
-    assert await talk.send_picture(where, b"png", "look")
+    assert await talk.send_picture(where, qr.png("look"), "look")
     await talk.delete(where, [number])
     await talk.close()
 
