@@ -56,8 +56,8 @@ class ChatList(Reply):
     chats: list[ChatView]
 
 
-class ChatFilesRequest(Strict):
-    """Which files of a chat to list."""
+class _ChatRequest(Strict):
+    """Which chat to read, and as whom."""
 
     chat: str = Field(
         min_length=1, max_length=2048, description="As for an archive.", examples=["https://t.me/channel"]
@@ -68,24 +68,20 @@ class ChatFilesRequest(Strict):
     user_id: int | None = Field(
         default=None, ge=1, lt=2**53, description="Whose accounts read it. Default: the caller's user."
     )
+
+
+class ChatFilesRequest(_ChatRequest):
+    """Which files of a chat to list."""
+
     filter: Filter = Field(default=Filter(), description="List only the files that match this filter.")
     before: int = Field(
         default=0, ge=0, lt=2**31, description="`next_before` of the previous page; 0: the newest messages."
     )
 
 
-class ChatExportRequest(Strict):
+class ChatExportRequest(_ChatRequest):
     """Which files of a chat to export."""
 
-    chat: str = Field(
-        min_length=1, max_length=2048, description="As for an archive.", examples=["https://t.me/channel"]
-    )
-    account: str = Field(
-        default="", max_length=64, description="The user account that reads the chat. Default: any that can."
-    )
-    user_id: int | None = Field(
-        default=None, ge=1, lt=2**53, description="Whose accounts read it. Default: the caller's user."
-    )
     filter: Filter = Field(default=Filter(), description="Export only the files that match this filter.")
     format: ExportFormat = Field(
         default="jsonl", description="`jsonl`: a JSON object per line; `csv`: a table with the same names."
