@@ -41,6 +41,12 @@ class LocalFile:
     below: str  # path in the folder that was searched, separated by "/"
     version: Version
 
+    @property
+    def place(self) -> str:
+        """The path without symbolic links and "..", except that the name may be that of a link: equal for all
+        ways to write it."""
+        return str(Path(os.path.realpath(self.path.parent), self.path.name))
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

@@ -15,7 +15,6 @@ import typer
 from saveany import advice
 from saveany.cli import FAILED, INTERRUPTED, load_config
 from saveany.cli.archive import show_estimate
-from saveany.cli.bars import display
 from saveany.cli.client import (
     ApiClient,
     Json,
@@ -280,6 +279,8 @@ async def _create(api: ApiClient, link: str, request: Json, *, follow: bool, as_
 async def _follow(api: ApiClient, ids: Sequence[str], *, as_json: bool) -> bool:
     """Show the tasks until all have ended. Returns whether all completed."""
     final: list[str] = []
+    from saveany.cli.bars import display  # imports rich
+
     with display(as_json=as_json) as screen:
         async with aclosing(with_reasons(follow_tasks(api, ids), first_tasks(api))) as events:
             async for event in events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import typer
@@ -35,6 +36,22 @@ def own_address(ctx: typer.Context, *, checked: bool = False) -> ApiAddress:
     return ApiAddress(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", token)
 
 
+def own_data_dir(ctx: typer.Context) -> Path:
+    """`data_dir` of the configuration that `--config` and the environment name, of which only what is needed
+    is read. Raises `ConfigError`."""
+    file = _only_file(ctx)
+    stated = files.toml(files.read(file), file).get("data_dir") if file else None
+    if file and isinstance(stated, str):
+        return files.anchored(stated, file.absolute().parent)
+    return load_config(ctx, warn=False).data_dir
+
+
+def _only_file(ctx: typer.Context) -> Path | None:
+    """The configuration file, if the environment has no settings that change it."""
+    settings = (name for name, text in os.environ.items() if text and name.startswith("SAVEANY_"))
+    return files.find(config_path(ctx), os.environ) if _NO_SETTINGS.issuperset(settings) else None
+
+
 def _from_configuration(ctx: typer.Context) -> tuple[str, int, str]:
     api = load_config(ctx, warn=False).api
     return api.host, api.port, api.token.get_secret_value()
@@ -43,10 +60,7 @@ def _from_configuration(ctx: typer.Context) -> tuple[str, int, str]:
 def _from_api_table(ctx: typer.Context) -> tuple[str, int, str] | None:
     """Host, port and token if the table `[api]` of the file states them; None if the whole configuration must
     be loaded, which takes longer than the request."""
-    settings = (name for name, text in os.environ.items() if text and name.startswith("SAVEANY_"))
-    if not _NO_SETTINGS.issuperset(settings):
-        return None
-    file = files.find(config_path(ctx), os.environ)
+    file = _only_file(ctx)
     match files.toml(files.read(file), file).get("api") if file else None:
         case {"port": int(port), "token": str(token), **rest} if type(port) is int and port < 1 << 16:
             host = rest.get("host", "127.0.0.1")

@@ -10,15 +10,13 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import filesize
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from saveany.cli import FAILED, load_config
+from saveany.cli import FAILED
 from saveany.cli.add import OnConflictOption, OnDuplicateOption
+from saveany.cli.address import own_data_dir
 from saveany.cli.client import ApiClient, JsonOption, TokenOption, UrlOption, connect, printable
 from saveany.cli.upload_records import UploadRecords
 from saveany.cli.uploading import FileUpload, Uploading, UploadOutcome, UploadTarget
@@ -26,6 +24,9 @@ from saveany.errors import ConfigError
 from saveany.local_files import LeftOut, LocalFile, Patterns, Version, decoded, find, link, special
 from saveany.planning.names import safe_name
 from saveany.uploads.folder import UploadsFolder
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PathsArgument = Annotated[
     list[str],
@@ -137,7 +138,7 @@ class _Options:
 def _own_folder(ctx: typer.Context) -> UploadsFolder | None:
     """The folder in which SaveAny receives files, if its configuration is on this machine."""
     try:
-        return UploadsFolder(load_config(ctx, warn=False).data_dir)
+        return UploadsFolder(own_data_dir(ctx))
     except ConfigError:
         return None
 
@@ -145,15 +146,15 @@ def _own_folder(ctx: typer.Context) -> UploadsFolder | None:
 def _jobs(
     paths: Sequence[str], patterns: Patterns, *, follow_links: bool
 ) -> tuple[list[FileUpload], list[LeftOut]]:
-    jobs: list[FileUpload] = []
+    jobs: dict[tuple[str, str], FileUpload] = {}  # a file that several arguments contain is uploaded once
     left_out: list[LeftOut] = []
     for path in dict.fromkeys(paths):
         for found, folder in _files(path, patterns, follow_links=follow_links):
             if isinstance(found, LocalFile):
-                jobs.append(FileUpload(found, folder))
+                jobs.setdefault((found.place, folder), FileUpload(found, folder))
             else:
                 left_out.append(found)
-    return jobs, left_out
+    return list(jobs.values()), left_out
 
 
 def _files(path: str, patterns: Patterns, *, follow_links: bool) -> Iterator[tuple[LocalFile | LeftOut, str]]:
@@ -211,6 +212,10 @@ class _Screen:
         self._count, self._stored = len(jobs), 0
         self._progress: Progress | None = None
         if not as_json and sys.stdout.isatty():
+            # imports rich
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
             columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TextColumn("{task.description}"))
             self._progress = Progress(*columns, console=Console(), transient=True)
             self._bar = self._progress.add_task(self._stored_files, total=self._total)
@@ -255,6 +260,8 @@ class _Screen:
 
     def sum_up(self) -> None:
         if self._progress:
+            from rich import filesize
+
             typer.echo(f"{self._stored_files} ({filesize.decimal(self._total)})")
 
 

@@ -14,16 +14,19 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import httpx
 
 from saveany.cli.client import ApiClient, Json, RequestRefused
+from saveany.cli.task_ends import TaskEnds
 from saveany.cli.upload_records import UploadRecords, key_of
 from saveany.errors import InsufficientSpace, RequestError, Unavailable
 from saveany.local_files import LocalFile, Version, decoded, open_file
 from saveany.planning.names import safe_name
 from saveany.uploads.folder import UploadsFolder
+
+T = TypeVar("T")
 
 _VERSION: Final = {"Tus-Resumable": "1.0.0"}
 _TYPE: Final = "application/offset+octet-stream"
@@ -33,10 +36,10 @@ _AT_ONCE: Final = 6
 _PART, _SMALL_PART, _PIECE = 1 << 30, 16 << 20, 1 << 20
 #: Seconds that the server may take to confirm a part, which it writes to its disk.
 _CONFIRM_SECONDS: Final = 300.0
+#: Seconds between two attempts of a short request.
+_RETRY_SECONDS = 0.3
 #: Seconds without a reply after which an upload gives up, and the longest pause between two attempts.
 _OUTAGE_SECONDS, _LONGEST_PAUSE = 600.0, 5.0
-#: Seconds between two looks at the tasks: the first ones follow sooner.
-_FIRST_LOOK, _LOOK_SECONDS = 0.05, 0.3
 
 _MISSING = (httpx.codes.NOT_FOUND, httpx.codes.GONE)
 _BUSY = (httpx.codes.CONFLICT, httpx.codes.LOCKED)
@@ -104,9 +107,9 @@ class Uploading:
         self._folder = folder
         self._sent = sent
         self._note = note
-        self._jobs: dict[
-            str, tuple[FileUpload, str]
-        ] = {}  # task that has not ended -> its file, and the key of that
+        self._tasks = TaskEnds(api, self._live, self._end)
+        self._jobs: dict[str, tuple[FileUpload, str]] = {}  # task -> its file, and the key of that
+        self._stored: set[str] = set()  # tasks of an earlier run
         self._retried: set[str] = set()  # tasks of an earlier run
         self._outcomes: asyncio.Queue[UploadOutcome] = asyncio.Queue()
         self._ended = asyncio.Event()  # set when a task of this run has ended
@@ -119,7 +122,8 @@ class Uploading:
         queue, is_complete = list(zip(jobs, keys, strict=True))[::-1], True
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(self._send_all(queue)) for _ in range(min(_AT_ONCE, len(queue)))]
-            running.append(group.create_task(self._follow()))
+            if self._wait:
+                running.append(group.create_task(self._tasks.run()))
             for _ in jobs:
                 outcome = await self._outcomes.get()
                 is_complete &= outcome.status not in ("failed", "canceled")
@@ -134,7 +138,7 @@ class Uploading:
 
     def _key(self, job: FileUpload) -> str:
         target, file = self._target, job.file
-        return key_of(self._api.address, target, job.folder, os.path.realpath(file.path), file.version)
+        return key_of(self._api.address, target, job.folder, file.place, file.version)
 
     async def _send_all(self, queue: list[tuple[FileUpload, str]]) -> None:
         while queue:
@@ -155,6 +159,7 @@ class Uploading:
             else:
                 if self._wait:
                     self._jobs[task_id] = job, key
+                    self._tasks.add(task_id, has_ended=task_id in self._stored)
                 else:
                     self._outcomes.put_nowait(UploadOutcome(job, "queued", task_id))
 
@@ -183,6 +188,8 @@ class Uploading:
             if task["status"] in ("failed", "canceled"):
                 await self._patiently(lambda: self._api.post(f"tasks/{task_id}/retry"))
                 self._retried.add(task_id)
+            elif task["status"] == "completed":
+                self._stored.add(task_id)
         except RequestRefused:
             return False
         return True
@@ -283,7 +290,7 @@ class Uploading:
             with suppress(RequestError):
                 await self._api.exchange("DELETE", f"/api/v1/uploads/{id_}", _VERSION)
 
-    async def _patiently(self, request: Callable[[], Coroutine[Any, Any, Json]]) -> Json:
+    async def _patiently(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The reply to a request, which is repeated while the server does not reply."""
         until = time.monotonic() + _OUTAGE_SECONDS
         while True:
@@ -293,7 +300,7 @@ class Uploading:
                 if time.monotonic() > until:
                     raise
                 self._say(error.message)
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     def _say(self, message: str) -> None:
         """A message about an outage, once until something works again."""
@@ -303,41 +310,25 @@ class Uploading:
 
     # Following.
 
-    async def _follow(self) -> None:
-        """Wait for the tasks. One request shows which of them have not ended, however many there are."""
-        pause = _FIRST_LOOK
-        while True:
-            await asyncio.sleep(pause)
-            if not self._jobs:
-                pause = _FIRST_LOOK
-                continue
-            begun = time.monotonic()
-            followed = list(self._jobs)
-            live = {task["task_id"] for task in (await self._live())["tasks"]}
-            for task_id in followed:
-                if task_id not in live:
-                    await self._end(task_id)
-                    pause = _FIRST_LOOK
-            pause = max(min(_LOOK_SECONDS, pause * 1.5), 5 * (time.monotonic() - begun))
+    async def _live(self) -> list[Json]:
+        return await self._patiently(lambda: self._api.live(self._target.user))
 
-    async def _live(self) -> Json:
-        return await self._patiently(lambda: self._api.get("tasks", user_id=self._target.user))
-
-    async def _end(self, task_id: str) -> None:
-        job, key = self._jobs[task_id]
+    async def _end(self, task_id: str) -> bool:
+        """Report what has become of the file of a task; returns whether the task has ended."""
         try:
             task = await self._patiently(lambda: self._api.get(f"tasks/{task_id}"))
         except RequestRefused as error:
-            outcome = UploadOutcome(job, "failed", task_id, error=error.message)
-        else:
-            if task["status"] in ("queued", "running"):
-                return  # retried meanwhile
-            outcome = await self._outcome(job, task)
+            failed = {"status": "failed", "error": error.message, "items": [], "storage": ""}
+            task = failed | {"task_id": task_id}
+        if task["status"] in ("queued", "running"):  # retried meanwhile
+            return False
+        job, key = self._jobs.pop(task_id)
+        outcome = await self._outcome(job, task)
         if outcome.status == "failed" and task_id in self._retried:
             self._records.forget([key])  # the next run sends the file again
-        del self._jobs[task_id]
         self._outcomes.put_nowait(outcome)
         self._ended.set()
+        return True
 
     async def _outcome(self, job: FileUpload, task: Json) -> UploadOutcome:
         item = task["items"][0] if task["items"] else {}

@@ -3,6 +3,7 @@ the API."""
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -67,6 +68,11 @@ def toml(text: str, file: Path | None) -> dict[str, Any]:
             line=int(found[1]) if found else max(1, len(text.splitlines())),
             reason=_TOML_ERRORS.get(reason, "check this line, and the one before it"),
         ) from error
+
+
+def anchored(path: str | Path, folder: Path) -> Path:
+    """A path of the configuration: it starts from the folder that the file is in."""
+    return folder / Path(os.path.expanduser(path))  # noqa: PTH111  Path's raises if ~ is unknown
 
 
 def version(file: Path | None) -> tuple[int, ...]:

@@ -174,7 +174,7 @@ def _anchored(model: Model, folder: Path) -> Model:
     for name in type(model).model_fields:
         match getattr(model, name):
             case Path() as path:
-                changes[name] = folder / Path(os.path.expanduser(path))  # noqa: PTH111  Path's raises if ~ is unknown
+                changes[name] = files.anchored(path, folder)
             case BaseModel() as inner:
                 changes[name] = _anchored(inner, folder)
             case tuple() as several:

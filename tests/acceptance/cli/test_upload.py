@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    async with Stack(tmp_path_factory.mktemp("stack")) as stack:
+    async with Stack(tmp_path_factory.mktemp("stack"), tables={"api": {"max_event_streams": 1}}) as stack:
         yield stack
 
 
@@ -252,3 +252,23 @@ async def test_without_waiting_the_ids_of_the_tasks_are_printed(stack: Stack, so
     out = await run(stack, "upload", str(source), "--to", f"{STORAGE}:queued", "--no-wait")
     for task_id in out.split():
         assert (await stack.ended(task_id))["status"] == "completed"
+
+
+async def test_a_file_that_is_named_twice_is_uploaded_once(stack: Stack, source: Path) -> None:
+    words = [str(source / "a.jpg"), f"{source}/../photos/a.jpg"]
+    assert len((await run(stack, "upload", *words, "--to", f"{STORAGE}:twice")).splitlines()) == 1
+    assert set(stored(stack, "twice")) == {"a.jpg"}
+
+
+async def test_a_link_to_a_file_is_a_file_of_its_own(stack: Stack, source: Path) -> None:
+    for number in range(10):  # more than are sent at once
+        (source / f"{number}.jpg").symlink_to("a.jpg")
+    found = await uploaded(stack, f"{source}/", "--to", f"{STORAGE}:each", "--follow-links")
+    assert len({one["task_id"] for one in found.values()}) == len(stored(stack, "each")) == 12
+
+
+async def test_it_ends_without_events_too(stack: Stack, source: Path) -> None:
+    async with stack.client.stream("GET", "/api/v1/events") as taken:  # the only stream
+        assert taken.status_code == 200
+        found = await uploaded(stack, str(source), "--to", f"{STORAGE}:silent")
+    assert {one["status"] for one in found.values()} == {"completed"}
