@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from saveany.api.auth import TasksPrincipal
 from saveany.api.bodies import Strict
@@ -25,11 +26,13 @@ from saveany.logs import get_logger
 from saveany.timefmt import rfc3339
 
 if TYPE_CHECKING:
-    from saveany.service.chats import ChatFile, ChatFiles
+    from saveany.service.chats import ChatExport, ChatFile, ChatFiles
     from saveany.telegram.dialogs import Dialog
 
 ExportFormat = Literal["jsonl", "csv"]
 
+#: Places in a cell before which a spreadsheet may begin a formula.
+_FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])")
 _MEDIA_TYPES: dict[ExportFormat, str] = {"jsonl": "application/jsonl", "csv": "text/csv"}
 _EXPORTED: dict[str, Any] = {
     "description": "The files.",
@@ -84,7 +87,9 @@ class ChatExportRequest(_ChatRequest):
 
     filter: Filter = Field(default=Filter(), description="Export only the files that match this filter.")
     format: ExportFormat = Field(
-        default="jsonl", description="`jsonl`: a JSON object per line; `csv`: a table with the same names."
+        default="jsonl",
+        description="`jsonl`: a JSON object per line; `csv`: a table with the same names, in which an "
+        "apostrophe precedes what a spreadsheet would take for a formula.",
     )
     after_message: int = Field(
         default=0,
@@ -171,7 +176,7 @@ async def list_files(
     operation_id="exportChat",
     summary="Export the list of files of a chat",
     response_class=Response,
-    responses={**responses(403, 404, 409, 413, 415, 503), 200: _EXPORTED},
+    responses={**responses(403, 404, 409, 413, 415, 429, 503), 200: _EXPORTED},
 )
 async def export(
     services: InjectedServices, principal: TasksPrincipal, request: Request, body: ChatExportRequest
@@ -180,7 +185,7 @@ async def export(
     /api/v1/chats/files`, sent while the chat is read. `POST /api/v1/tasks/list` saves them. If Telegram
     demands a wait, the rest follows after it; if the chat cannot be read any more, the connection breaks."""
     user = services.preferences.user(principal, body.user_id)
-    pages = await services.chats.export(
+    found = await services.chats.export(
         principal, user, body.chat, body.account, body.filter, body.after_message, body.last_message
     )
     trust(request)
@@ -191,11 +196,29 @@ async def export(
         "cache-control": "no-store",
         "x-accel-buffering": "no",
     }
-    return _ExportReply(_encoded(pages, encode), media_type=_MEDIA_TYPES[body.format], headers=headers)
+    return _ExportReply(found, encode, media_type=_MEDIA_TYPES[body.format], headers=headers)
 
 
 class _ExportReply(StreamingResponse):
     """A reply that breaks off, so that the client notices, if the chat cannot be read any more."""
+
+    def __init__(
+        self,
+        export: ChatExport,
+        encode: Callable[[list[ChatFileView]], str],
+        *,
+        media_type: str,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(_encoded(export.pages, encode), media_type=media_type, headers=headers)
+        self._export = export
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the files."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._export.close()
 
     async def stream_response(self, send: Send) -> None:
         """Send the pieces."""
@@ -224,8 +247,14 @@ def _csv_lines(files: list[ChatFileView]) -> str:
     rows = csv.DictWriter(text, list(ChatFileView.model_fields), lineterminator="\n")
     if not files:
         rows.writeheader()
-    rows.writerows(each.model_dump() for each in files)
+    rows.writerows({name: _inert(cell) for name, cell in each.model_dump().items()} for each in files)
     return text.getvalue()
+
+
+def _inert(cell: object) -> object:
+    """A cell in which no spreadsheet sees a formula (owasp.org/www-community/attacks/CSV_Injection), also if
+    it takes semicolons for the ends of cells: whoever posts a file chooses its name and text."""
+    return _FORMULA.sub("'", cell) if isinstance(cell, str) else cell
 
 
 def _view(found: ChatFiles) -> ChatFilesView:

@@ -213,7 +213,8 @@ class ChatExportRequest(TypedDict):
     user_id: NotRequired[int | None]
     #: Export only the files that match this filter.
     filter: NotRequired[Filter]
-    #: `jsonl`: a JSON object per line; `csv`: a table with the same names.
+    #: `jsonl`: a JSON object per line; `csv`: a table with the same names, in which an apostrophe
+    #: precedes what a spreadsheet would take for a formula.
     format: NotRequired[Literal["jsonl", "csv"]]
     #: Only messages with higher numbers. That of the last line continues an export that has broken off.
     after_message: NotRequired[int]

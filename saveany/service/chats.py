@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from saveany.config import Config, User
-from saveany.errors import Forbidden, NotFound, TaskError
+from saveany.errors import Forbidden, NotFound, TaskError, TooMany
 from saveany.filters import Filter
 from saveany.ids import new_id
 from saveany.models import Rule, TaskSpec
@@ -36,6 +38,8 @@ T = TypeVar("T")
 _MAX_PAGES = 5
 #: Seconds between attempts to read on while Telegram does not reply.
 _PAUSES = (1.0, 5.0, 15.0, 30.0)
+#: Exports that run at the same time in this process: of one user, and of all. Each keeps an account busy.
+_MAX_EXPORTS_OF_USER, _MAX_EXPORTS = 2, 8
 #: Number of messages on which rules are tried.
 TRIED_MESSAGES = 50
 
@@ -75,6 +79,14 @@ class TriedFile:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChatExport:
+    """The files of a chat, page by page. It counts as running until it is closed, which may be repeated."""
+
+    pages: AsyncIterator[list[ChatFile]]
+    close: Callable[[], None]
+
+
 class ChatService:
     """Reads chats with the user accounts. Everything raises `Forbidden` for an account that the principal may
     not use, and `NotFound`, `WrongState` or `Unavailable` with the reason why a chat cannot be read."""
@@ -82,6 +94,7 @@ class ChatService:
     def __init__(self, config: Config, accounts: Callable[[], Awaitable[Accounts]]) -> None:
         self._config = config
         self._accounts = accounts
+        self._exports = Counter[int]()  # that are running, by user
 
     async def dialogs(self, principal: Principal, account: str) -> list[Dialog]:
         """The chats of an account, those with the newest messages first; "" means the first account of the
@@ -124,10 +137,36 @@ class ChatService:
 
     async def export(
         self, principal: Principal, user: User, chat: str, account: str, wanted: Filter, seen: int, last: int
-    ) -> AsyncIterator[list[ChatFile]]:
+    ) -> ChatExport:
         """All files that pass the filter in the messages after `seen` up to `last` (0: the newest of now),
         oldest first, page by page. If Telegram demands a wait or cannot be reached, the next page comes
-        later; if the chat cannot be read any more, the pages end with a `TaskError`."""
+        later; if the chat cannot be read any more, the pages end with a `TaskError`. Raises `TooMany`."""
+        with ExitStack() as running:
+            running.enter_context(self._counted(user.id))
+            pages = await self._pages(principal, user, chat, account, wanted, seen, last)
+            return ChatExport(pages, running.pop_all().close)
+
+    @contextmanager
+    def _counted(self, user_id: int) -> Iterator[None]:
+        for count, maximum in (
+            (self._exports[user_id], _MAX_EXPORTS_OF_USER),
+            (self._exports.total(), _MAX_EXPORTS),
+        ):
+            if count >= maximum:
+                raise TooMany(
+                    "{count} chats are being exported; try again when one export is complete",
+                    maximum,
+                    count=count,
+                )
+        self._exports[user_id] += 1
+        try:
+            yield
+        finally:
+            self._exports[user_id] -= 1
+
+    async def _pages(
+        self, principal: Principal, user: User, chat: str, account: str, wanted: Filter, seen: int, last: int
+    ) -> AsyncIterator[list[ChatFile]]:
         state, only = await self._open(principal, user, chat, account)
         with refusals():
             history = (await self._accounts()).history

@@ -3,12 +3,14 @@ rules."""
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from saveany.sandbox import samples
@@ -157,6 +159,42 @@ async def test_an_export_is_a_list_that_can_be_saved(harness: ArchiveHarness, tm
         assert len((await harness.stack.ended(saved.out.strip()))["items"]) == 4
     rows = list(csv.DictReader(io.StringIO(whole.decode())))
     assert (rows[0]["text"], rows[0]["message"]) == ("one,\ntwo", f"{first}")
+
+
+async def test_a_table_has_no_formulas(harness: ArchiveHarness) -> None:
+    chat = harness.channel("Hostile")
+    names = ['=HYPERLINK("http://x")', "+1.bin", "-1.bin", "@SUM(A1).bin", "a;=1.bin", "a-b;c=d @e.bin"]
+    for name in names:
+        harness.post(chat, name=name, text=f"{name}\n=2\t=3\r\n+4")
+    body = {"chat": f"@{chat.username}", "user_id": USER_ID, "format": "csv"}
+    reply = await harness.stack.client.post("/api/v1/chats/export", json=body)
+    for delimiter in ",;\t":
+        cells = [
+            cell
+            for row in csv.reader(io.StringIO(reply.text, newline=""), delimiter=delimiter)
+            for cell in row
+        ]
+        assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+    found = [row["name"] for row in csv.DictReader(io.StringIO(reply.text, newline=""))]
+    assert (len(found), found[-1]) == (len(names), "a-b;c=d @e.bin")
+
+
+async def test_one_user_cannot_export_everything_at_once(harness: ArchiveHarness) -> None:
+    chat = harness.channel("In demand")
+    harness.post(chat)
+    body = {"chat": f"@{chat.username}", "user_id": USER_ID}
+
+    async def exported() -> httpx.Response:
+        return await harness.stack.client.post("/api/v1/chats/export", json=body)
+
+    slow = harness.faults.add("delay=1,method=messages.getHistory")
+    replies = await asyncio.gather(exported(), exported(), exported())
+    harness.faults.remove(slow)
+    assert sorted(each.status_code for each in replies) == [200, 200, 429]
+    [refused] = [each for each in replies if each.status_code == 429]
+    assert "2 chats are being exported" in refused.json()["message"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert (await exported()).status_code == 200
 
 
 async def test_an_export_that_is_refused(harness: ArchiveHarness, tmp_path: Path) -> None:
