@@ -178,6 +178,7 @@ def _wanted(metadata: dict[str, str]) -> tus.Wanted:
     return tus.Wanted(
         name=metadata.get("filename") or metadata.get("name", ""),
         is_exact=metadata.get("exact") == "1",
+        is_linked=metadata.get("linked") == "1",
         mime=metadata.get("filetype") or metadata.get("type", ""),
         user_id=int(user) if user else None,
         storage=metadata.get("storage_name") or metadata.get("storage", ""),

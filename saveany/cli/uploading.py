@@ -112,7 +112,10 @@ class Uploading:
         self._stored: set[str] = set()  # tasks of an earlier run
         self._retried: set[str] = set()  # tasks of an earlier run
         self._outcomes: asyncio.Queue[UploadOutcome] = asyncio.Queue()
-        self._ended = asyncio.Event()  # set when a task of this run has ended
+        self._sending: set[str] = set()  # keys of files that the server has room for, or is asked for it
+        self._made_room = (
+            asyncio.Event()
+        )  # set, and replaced, when the server needs room for a file no longer
         self._is_noted = False
         self._part = _PART
 
@@ -162,9 +165,16 @@ class Uploading:
                     self._tasks.add(task_id, has_ended=task_id in self._stored)
                 else:
                     self._outcomes.put_nowait(UploadOutcome(job, "queued", task_id))
+                    self._make_room()
+            self._sending.discard(key)
 
     def _fail(self, job: FileUpload, reason: str) -> None:
         self._outcomes.put_nowait(UploadOutcome(job, "failed", error=reason))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        self._made_room.set()
+        self._made_room = asyncio.Event()
 
     # Sending.
 
@@ -201,6 +211,7 @@ class Uploading:
         while True:
             try:
                 id_, offset = position or await self._position(job, key, fd)
+                self._sending.add(key)
                 self._sent(offset - shown)
                 shown = offset
                 if offset == size:
@@ -220,36 +231,42 @@ class Uploading:
         """The id of the upload of a file, which may be a new one, and how much of it has arrived."""
         if (id_ := self._records.get(key)) and (offset := await self._offset(id_)) is not None:
             return id_, offset
-        id_ = await self._begin(job, job.file.version.size)
-        self._records.put(key, id_)
-        if self._folder is None:
+        info, folder = os.fstat(fd), self._folder
+        if folder is None or not await asyncio.to_thread(folder.can_link, info):
+            id_ = await self._begin(job, key)
+            self._records.put(key, id_)
             return id_, 0
-        await asyncio.to_thread(self._folder.link, id_, job.file.path, os.fstat(fd))
+        id_ = await self._begin(job, key, is_linked=True)
+        self._records.put(key, id_)
+        await asyncio.to_thread(folder.link, id_, job.file.path, info)
         return id_, await self._offset(id_) or 0
 
-    async def _begin(self, job: FileUpload, size: int) -> str:
-        """Begin an upload. If the server has no room, waits until one of our tasks has made some."""
+    async def _begin(self, job: FileUpload, key: str, *, is_linked: bool = False) -> str:
+        """Begin an upload. If the server has no room, waits until one of our files has made some."""
         name, target = safe_name(decoded(job.file.path.name)), self._target
         pairs = {
             "name": name,
             "exact": "1",
+            "linked": "1" if is_linked else "",
             "storage": target.storage,
             "folder": "/".join(filter(None, (target.folder, job.folder))) or "/",
             "user_id": str(target.user or ""),
             "on_conflict": target.on_conflict,
             "on_duplicate": target.on_duplicate,
         }
-        headers = {"Upload-Length": str(size), "Upload-Metadata": _metadata(pairs)}
+        headers = {"Upload-Length": str(job.file.version.size), "Upload-Metadata": _metadata(pairs)}
         while True:
-            self._ended.clear()
+            made_room = self._made_room
+            self._sending.add(key)
             try:
                 reply = await self._api.exchange("POST", "/api/v1/uploads", _VERSION | headers)
                 return reply["location"].rpartition("/")[2]
             except InsufficientSpace as error:
-                if not self._jobs:
+                self._sending.discard(key)
+                if not self._jobs and not self._sending and not made_room.is_set():
                     raise
-                self._say(f"{error.message}; waiting for the files that are there already to be saved")
-                await self._ended.wait()
+                self._say(f"{error.message} until other files are saved")
+                await made_room.wait()
 
     async def _offset(self, id_: str) -> int | None:
         """How much of an upload has arrived; None if it has expired."""
@@ -280,7 +297,7 @@ class Uploading:
                 raise _Again(error.text) from None
             raise
         except InsufficientSpace as error:
-            if not self._jobs:
+            if not self._jobs and len(self._sending) < 2:  # this file is one of those that are being sent
                 raise
             raise _Again(error.text) from None
 
@@ -327,7 +344,7 @@ class Uploading:
         if outcome.status == "failed" and task_id in self._retried:
             self._records.forget([key])  # the next run sends the file again
         self._outcomes.put_nowait(outcome)
-        self._ended.set()
+        self._make_room()
         return True
 
     async def _outcome(self, job: FileUpload, task: Json) -> UploadOutcome:

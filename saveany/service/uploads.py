@@ -92,7 +92,7 @@ class UploadService:
         user_id = await self._tasks.check(principal, self._request(wanted, new_id()))
         with _unavailable():
             make_private_folder(self._folder.path)
-            self._folder.check_space(size)
+            self._folder.check_space(0 if wanted.is_linked else size)
         return user_id
 
     async def receive(
@@ -156,7 +156,8 @@ class UploadService:
     ) -> TusUpload:
         """Begin a resumable upload of `length` bytes; None if that is not known yet."""
         user_id = await self.check(principal, wanted, length or 0)
-        with _unavailable(), closing(self._folder.create(new_id(), length)) as file:
+        room = None if wanted.is_linked else length
+        with _unavailable(), closing(self._folder.create(new_id(), room)) as file:
             upload = TusUpload(file.id, user_id, length, metadata, replace(wanted, user_id=user_id))
             self._tus.put(upload)
         if length == 0:

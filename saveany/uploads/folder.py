@@ -212,15 +212,23 @@ class UploadsFolder:
         """Whether there is a complete file with this id."""
         return (self.path / id_).exists()
 
+    def can_link(self, info: os.stat_result) -> bool:
+        """Whether `link` will work with this file, as far as its properties show."""
+        try:
+            folder = self.path.stat()
+        except OSError:
+            return False
+        is_readable = info.st_uid == folder.st_uid or bool(info.st_mode & stat.S_IROTH)
+        return is_readable and info.st_dev == folder.st_dev
+
     def link(self, id_: str, path: Path, info: os.stat_result) -> None:
         """Complete an upload that has begun with a file of this machine, which gets a second name instead of
         being copied. `info` is what the file at `path` must be. If that is not possible, the upload stays as
         it is. Nobody writes to complete files, and a task fails whose file has changed."""
         name, part = self.path / id_, self.part(id_)
         try:
-            owner = self.path.stat().st_uid
-            if not (info.st_uid == owner or info.st_mode & stat.S_IROTH) or not part.exists():
-                return  # SaveAny could not read it; or this is another machine
+            if not self.can_link(info) or not part.exists():
+                return  # without the part, this is another machine
             os.link(path, name, follow_symlinks=False)
             linked = name.lstat()
             if (linked.st_dev, linked.st_ino) != (info.st_dev, info.st_ino):

@@ -32,6 +32,8 @@ class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     #: whether the file gets exactly this name, and not one by the user's template
     is_exact: bool = False
+    #: whether the file will be linked into the folder, so that it needs no room (`UploadsFolder.link`)
+    is_linked: bool = False
     mime: str = ""
     user_id: int | None = None
     storage: str = ""

@@ -39,11 +39,12 @@ def refuse(monkeypatch: pytest.MonkeyPatch, function: str, code: int) -> None:
 
 
 @contextmanager
-def mounted(folder: Path) -> Iterator[None]:
-    """A disk of 2 MiB. Mounting it requires root, which CI has."""
-    folder.mkdir()
+def mounted(folder: Path, mebibytes: int = 2) -> Iterator[None]:
+    """A small disk. Mounting it requires root, which CI has."""
+    folder.mkdir(exist_ok=True)
+    options = f"size={mebibytes}m"
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "saveany-test", folder], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", options, "saveany-test", folder], capture_output=True, check=False
     )
     if done.returncode and not os.environ.get("CI"):
         pytest.skip("cannot mount a small disk here")

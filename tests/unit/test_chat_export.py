@@ -52,7 +52,7 @@ async def pages(history: History) -> int:
 
     service = ChatService(cast(Config, None), accounts)
     found = await service.export(OPERATOR, User(id=1), "@chat", "", Filter(), 0, 0)
-    return len([page async for page in found])
+    return len([page async for page in found.pages])
 
 
 async def test_a_page_is_read_again_after_the_wait(waits: list[float]) -> None:

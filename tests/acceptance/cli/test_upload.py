@@ -13,6 +13,8 @@ import pytest
 import pytest_asyncio
 
 from tests.acceptance.cli.test_tasks import fails, run
+from tests.acceptance.docs.test_reverse_proxy import nginx
+from tests.contract.disk import mounted
 from tests.fixtures.stack import STORAGE, Stack
 from tests.fixtures.waiting import until
 
@@ -265,6 +267,38 @@ async def test_a_link_to_a_file_is_a_file_of_its_own(stack: Stack, source: Path)
         (source / f"{number}.jpg").symlink_to("a.jpg")
     found = await uploaded(stack, f"{source}/", "--to", f"{STORAGE}:each", "--follow-links")
     assert len({one["task_id"] for one in found.values()}) == len(stored(stack, "each")) == 12
+
+
+async def test_files_wait_while_the_disk_of_the_server_is_full(tmp_path: Path, source: Path) -> None:
+    """Only one file at a time has room there. What is on the same disk needs none."""
+    for number in range(3):
+        (source / f"{number}.bin").write_bytes(bytes([number]) * 20_000_000)
+    async with Stack(tmp_path / "small") as stack:
+        await stack.kill(stack.workers[0])
+        uploads = stack.data_dir / "uploads"
+        with mounted(uploads, 32):
+            await stack.start_worker()
+            words = (str(source), "--include", "*.bin", "--to", f"{STORAGE}:full", "--url", stack.url)
+            result = await stack.saveany("upload", *words)
+            assert (result.code, "until other files are saved" in result.err) == (0, True), result
+            assert {len(data) for data in stored(stack, "full").values()} == {20_000_000}
+            (source / "huge.bin").write_bytes(bytes(40_000_000))
+            refused = await uploaded(stack, str(source / "huge.bin"), *words[3:], code=1)
+            assert "not enough free space" in refused["huge.bin"]["error"]
+            own = uploads / "big.bin"
+            own.write_bytes(b"x" * 20_000_000)
+            linked = await uploaded(stack, str(own), "--to", f"{STORAGE}:own")
+            assert linked["big.bin"]["status"] == "completed"
+
+
+async def test_a_proxy_that_refuses_large_requests_gets_smaller_ones(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "film.mkv"
+    file.write_bytes(b"film" * 10_000_000)
+    with nginx(tmp_path, stack.port, max_body="17m") as url:
+        words = (str(file), "--to", f"{STORAGE}:proxied", "--url", url)
+        found = await uploaded(stack, *words)
+        assert found["film.mkv"]["status"] == "completed"
+        assert stored(stack, "proxied") == {"film.mkv": file.read_bytes()}
 
 
 async def test_it_ends_without_events_too(stack: Stack, source: Path) -> None:

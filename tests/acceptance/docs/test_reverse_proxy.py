@@ -24,10 +24,11 @@ Proxy = Callable[[Path, int], AbstractContextManager[str]]
 
 
 @contextmanager
-def nginx(folder: Path, port: int) -> Iterator[str]:
+def nginx(folder: Path, port: int, *, max_body: str = "0") -> Iterator[str]:
     """nginx with the block of the page, without TLS, before a port; its address."""
     own = free_port()
     block = re.sub(r"^ *ssl_.*\n", "", BLOCKS["nginx"], flags=re.MULTILINE)
+    block = block.replace("client_max_body_size 0", f"client_max_body_size {max_body}")
     block = block.replace("listen 443 ssl", f"listen 127.0.0.1:{own}")
     block = block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
     places = "".join(
