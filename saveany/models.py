@@ -330,6 +330,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
     #: Telegram account -> "" if it is logged in, otherwise what is wrong
     accounts: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
+    #: folder that it watches -> "" if nothing is wrong with it, otherwise what is
+    inboxes: Mapping[str, StoredText] = msgspec.field(default_factory=dict)
 
     @property
     def is_busy(self) -> bool:

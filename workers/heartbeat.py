@@ -16,6 +16,7 @@ from saveany.store import Store, WorkerInfo
 from saveany.telegram.accounts import Accounts
 from saveany.texts import stored
 from storages.base import Capabilities
+from workers.inboxes import InboxWatcher
 from workers.runner import TaskRunner
 from workers.sources.base import Source
 
@@ -34,6 +35,7 @@ class Heartbeat:
         storages: StorageSet,
         sources: Mapping[str, Source],
         accounts: Accounts,
+        inboxes: InboxWatcher,
         changed: Signal,
         on_lanes: Callable[[], None],
     ) -> None:
@@ -44,6 +46,7 @@ class Heartbeat:
         self._storages = storages
         self._sources = sources
         self._accounts = accounts
+        self._inboxes = inboxes
         self._changed = changed
         self._on_lanes = on_lanes
         self._started_at = time.time_ns() // 1_000_000
@@ -97,6 +100,7 @@ class Heartbeat:
             capabilities={name: _abilities(handle) for name, handle in self._storages.items()},
             sources={name: stored(each.problem or each.drawback) for name, each in self._sources.items()},
             accounts={**dict.fromkeys(self._accounts.ready, ""), **self._accounts.problems},
+            inboxes=self._inboxes.states,
         )
 
 

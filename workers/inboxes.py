@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,7 @@ from saveany.planning.requests import InboxFile, TaskRequest, plan_request
 from saveany.sources import INBOX
 from saveany.store import Store
 from saveany.store.inboxes import Taken, TakenFile
-from saveany.texts import Text
+from saveany.texts import StoredText, Text, stored
 from workers.sources.inbox import inbox_params
 from workers.watched_files import complete_names, is_on_network, settled
 
@@ -51,12 +52,22 @@ log = get_logger("saveany.inboxes")
 class InboxWatcher:
     """Watches the folders of the configuration."""
 
-    def __init__(self, config: Config, store: Store, machine: str) -> None:
+    def __init__(
+        self, config: Config, store: Store, machine: str, on_problem: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_problem` is called when one of `states` has changed."""
         self._config = config
         self._store = store
         self._machine = machine
+        self._on_problem = on_problem
         #: Sent when the configuration has changed.
         self.changed = Signal()
+        self._folders: list[WatchedFolder] = []  # that this worker watches
+
+    @property
+    def states(self) -> Mapping[str, StoredText]:
+        """The folders that this worker watches, and what is wrong with each, "" if nothing is."""
+        return {decoded(str(each.path)): stored(each.problem) for each in self._folders}
 
     async def run(self) -> None:
         """Watch until canceled."""
@@ -72,7 +83,11 @@ class InboxWatcher:
         lock = await asyncio.to_thread(self._lock)
         if lock is None:
             return
-        watching = [asyncio.create_task(self._watch(inbox)) for inbox in inboxes]
+        self._folders = [
+            WatchedFolder(self._config, self._store, self._machine, inbox, self._on_problem)
+            for inbox in inboxes
+        ]
+        watching = [asyncio.create_task(folder.run()) for folder in self._folders]
         try:
             while self._config.inboxes == inboxes:
                 await self.changed.wait(since=seen)
@@ -81,11 +96,8 @@ class InboxWatcher:
             for task in watching:
                 task.cancel()
             await asyncio.wait(watching)
+            self._folders = []
             os.close(lock)
-
-    async def _watch(self, inbox: InboxConfig) -> None:
-        folder = WatchedFolder(self._config, self._store, self._machine, inbox)
-        await folder.run()
 
     def _lock(self) -> int | None:
         """A descriptor with the lock of this machine's folders; None if another worker has it. On a disk
@@ -113,10 +125,21 @@ class _Waiting:
 class WatchedFolder:
     """One watched folder."""
 
-    def __init__(self, config: Config, store: Store, machine: str, inbox: InboxConfig) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        machine: str,
+        inbox: InboxConfig,
+        on_problem: Callable[[], None],
+    ) -> None:
+        """`on_problem` is called when `problem` has changed."""
         self._config = config
         self._store = store
         self._machine = machine
+        self.path = inbox.path
+        self.problem: Text | None = None
+        self._on_problem = on_problem
         self._inbox = inbox
         self._key = hashlib.sha256(f"{machine}\0{inbox.path}".encode()).hexdigest()[:16]
         self._patterns = Patterns(inbox.patterns, inbox.exclude)
@@ -126,7 +149,6 @@ class WatchedFolder:
         self._noticed = Signal()
         self._folder: os.stat_result | None = None  # that is watched for changes
         self._noticing: asyncio.Task[None] | None = None
-        self._problem = ""
         self._interval = inbox.poll_seconds or _POLL_SECONDS
 
     async def run(self) -> None:
@@ -183,7 +205,13 @@ class WatchedFolder:
             found = await asyncio.to_thread(self._list)
         except OSError as error:
             await self._follow(None)
-            self._report(error.strerror or str(error))
+            reason = error.strerror or str(error)
+            self._report(
+                Text(
+                    "the folder cannot be read ({reason}); mount its disk, or check its path and permissions",
+                    {"reason": reason},
+                )
+            )
             self._waiting.clear()
         else:
             files = [each for each in found if isinstance(each, LocalFile)]
@@ -191,7 +219,7 @@ class WatchedFolder:
             await self._tidy({file.below: file for file in files})
             ready = self._ready(files)
             if all([await self._take(file) for file in ready]):
-                self._problem = ""
+                self._report(None)
         await self._noticed.wait(self._pause(), since=seen)
 
     def _list(self) -> list[LocalFile | LeftOut]:
@@ -232,8 +260,14 @@ class WatchedFolder:
         except FileNotFoundError:
             return True
         except OSError as error:
-            self._report(f"{decoded(file.below)}: {error.strerror}")
-            info = None
+            self._report(
+                Text(
+                    "{file} cannot be read: {reason}",
+                    {"file": decoded(file.below), "reason": error.strerror or str(error)},
+                )
+            )
+            self._waiting[file.below].since = time.monotonic()
+            return False
         if info is None:
             self._waiting[file.below].since = time.monotonic()
             return True
@@ -242,7 +276,7 @@ class WatchedFolder:
         except Unavailable:
             raise
         except RequestError as error:  # the user may not use the storage any more, for example
-            self._report(error.message)
+            self._report(error.text)
             self._waiting[file.below].since = time.monotonic() + _POLL_SECONDS
             return False
         del self._waiting[file.below]
@@ -303,8 +337,10 @@ class WatchedFolder:
                 log.info("inbox_left_out", file=decoded(str(each.path)), reason=each.reason)
         self._left_out = {each.path for each in found}
 
-    def _report(self, problem: str) -> None:
-        """Log a problem of this folder, once until another one comes."""
-        if problem != self._problem:
-            log.warning("inbox_problem", folder=str(self._inbox.path), reason=problem)
-        self._problem = problem
+    def _report(self, problem: Text | None) -> None:
+        """Show what is wrong with this folder, None if nothing is, and log it once."""
+        if problem != self.problem:
+            self.problem = problem
+            self._on_problem()
+            if problem:
+                log.warning("inbox_problem", folder=str(self.path), reason=str(problem))

@@ -130,7 +130,7 @@ class Worker:
         self._storages = self._open_storages()
         sources = self._sources = self._open_sources()
         machine = _machine(config)
-        self._inboxes = InboxWatcher(config, store, machine)
+        self._inboxes = InboxWatcher(config, store, machine, self._changed.send)
         self._runner = TaskRunner(
             store,
             self._id,
@@ -153,6 +153,7 @@ class Worker:
             storages=self._storages,
             sources=sources,
             accounts=accounts,
+            inboxes=self._inboxes,
             changed=self._changed,
             on_lanes=self._arq.lanes_changed,
         )

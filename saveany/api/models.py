@@ -579,6 +579,13 @@ class TaskTypes(Reply):
     details: list[TaskType] = Field(description="All types.")
 
 
+class InboxView(Reply):
+    """A watched folder."""
+
+    folder: str = Field(examples=["/srv/inbox"])
+    problem: str = Field(description="Why its files are not saved; empty if nothing is wrong.")
+
+
 class WorkerView(Reply):
     """A running worker process."""
 
@@ -587,6 +594,9 @@ class WorkerView(Reply):
     pid: int
     started_at: Time
     tasks: list[str] = Field(description="Ids of its running tasks.")
+    inboxes: list[InboxView] = Field(
+        description="The folders that it watches. Of the workers of a machine, one watches all folders."
+    )
 
 
 class WorkerList(Reply):

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Depends
 
 from saveany.api.auth import operator
 from saveany.api.errors import responses
-from saveany.api.models import WorkerList, WorkerView
+from saveany.api.models import InboxView, WorkerList, WorkerView
 from saveany.api.routes import JsonRoute
 from saveany.api.services import InjectedServices
+from saveany.languages import localized
+from saveany.texts import loaded
 from saveany.timefmt import rfc3339
 
 router = APIRouter(
@@ -27,6 +29,10 @@ async def list_workers(services: InjectedServices) -> WorkerList:
                 pid=worker.pid,
                 started_at=rfc3339(worker.started_at),
                 tasks=worker.tasks,
+                inboxes=[
+                    InboxView(folder=folder, problem=localized(loaded(problem)))
+                    for folder, problem in worker.inboxes.items()
+                ],
             )
             for worker in await services.store.workers.living()
         ]

@@ -583,6 +583,14 @@ class HistoryPageView(TypedDict):
     next_cursor: str | None
 
 
+class InboxView(TypedDict):
+    """A watched folder."""
+
+    folder: str
+    #: Why its files are not saved; empty if nothing is wrong.
+    problem: str
+
+
 class Info(TypedDict):
     """What this SaveAny has done. The first six are those of StreamBot's documentation, the others those of
     its later versions.
@@ -1877,3 +1885,5 @@ class WorkerView(TypedDict):
     started_at: str
     #: Ids of its running tasks.
     tasks: list[str]
+    #: The folders that it watches. Of the workers of a machine, one watches all folders.
+    inboxes: list[InboxView]

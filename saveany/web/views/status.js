@@ -34,6 +34,7 @@ export default function Status() {
   if (error && !found) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!found) return html`<${Loading} />`;
   const { ready, info, workers, queue, stats, types } = found;
+  const inboxes = workers.flatMap((each) => each.inboxes.map((one) => ({ ...one, host: each.host })));
   const problems = ready.details ?? (ready.status === "ready" ? [] : [{ field: "", message: ready.message }]);
   return html`<section class="card">${problems.length
       ? html`<h2 class="bad">${t("Not ready")}</h2><ul class="problems">${problems.map((each) => html`<li key=${each.field} class="problem"><${Icon} name="warning" /><span><strong>${each.field}</strong> ${each.message}</span></li>`)}</ul>`
@@ -46,6 +47,8 @@ export default function Status() {
       ${workers.length ? html`<table><thead><tr><th>${t("Host")}</th><th>${t("Process")}</th><th>${t("Started")}</th><th class="number">${t("Tasks")}</th></tr></thead>
         <tbody>${workers.map((each) => html`<tr key=${each.id}><td><bdi>${each.host}</bdi></td><td>${each.pid}</td><td>${ago(each.started_at)}</td><td class="number">${each.tasks.length}</td></tr>`)}</tbody></table>`
         : html`<p class="bad">${t("No worker is running.")}</p>`}</section>
+    ${inboxes.length > 0 && html`<section class="card"><h2>${t("Watched folders")}</h2><ul class="sources">${inboxes.map((each) => html`<li key=${`${each.host}:${each.folder}`}><${Tag} kind=${each.problem ? "bad" : "good"}>${each.problem ? t("Problem") : t("Watched")}</${Tag}>
+        <span><bdi>${each.folder}</bdi> <small class="dim">${each.host}</small>${each.problem && html`<br /><small>${each.problem}</small>`}</span></li>`)}</ul></section>`}
     <section class="card"><h2>${t("Saved files")}</h2><table><tbody>${Object.entries(stats.by_type).map(([kind, sum]) => html`<tr key=${kind}><td>${KINDS[kind]?.() ?? kind}</td><td class="number">${sum.files}</td><td class="number">${bytes(sum.bytes)}</td></tr>`)}</tbody></table>
       ${!stats.files && html`<p class="dim">${t("Nothing has been saved yet")}</p>`}</section><${Space} /></div>
     <section class="card"><h2>${t("Sources")}</h2><ul class="sources">${types.map((each) => html`<li key=${each.type}><${Tag} kind=${each.available ? "good" : ""}>${each.available ? t("Ready") : t("Off")}</${Tag}>

@@ -1,4 +1,5 @@
-"""Live streams in the web UI: a chat is chosen, its stream is recorded, ended early, and played."""
+"""Live streams in the web UI: a chat is chosen, its stream is recorded, ended early, and played. On the same
+installation, the watched folders in Status."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from tests.acceptance.web.axe import violations
 from tests.fixtures.browser import Browser, Page
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import STORAGE, Stack
 from tests.fixtures.streams import make_parts, start_stream
 from tests.fixtures.waiting import until
 
@@ -34,7 +35,8 @@ REFUSED = "the server responded with a status of 4"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    tables = {"live": {"segment_seconds": SEGMENT}}
+    inbox = {"path": str(tmp_path_factory.mktemp("disk") / "gone"), "to": f"{STORAGE}:inbox"}
+    tables = {"live": {"segment_seconds": SEGMENT}, "inboxes": [inbox]}
     async with Stack(tmp_path_factory.mktemp("live"), workers=1, tables=tables) as stack:
         yield stack
 
@@ -178,3 +180,11 @@ async def choose_date(page: Page, label: str, day: str) -> None:
         label,
         day,
     )
+
+
+async def test_status_shows_what_is_wrong_with_a_watched_folder(stack: Stack, browser: Browser) -> None:
+    async with logged_in(browser, stack, width=360, height=740) as page:
+        await page.run("location.hash = '#/status'")
+        await page.sees("Watched folders")
+        await page.sees("mount its disk, or check its path")
+        assert await violations(page) == []

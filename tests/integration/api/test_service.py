@@ -30,10 +30,17 @@ async def send_heartbeat(store: Store, id_: str = "w1", **told: Any) -> None:
 
 
 async def test_workers_are_listed(client: httpx.AsyncClient, store: Store) -> None:
-    await send_heartbeat(store)
+    await send_heartbeat(store, inboxes={"/a": "", "/b": Text("it is gone")})
     assert (await client.get("/api/v1/workers")).json() == {
         "workers": [
-            {"id": "w1", "host": "nas", "pid": 7, "started_at": "2023-11-14T22:13:20Z", "tasks": ["t"]}
+            {
+                "id": "w1",
+                "host": "nas",
+                "pid": 7,
+                "started_at": "2023-11-14T22:13:20Z",
+                "tasks": ["t"],
+                "inboxes": [{"folder": "/a", "problem": ""}, {"folder": "/b", "problem": "it is gone"}],
+            }
         ]
     }
 

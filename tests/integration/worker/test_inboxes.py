@@ -146,9 +146,24 @@ async def test_patterns_and_folders_that_come_later(folders: Folders) -> None:
     folders.write("flat/film.nfo", b"text")
     folders.write("flat/film.sample.mkv", b"sample")
     folders.write("flat/below/film2.mkv", b"film")
+
+    async def problem() -> str:
+        workers = (await folders.stack.client.get("/api/v1/workers")).json()["workers"]
+        [found] = [each for worker in workers for each in worker["inboxes"] if "later" in each["folder"]]
+        return str(found["problem"])
+
+    async def is_missing() -> bool:
+        return "cannot be read (No such file or directory); mount its disk" in await problem()
+
+    await until(is_missing)
     folders.write("later/x.txt", b"x")
     await until(lambda: folders.stored("flat") == {"film.mkv": b"film"})
     await until(lambda: folders.stored("later") == {"x.txt": b"x"})
+
+    async def is_well() -> bool:
+        return not await problem()
+
+    await until(is_well)
     assert folders.stored("flat") == {"film.mkv": b"film"}
 
 

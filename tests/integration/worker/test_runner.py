@@ -28,6 +28,7 @@ from tests.integration.worker.conftest import FilesSource
 from workers import slots
 from workers.arq_worker import ArqWorker
 from workers.heartbeat import Heartbeat
+from workers.inboxes import InboxWatcher
 from workers.limits import Throttle
 from workers.runner import WITHOUT_SLOT, TaskRunner
 from workers.slots import SMALL_BYTES
@@ -273,6 +274,7 @@ async def test_tasks_that_lack_something_here_run_here_only_if_no_other_worker_c
         storages=worker.storages,
         sources={"tgfiles": worker.source},
         accounts=cast(Any, SimpleNamespace(ready=[], problems={})),
+        inboxes=InboxWatcher(Config(), store, ""),
         changed=changed,
         on_lanes=lambda: None,
     )
