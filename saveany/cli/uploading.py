@@ -116,6 +116,7 @@ class Uploading:
         self._made_room = (
             asyncio.Event()
         )  # set, and replaced, when the server needs room for a file no longer
+        self._silent_since = 0.0  # when the server stopped to reply; 0: it replies
         self._is_noted = False
         self._part = _PART
 
@@ -308,16 +309,23 @@ class Uploading:
                 await self._api.exchange("DELETE", f"/api/v1/uploads/{id_}", _VERSION)
 
     async def _patiently(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The reply to a request, which is repeated while the server does not reply."""
-        until = time.monotonic() + _OUTAGE_SECONDS
+        """The reply to a request, which is repeated while the server does not reply. All of them give up at
+        the same time."""
+        since = 0.0
         while True:
             try:
-                return await request()
+                reply = await request()
             except Unavailable as error:
-                if time.monotonic() > until:
+                now = time.monotonic()
+                self._silent_since = self._silent_since or now
+                since = since or self._silent_since
+                if now - since > _OUTAGE_SECONDS:
                     raise
                 self._say(error.message)
                 await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._silent_since = 0.0
+                return reply
 
     def _say(self, message: str) -> None:
         """A message about an outage, once until something works again."""
@@ -328,15 +336,20 @@ class Uploading:
     # Following.
 
     async def _live(self) -> list[Json]:
-        return await self._patiently(lambda: self._api.live(self._target.user))
+        try:
+            return await self._patiently(lambda: self._api.live(self._target.user))
+        except RequestError:  # then each task is asked for, and its file gets the reason
+            return []
 
     async def _end(self, task_id: str) -> bool:
         """Report what has become of the file of a task; returns whether the task has ended."""
         try:
             task = await self._patiently(lambda: self._api.get(f"tasks/{task_id}"))
-        except RequestRefused as error:
-            failed = {"status": "failed", "error": error.message, "items": [], "storage": ""}
-            task = failed | {"task_id": task_id}
+        except RequestError as error:  # the next run asks for the task again
+            job, _ = self._jobs.pop(task_id)
+            self._outcomes.put_nowait(UploadOutcome(job, "failed", task_id, error=error.message))
+            self._make_room()
+            return True
         if task["status"] in ("queued", "running"):  # retried meanwhile
             return False
         job, key = self._jobs.pop(task_id)

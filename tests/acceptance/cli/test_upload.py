@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest_asyncio
 from tests.acceptance.cli.test_tasks import fails, run
 from tests.acceptance.docs.test_reverse_proxy import nginx
 from tests.contract.disk import mounted
-from tests.fixtures.stack import STORAGE, Stack
+from tests.fixtures.stack import STORAGE, USER_ID, Stack
 from tests.fixtures.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -206,6 +207,46 @@ async def test_a_file_that_changes_while_it_is_sent_is_not_stored(
     await until(lambda: not list(parts.glob(".saveany-*.part")))
 
 
+async def test_files_that_vanish_or_are_replaced_meanwhile(stack: Stack, source: Path) -> None:
+    """Of a file that is being sent, the whole old version is stored, and --move keeps the new one. The server
+    does not run at first."""
+    folder = source / "many"
+    folder.mkdir()
+    files = [folder / f"{number}.bin" for number in range(7)]
+    for file in files:
+        file.write_bytes(b"old" * 1000)
+    assert stack.api is not None
+    await stack.kill(stack.api)
+    words = ("upload", "--json", f"{folder}/", "--to", f"{STORAGE}:vanished", "--url", stack.url, "--move")
+    process = await stack.popen(*words)
+
+    def opened() -> set[Path]:
+        found = set()
+        for each in Path(f"/proc/{process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.add(Path(os.readlink(each)))
+        return found & set(files)
+
+    await until(lambda: len(opened()) == 6)
+    [unopened] = set(files) - opened()
+    replaced, removed, *others = sorted(opened())
+    (source / "new").write_bytes(b"new")
+    (source / "new").replace(replaced)
+    for file in (removed, unopened):
+        file.unlink()
+    await stack.start_api()
+    out, errors = await process.communicate()
+    found = {Path(one["path"]): one for one in map(json.loads, out.splitlines())}
+    assert (process.returncode, found[unopened]["error"]) == (1, "it does not exist any more"), errors
+    assert "has changed since it was sent" in found[replaced]["error"]
+    assert {path: one["removed"] for path, one in found.items()} == {
+        **dict.fromkeys((replaced, unopened), False),
+        **dict.fromkeys((removed, *others), True),
+    }
+    assert stored(stack, "vanished") == {each.name: b"old" * 1000 for each in (replaced, removed, *others)}
+    assert replaced.read_bytes() == b"new"
+
+
 async def test_an_upload_continues_after_restarts_of_both_sides(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "film.mkv"
     with file.open("wb") as sparse:
@@ -234,6 +275,39 @@ async def test_an_upload_continues_after_restarts_of_both_sides(stack: Stack, tm
     assert stored(stack, "resumed") == {"film.mkv": file.read_bytes()}
     assert json.loads(out)["status"] == "completed"
     assert "trying again" in errors.decode()
+
+
+async def test_a_key_that_is_revoked_meanwhile_ends_the_upload(stack: Stack, source: Path) -> None:
+    """While a file waits for its task, and while one is sent. Each is reported; another key continues."""
+    log, words = source / "log.txt", (f"{source}/", "--to", f"{STORAGE}:revoked", "--url", stack.url)
+    with log.open("wb") as sparse:
+        sparse.truncate(300_000_000)
+    await stack.kill(stack.workers[0])
+    key = await new_key(stack)
+    process = await stack.popen("upload", "--json", *words, env={"SAVEANY_TOKEN": key["secret"]})
+
+    async def is_at_it() -> bool:
+        return len((await stack.client.get("/api/v1/tasks")).json()["tasks"]) >= 2
+
+    await until(is_at_it)
+    (await stack.client.delete(f"/api/v1/keys/{key['key_id']}")).raise_for_status()
+    out, errors = await process.communicate()
+    found = {Path(one["path"]).name: one for one in map(json.loads, out.decode().splitlines())}
+    assert (process.returncode, set(found)) == (1, {"a.jpg", "b.jpg", "log.txt"}), errors
+    for one in found.values():
+        assert (one["status"], "token required" in one["error"]) == ("failed", True), one
+    await stack.start_worker()
+    again = await uploaded(stack, *words)
+    assert {name: one["task_id"] for name, one in again.items() if name != "log.txt"} == {
+        name: one["task_id"] for name, one in found.items() if name != "log.txt"
+    }, "nothing is sent twice"
+    assert len(stored(stack, "revoked")) == 3
+
+
+async def new_key(stack: Stack) -> dict[str, Any]:
+    body = {"name": "uploads", "user_id": USER_ID, "scopes": ["tasks", "files"]}
+    found: dict[str, Any] = (await stack.client.post("/api/v1/keys", json=body)).raise_for_status().json()
+    return found
 
 
 async def test_a_repeated_command_sends_only_what_is_missing(stack: Stack, source: Path) -> None:
