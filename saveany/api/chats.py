@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +10,7 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from saveany import tables
 from saveany.api.auth import TasksPrincipal
 from saveany.api.bodies import Strict
 from saveany.api.delivery import trust
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["jsonl", "csv"]
 
-#: Places in a cell before which a spreadsheet may begin a formula.
-_FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])")
 _MEDIA_TYPES: dict[ExportFormat, str] = {"jsonl": "application/jsonl", "csv": "text/csv"}
 _EXPORTED: dict[str, Any] = {
     "description": "The files.",
@@ -243,18 +239,9 @@ def _json_lines(files: list[ChatFileView]) -> str:
 
 def _csv_lines(files: list[ChatFileView]) -> str:
     """The rows of some files; the names of the columns for none."""
-    text = io.StringIO()
-    rows = csv.DictWriter(text, list(ChatFileView.model_fields), lineterminator="\n")
     if not files:
-        rows.writeheader()
-    rows.writerows({name: _inert(cell) for name, cell in each.model_dump().items()} for each in files)
-    return text.getvalue()
-
-
-def _inert(cell: object) -> object:
-    """A cell in which no spreadsheet sees a formula (owasp.org/www-community/attacks/CSV_Injection), also if
-    it takes semicolons for the ends of cells: whoever posts a file chooses its name and text."""
-    return _FORMULA.sub("'", cell) if isinstance(cell, str) else cell
+        return tables.row(ChatFileView.model_fields)
+    return "".join(tables.row(each.model_dump().values()) for each in files)
 
 
 def _view(found: ChatFiles) -> ChatFilesView:

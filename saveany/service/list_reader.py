@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
+from saveany import tables
 from saveany.errors import InvalidInput
 from saveany.service.exports import Export, ExportedMessage
 from saveany.telegram import links
@@ -27,8 +28,11 @@ _MAX_LINE = 1 << 16
 #: Names of the column or field with the link, unless the request names one.
 _NAMES = ("link", "links", "url", "urls", "telegram_url", "message_link", "message_links")
 _DELIMITERS = ",;\t|"
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a]")
+#: How gzip and ZIP (also .xlsx and .ods) begin.
+_PACKED = ("\x1f\ufffd", "PK\x03\x04")
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
+#: The line before those of the columns that tells Excel what separates them.
+_SEPARATOR = re.compile(r"\"?sep=[,;\t|]\"?", re.IGNORECASE)
 _EXPORT = re.compile(r'(?<!\\)"messages"\s*:\s*\[')
 _LIKE_A_LINK = re.compile(r"://|t\.me/|^tg:|^magnet:", re.IGNORECASE)
 #: The types of chats in exports of Telegram Desktop whose messages have links.
@@ -65,8 +69,12 @@ class ListReader:
         self._column = column
         self.without_file = 0
         self.is_truncated = False
-        if _CONTROL.search(self._head):
-            raise InvalidInput("this is no list of links: it is not a text file")
+        if self._head.startswith(_PACKED):
+            raise InvalidInput(
+                "this is no list of links but a packed file; unpack it, or export a spreadsheet as CSV"
+            )
+        if "\0" in self._head:
+            raise InvalidInput("this is no list of links: it is not a text file in UTF-8")
         if not self._head.strip():
             raise InvalidInput("the list is empty")
         self._header, self._delimiter = 0, ""
@@ -82,7 +90,7 @@ class ListReader:
         rows = [
             (number, line)
             for number, line in enumerate(self._head.split("\n"), 1)
-            if line.strip() and not line.startswith("#")
+            if line.strip() and not line.startswith("#") and not _SEPARATOR.fullmatch(line)
         ]
         if not rows:
             return "links"
@@ -166,7 +174,7 @@ class ListReader:
                     raise InvalidInput("a quote in the line with the names of the columns is not closed")
                 at = names.index(self._column)
                 continue
-            link = row[at].strip() if at < len(row) else ""
+            link = tables.original(row[at]).strip() if at < len(row) else ""
             yield ListEntry(number, link, None if link else _NO_LINK)
 
     def _of_export(self) -> Iterator[ListEntry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from asyncio import StreamReader, StreamWriter
@@ -120,7 +121,11 @@ async def test_an_export_whose_connection_breaks_goes_on(running: Stack, tmp_pat
         (["-f", "/nonexistent"], "", "no file /nonexistent"),
         (["-f", "-"], "", "the list is empty"),
         (["-f", "-"], "# nothing\n", "no links in this list"),
+        (["-f", "-"], "# one\r\n\r\n  # two\r\n", "no links in this list"),
         (["-f", "-"], "PNG\0\1", "not a text file"),
+        (["-f", "-"], "t.me/channel/123\n".encode("utf-16-le"), "not a text file in UTF-8"),
+        (["-f", "-"], gzip.compress(b"t.me/channel/123\n"), "packed file; unpack it"),
+        (["-f", "-"], b"PK\3\4\x14\0\6\0", "export a spreadsheet as CSV"),
         (["-f", "-"], '{"about": "x"}\n', "there is no link"),
         (["-f", "-"], '{\n"about": "x"}\n', "no export of Telegram Desktop or tdl"),
         (["-f", "-"], "n,addr\n1,t.me/channel/123\n", "The columns are: n, addr"),
@@ -131,11 +136,30 @@ async def test_an_export_whose_connection_breaks_goes_on(running: Stack, tmp_pat
         (["https://t.me/channel/123", "--column", "x"], "", "is for a list"),
     ],
 )
-async def test_what_is_wrong_is_said(running: Stack, words: list[str], stdin: str, reason: str) -> None:
-    result = await running.saveany("add", *words, stdin=stdin.encode())
+async def test_what_is_wrong_is_said(
+    running: Stack, words: list[str], stdin: str | bytes, reason: str
+) -> None:
+    result = await running.saveany("add", *words, stdin=stdin.encode() if isinstance(stdin, str) else stdin)
     assert (result.code in (1, 2), result.out) == (True, ""), result
     assert reason in result.err
     assert "bug" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "format_"),
+    [
+        ("# from PowerShell\r\nt.me/channel/123\r\nnothing\r\nt.me/channel/124\r\n", "utf-16", "links"),
+        ('Name;Link\r\nA;t.me/channel/123\r\n"=1;2";nothing\r\nC;t.me/channel/124\r\n', "utf-8-sig", "csv"),
+        ("sep=;\rGr\xf6\xdfe;URL\r5;nothing\r1,5;t.me/channel/123\r2,0;t.me/channel/124", "cp1252", "csv"),
+    ],
+)
+async def test_lists_as_windows_and_excel_write_them(
+    running: Stack, text: str, encoding: str, format_: str
+) -> None:
+    """The wrong line is the third one."""
+    found = await saved(running, text.encode(encoding), dir_path="windows")
+    assert (found["format"], found["links"]) == (format_, 2)
+    assert [(each["line"], each["link"]) for each in found["problems"]] == [(3, "nothing")]
 
 
 async def test_exports_of_other_programs_are_lists(running: Stack) -> None:

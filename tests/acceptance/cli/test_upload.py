@@ -224,7 +224,7 @@ async def test_files_that_vanish_or_are_replaced_meanwhile(stack: Stack, source:
         found = set()
         for each in Path(f"/proc/{process.pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile
-                found.add(Path(os.readlink(each)))
+                found.add(each.readlink())
         return found & set(files)
 
     await until(lambda: len(opened()) == 6)
