@@ -25,6 +25,7 @@ from storages.base import Receipt
 from storages.telegram import storage as telegram_storage
 from storages.telegram.upload import TelegramUpload
 from storages.telegram.video_upload import VideoUpload
+from tests.fixtures.browser import Browser
 from tests.fixtures.servers import program
 from tests.integration.telegram.chat_harness import ChatHarness, Gate
 from tests.integration.telegram.conftest import fetch
@@ -33,6 +34,15 @@ from tests.integration.worker.conftest import FilesSource, within
 
 #: In each group of pictures there are some that depend on later ones.
 CODING = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-qp", "25", "-c:a", "aac")
+
+
+_PLAYED = """
+(() => {
+  const video = document.querySelector("video");
+  const frames = video.getVideoPlaybackQuality().totalVideoFrames;
+  return { width: video.videoWidth, duration: video.duration, frames, error: video.error?.message ?? null };
+})()
+"""
 
 
 def make_film(path: Path, *options: str) -> Path:
@@ -101,6 +111,26 @@ async def test_the_parts_play_and_have_all_frames_of_the_video(
         f"It was cut into {len(messages)} parts that play by themselves.",
     )
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_a_browser_plays_the_parts(opened: Open, inbox: Chat, film: Path, tmp_path: Path) -> None:
+    """To the end, and with all pictures."""
+    await save(opened(split_size_mb=1, split_large_video=True), "a.mp4", film.read_bytes())
+    async with Browser(tmp_path / "profile") as browser:
+        for number, message in enumerate(sent(inbox)):
+            part = tmp_path / f"{number}.mp4"
+            part.write_bytes(content(message))
+            async with browser.page(part.as_uri()) as page:
+                await page.wait("document.querySelector('video')?.readyState >= 3")
+                await page.run(
+                    "Object.assign(document.querySelector('video'), {playbackRate: 8, loop: false}).play()"
+                )
+                await page.wait("document.querySelector('video').ended")
+                played = await page.run(_PLAYED)
+            frames = len(pictures(part))
+            assert (played["width"], played["error"]) == (320, None)
+            assert played["duration"] == pytest.approx(frames / 8, abs=0.3)
+            assert 0 < played["frames"] <= frames
 
 
 async def test_each_part_is_a_file_in_the_library(

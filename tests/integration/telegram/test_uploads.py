@@ -17,7 +17,7 @@ from saveany.telegram.accounts import Accounts
 from saveany.telegram.links import parse
 from saveany.telegram.uploads import Uploader
 from storages.base import Services
-from storages.message_sender import PART
+from storages.message_sender import PART, Target
 from storages.telegram.options import TelegramStorageOptions
 from storages.telegram.storage import FloodWait, TelegramStorage
 from tests.fixtures.videos import make_video
@@ -245,6 +245,26 @@ async def test_large_files_can_be_refused(opened: Open, inbox: Chat, monkeypatch
     assert sent(inbox) == []
     await save(opened(), "a.bin", BIG[: 2 * MIB + 1])
     assert [message.file and message.file.content.size for message in sent(inbox)] == [2 * MIB, 1]
+
+
+@pytest.fixture
+def premium(sandbox: Sandbox) -> None:
+    """The user has Premium, before the accounts start."""
+    sandbox.world.accounts[samples.USER.id].premium = True
+
+
+async def test_premium_sends_files_that_are_twice_as_large(
+    premium: None, opened: Open, inbox: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for account, gigabytes in (("bot", 2.097), ("me", 4.194)):
+        largest = await opened().message_sender.largest(Target(account, "@inbox"))
+        assert largest / 1e9 == pytest.approx(gigabytes, abs=0.001)
+    monkeypatch.setattr("saveany.telegram.uploads._MAX_PARTS", 4)
+    monkeypatch.setattr("saveany.telegram.uploads._MAX_PREMIUM_PARTS", 8)
+    for item, account in enumerate(("bot", "me")):
+        await save(opened(account=account), f"{account}.bin", BIG[: 3 * MIB], key(item=item))
+    sizes = [message.file and message.file.content.size for message in sent(inbox)]
+    assert sizes == [2 * MIB, MIB, 3 * MIB]
 
 
 @pytest.mark.parametrize(
