@@ -113,9 +113,8 @@ class Uploading:
         self._retried: set[str] = set()  # tasks of an earlier run
         self._outcomes: asyncio.Queue[UploadOutcome] = asyncio.Queue()
         self._sending: set[str] = set()  # keys of files that the server has room for, or is asked for it
-        self._made_room = (
-            asyncio.Event()
-        )  # set, and replaced, when the server needs room for a file no longer
+        #: Set, and replaced, when the server needs room for a file no longer.
+        self._made_room = asyncio.Event()
         self._silent_since = 0.0  # when the server stopped to reply; 0: it replies
         self._is_noted = False
         self._part = _PART
