@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from saveany.config import Config, User
-from saveany.errors import Permanent, Retryable
+from saveany.errors import Permanent, Retryable, TooMany
 from saveany.filters import Filter
 from saveany.service import OPERATOR
-from saveany.service.chats import ChatService
+from saveany.service.chats import ChatExport, ChatService
 from saveany.telegram.chat_state import ChatState
 from saveany.telegram.history import MessagePage, ReadMessage
 
@@ -69,3 +69,26 @@ async def test_other_errors_end_it(waits: list[float]) -> None:
     with pytest.raises(Retryable):
         await pages(History([Retryable("silent") for _ in range(30)]))
     assert len(waits) < 10
+
+
+async def test_all_users_together_export_eight_chats_at_once() -> None:
+    """One that is closed twice makes room for one."""
+
+    async def accounts() -> Any:
+        return SimpleNamespace(history=History([]))
+
+    service = ChatService(cast(Config, None), accounts)
+
+    async def begin(user_id: int) -> ChatExport:
+        return await service.export(OPERATOR, User(id=user_id), "@chat", "", Filter(), 0, 0)
+
+    running = [await begin(user_id) for user_id in (1, 1, 2, 2, 3, 3, 4, 4)]
+    with pytest.raises(TooMany, match="2 chats"):
+        await begin(1)
+    with pytest.raises(TooMany, match="8 chats"):
+        await begin(5)
+    for _ in range(2):
+        running[0].close()
+    await begin(5)
+    with pytest.raises(TooMany, match="8 chats"):
+        await begin(6)
