@@ -32,8 +32,10 @@ _VERSION: Final = {"Tus-Resumable": "1.0.0"}
 _TYPE: Final = "application/offset+octet-stream"
 #: Files that are sent at the same time.
 _AT_ONCE: Final = 6
-#: Bytes of a request, and of one if a proxy refuses that; and bytes that are read at once.
-_PART, _SMALL_PART, _PIECE = 1 << 30, 16 << 20, 1 << 20
+#: Bytes of a request, and of those that follow if a proxy refuses one: 1 MiB is the default of nginx.
+_PARTS: Final = (1 << 30, 16 << 20, 1 << 20, 64 << 10)
+#: Bytes that are read at once.
+_PIECE: Final = 1 << 20
 #: Seconds that the server may take to confirm a part, which it writes to its disk.
 _CONFIRM_SECONDS: Final = 300.0
 #: Seconds between two attempts of a short request.
@@ -117,7 +119,7 @@ class Uploading:
         self._made_room = asyncio.Event()
         self._silent_since = 0.0  # when the server stopped to reply; 0: it replies
         self._is_noted = False
-        self._part = _PART
+        self._part = _PARTS[0]
 
     async def run(self, jobs: Sequence[FileUpload], show: Callable[[UploadOutcome], None]) -> bool:
         """Upload the files, and call `show` with what has become of each. Returns whether all are stored."""
@@ -292,9 +294,10 @@ class Uploading:
         except RequestRefused as error:
             if error.status in (*_BUSY, *_MISSING):  # another request has not ended, or it has expired
                 raise _Again(error.text) from None
-            if error.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE and self._part > _SMALL_PART:
-                self._part = _SMALL_PART
-                raise _Again(error.text) from None
+            smaller = [size for size in _PARTS if size < end - start]
+            if error.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE and smaller:
+                self._part = min(self._part, smaller[0])
+                raise _Again("a proxy before the server refuses large requests") from None
             raise
         except InsufficientSpace as error:
             if not self._jobs and len(self._sending) < 2:  # this file is one of those that are being sent
