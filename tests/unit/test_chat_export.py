@@ -89,6 +89,6 @@ async def test_all_users_together_export_eight_chats_at_once() -> None:
         await begin(5)
     for _ in range(2):
         running[0].close()
-    await begin(5)
+    running.append(await begin(5))
     with pytest.raises(TooMany, match="8 chats"):
         await begin(6)
